@@ -1,0 +1,167 @@
+"""What a run is: every setting with its default, in one place.
+
+Edit a default here, or pass it on the command line (`--steps 1000`); both do the same thing.
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+
+from errors import RequestError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run; a value that cannot be meant raises RequestError."""
+
+    # --- general ---
+    mode: tyro.conf.Suppress[Literal["train", "valid", "prepare"]] = "train"
+    """What is checked before work starts; each script sets its own."""
+    upscale_factor: tuple[int, ...] = (2, 3, 4)
+    """Scales, of 2, 3 and 4: train.py trains one network for each, validate.py scores those."""
+    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
+    """The paper's network: fsrcnn (56, 12, 4), or the small fsrcnn_s (32, 5, 1)."""
+    device: str = "auto"
+    """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
+    seed: int = 0
+    """Seed of the starting weights and of the patches."""
+    exp_name: str = ""
+    """Name of the run's folder under results_dir; empty: {variant}_x{scale} for a training, {variant} for a test."""
+    results_dir: Path = Path("results")
+    """Folder for everything a run writes."""
+
+    # --- data ---
+    data_dir: Path = Path("data")
+    """Folder of the image sets, data/T91 and so on."""
+    source: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """prepare_dataset.py: local folder to import the sets from, instead of downloading them."""
+    train_sets: tuple[str, ...] = ("T91", "General-100", "BSDS200")
+    """Sets in data_dir, or folders of yours, to train on; the 20 validation pictures of BSDS200 are always left out."""
+
+    # --- training ---
+    recipe: Literal["default", "paper"] = "default"
+    """paper: the settings of the paper's section 4.1 (see RECIPES) in place of the defaults below."""
+    start: Literal["bicubic", "msra"] = "bicubic"
+    """Starting weights: bicubic interpolation, or the paper's random ones."""
+    linear_width: int = 128
+    """Width of the linear factors each weight is trained as and collapsed from; 0: the weights themselves."""
+    loss: Literal["l1", "mse", "euclidean"] = "l1"
+    """Mean absolute or mean squared error, or Caffe's: half the squared error of a patch, summed over its pixels."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam, or SGD with momentum 0.9."""
+    learning_rate: float = 1e-3
+    """Learning rate of the convolutions."""
+    deconv_learning_rate: float = 1e-3
+    """Learning rate of the deconvolution."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rates over the steps: down to zero along a cosine, or as they are."""
+    warmup_steps: int = 300
+    """Steps over which the learning rates rise to their values, so that the bicubic start is not shaken off."""
+    steps: int = 60_000
+    """Number of batches."""
+    batch_size: int = 32
+    """Patches in a batch."""
+    patch_size: int = 18
+    """Side of a square LR patch, in LR pixels."""
+    ema_decay: float = 0.999
+    """Per-step decay of the moving average of the weights, which is what is validated and kept; 0: the weights."""
+    validate_every: int = 1000
+    """Steps between validations; each also saves the run."""
+    resume: bool = False
+    """Go on with the interrupted run of the same settings."""
+
+    # --- validation ---
+    test_sets: tuple[str, ...] = ("Set5", "Set14", "BSD100")
+    """Sets in data_dir, folders of yours, or Samples, photographs that come with scikit-image."""
+    weights: tuple[Path, ...] = ()
+    """Weights files to score; empty: those in results/pretrained of the variant and the scales."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _require(
+            self, "upscale_factor", bool(self.upscale_factor) and set(self.upscale_factor) <= {2, 3, 4}, "2, 3 or 4"
+        )
+        _require(self, "exp_name", Path(self.exp_name).name == self.exp_name, "a folder's name, without a path")
+        _require(self, "seed", self.seed >= 0, "zero or more")
+        if self.mode == "train":
+            self._check_training()
+
+    def _check_training(self) -> None:
+        for field in ("steps", "batch_size", "patch_size", "validate_every", "learning_rate", "deconv_learning_rate"):
+            _require(self, field, getattr(self, field) > 0, "more than zero")
+        for field in ("linear_width", "warmup_steps"):
+            _require(self, field, getattr(self, field) >= 0, "zero or more")
+        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "at least 0 and less than 1")
+        _require(self, "train_sets", bool(self.train_sets), "at least one set")
+        one_run = not self.exp_name or len(self.upscale_factor) == 1
+        _require(self, "exp_name", one_run, "left out, or one upscale_factor given, when several networks are trained")
+
+
+# Settings that go together; a flag given beside --recipe still wins.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    # Section 4.1: T91, MSE by SGD at 1e-3 and 1e-4 in the deconvolution. The rates belong to Caffe's sum over pixels.
+    "paper": {
+        "train_sets": ("T91",),
+        "start": "msra",
+        "linear_width": 0,
+        "loss": "euclidean",
+        "optimizer": "sgd",
+        "learning_rate": 1e-3,
+        "deconv_learning_rate": 1e-4,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "ema_decay": 0.0,
+        "patch_size": 7,
+    },
+}
+
+
+# What decides the weights that a training ends with: part of the record of a run, and fixed once it has begun.
+RECIPE_FIELDS = (
+    "upscale_factor variant seed train_sets start linear_width loss optimizer learning_rate deconv_learning_rate "
+    "schedule warmup_steps steps batch_size patch_size ema_decay"
+).split()
+
+
+def read_config(mode: Literal["train", "valid", "prepare"], description: str) -> Config:
+    """The configuration of a script: config.py's defaults, the recipe's settings, then the command line's flags.
+
+    Raises RequestError for an unknown flag or a wrong value.
+    """
+    defaults = Config(mode=mode)
+    recipe = _parse(defaults, description).recipe
+    return _parse(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
+
+
+def _parse(defaults: Config, description: str) -> Config:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(Config, default=defaults, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        # tyro draws a box around its message; ours are one line.
+        boxed = complaint.getvalue().partition("\n")[2]
+        raise RequestError(" ".join(re.sub(r"[^\x20-\x7e]", " ", boxed).split())) from None
+
+
+def _require(config: Config, field: str, right: bool, expected: str) -> None:
+    if not right:
+        raise RequestError(f"{field}: got {getattr(config, field)!r}, expected {expected}")
+
+
+def _check_choices(config: Config) -> None:
+    """A default edited in this file has not passed through the command line's check of its choices."""
+    for field, annotation in get_type_hints(Config).items():
+        choices = getattr(annotation, "__args__", ()) if "Literal" in str(annotation) else ()
+        _require(
+            config, field, not choices or getattr(config, field) in choices, f"one of {', '.join(map(str, choices))}"
+        )

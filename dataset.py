@@ -1,0 +1,179 @@
+"""Image files to training patches and to evaluation pairs."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from errors import RequestError
+from files import list_images, read_image
+from imgproc import FloatImage, imresize, luma, modcrop, score, to_uint8
+
+Y = NDArray[np.uint8]
+
+# Every tenth picture of BSDS200 by name: the paper's 20 validation pictures are part of today's BSD100 test set.
+VALIDATION_SET = "BSDS200"
+VALIDATION_NAMES = frozenset(
+    "104022 113016 130034 145014 156079 166081 181079 188063 207056 227040 "
+    "239096 25098 274007 309004 35010 370036 42044 56028 66075 90076".split()
+)
+
+# Natural photographs inside the scikit-image package, so that a fresh clone has something to be scored on.
+SAMPLES = {
+    "astronaut": skimage.data.astronaut,
+    "camera": skimage.data.camera,
+    "chelsea": skimage.data.chelsea,
+    "coffee": skimage.data.coffee,
+    "motorcycle": lambda: skimage.data.stereo_motorcycle()[0],
+}
+
+
+@dataclass(frozen=True)
+class EvaluationPair:
+    """One test picture by the paper's protocol: cropped to a multiple of the scale, reduced, never rounded."""
+
+    name: str
+    upscale_factor: int
+    hr_image: NDArray[np.uint8]  # H x W (x 3)
+    hr: Y  # H x W
+    lr: FloatImage  # H/scale x W/scale, luma in 0..255
+
+    def bicubic(self) -> FloatImage:
+        """The baseline: H x W, luma in 0..255, unrounded."""
+        return imresize(self.lr, self.upscale_factor)
+
+    def score(self, sr: NDArray[np.floating]) -> dict[str, float]:
+        """PSNR and SSIM of a recovered luma, H x W in 0..255, unrounded."""
+        return score(sr, self.hr, self.upscale_factor)
+
+
+def evaluation_pair(name: str, image: NDArray[np.uint8], upscale_factor: int) -> EvaluationPair:
+    """Makes the pair from an 8-bit picture, H x W or H x W x 3. Raises RequestError for a picture too small to score:
+    SSIM needs 11 x 11 pixels after the border is cut.
+    """
+    smallest = 11 + 3 * upscale_factor
+    if min(image.shape[:2]) < smallest:
+        height, width = image.shape[:2]
+        raise RequestError(
+            f"{name}: {width} x {height} pixels; x{upscale_factor} is scored on {smallest} x {smallest} up"
+        )
+    hr_image = modcrop(image, upscale_factor)
+    hr = luma(hr_image)
+    return EvaluationPair(name, upscale_factor, hr_image, hr, imresize(hr, 1 / upscale_factor))
+
+
+def samples(upscale_factor: int) -> Iterator[EvaluationPair]:
+    """The evaluation pairs of `SAMPLES`."""
+    return (evaluation_pair(name, load(), upscale_factor) for name, load in SAMPLES.items())
+
+
+def folder_pairs(folder: Path, upscale_factor: int) -> Iterator[EvaluationPair]:
+    """The evaluation pairs of a folder's pictures by name, one in memory at a time."""
+    return (evaluation_pair(path.stem, read_image(path), upscale_factor) for path in list_images(folder))
+
+
+def validation_pairs(data_dir: Path, upscale_factor: int) -> list[EvaluationPair]:
+    """The held-out pictures that training is judged on. Raises RequestError where one is missing."""
+    folder = set_folder(data_dir, VALIDATION_SET)
+    paths = [folder / f"{name}.png" for name in sorted(VALIDATION_NAMES)]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise RequestError(f"{missing[0]}: validation picture missing; `python prepare_dataset.py` brings it")
+    return [evaluation_pair(path.stem, read_image(path), upscale_factor) for path in paths]
+
+
+def set_folder(data_dir: Path, name: str) -> Path:
+    """The folder of a set: data_dir/name, or the path `name` itself. Raises RequestError where neither exists."""
+    for folder in (data_dir / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    raise RequestError(f"{name}: no such folder, nor in {data_dir}; `python prepare_dataset.py` brings the public sets")
+
+
+def training_paths(data_dir: Path, names: Iterable[str]) -> list[Path]:
+    """The picture files of the training sets, without the validation pictures."""
+    paths = [path for name in names for path in list_images(set_folder(data_dir, name))]
+    return [path for path in paths if path.stem not in VALIDATION_NAMES]
+
+
+def load_training_images(paths: list[Path], smallest: int) -> list[Y]:
+    """The luma of each picture and, the paper's augmentation (section 4.1), of its bicubic reductions by 0.9, 0.8, 0.7
+    and 0.6 that are still `smallest` pixels high and wide. Turns and flips come when patches are drawn.
+
+    Raises RequestError for a picture that is too small itself.
+    """
+
+    def load(path: Path) -> list[Y]:
+        y = luma(read_image(path))
+        if min(y.shape) < smallest:
+            raise RequestError(
+                f"{path}: {y.shape[1]} x {y.shape[0]} pixels, a patch needs {smallest}; remove it or lower patch_size"
+            )
+        versions = (to_uint8(imresize(y, scale)) if scale < 1 else y for scale in (1.0, 0.9, 0.8, 0.7, 0.6))
+        return [version for version in versions if min(version.shape) >= smallest]
+
+    with ThreadPoolExecutor() as pool:
+        loaded = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False)
+        return [version for versions in loaded for version in versions]
+
+
+class TrainingPatches:
+    """Random aligned LR and HR patches of a list of pictures, cut, flipped and turned in one gather.
+
+    All pictures lie end to end in one flat LR and one flat HR array, on the training device; a batch is a table of
+    positions in them. Which patches a batch holds depends on the seed and the step alone, so an interrupted run goes
+    on exactly as the whole one would have.
+    """
+
+    def __init__(
+        self, images: list[Y], upscale_factor: int, patch_size: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        """images: H x W uint8, at least patch_size * upscale_factor high and wide; patch_size in LR pixels."""
+        hr = [modcrop(image, upscale_factor) for image in images]
+        with ThreadPoolExecutor() as pool:
+            reduced = pool.map(lambda image: imresize(image, 1 / upscale_factor).astype(np.float32), hr)
+            lr = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False))
+        self.upscale_factor, self.patch_size, self.seed, self.device = upscale_factor, patch_size, seed, device
+        self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
+        self._lr = torch.from_numpy(np.concatenate([image.ravel() for image in lr])).to(device)
+        height, width = torch.tensor([image.shape for image in lr]).T
+        self._width = width
+        self._start = (height * width).cumsum(0) - height * width
+        # A picture has as many patches as it has places for one; all patches of all pictures are equally likely.
+        self._columns = width - patch_size + 1
+        self._patches_up_to = ((height - patch_size + 1) * self._columns).cumsum(0)
+
+    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
+        upscale_factor times as high and wide.
+        """
+        random = np.random.default_rng((self.seed, step))
+        patch = torch.from_numpy(random.integers(int(self._patches_up_to[-1]), size=batch_size))
+        operation = torch.from_numpy(random.integers(8, size=batch_size))
+        image = torch.searchsorted(self._patches_up_to, patch, right=True)
+        first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
+        row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]
+        place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
+        return self._gather(self._lr, 1, *place) / 255, self._gather(self._hr, self.upscale_factor, *place) / 255
+
+    def _gather(
+        self, pixels: Tensor, scale: int, start: Tensor, width: Tensor, row: Tensor, column: Tensor, operation: Tensor
+    ) -> Tensor:
+        """Cuts the patches at the LR positions given out of the pictures enlarged by `scale`: N x 1 x size x size."""
+        start, width, row, column, operation = (v.view(-1, 1, 1) for v in (start, width, row, column, operation))
+        size = scale * self.patch_size
+        along = torch.arange(size, device=self.device)
+        down, across = along.view(1, -1, 1), along.view(1, 1, -1)
+        swap = operation & 4 > 0  # as imgproc.dihedral: flips first, then the axes are swapped
+        y, x = torch.where(swap, across, down), torch.where(swap, down, across)
+        y = torch.where(operation & 1 > 0, size - 1 - y, y)
+        x = torch.where(operation & 2 > 0, size - 1 - x, x)
+        positions = start * scale**2 + (row * scale + y) * (width * scale) + column * scale + x
+        return pixels[positions].unsqueeze(1).float()

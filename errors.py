@@ -1,0 +1,28 @@
+"""What a script tells its user when it cannot go on: one line with what was wrong, where, and what to do."""
+
+import sys
+from collections.abc import Callable
+
+WRONG_REQUEST, FAILURE = 2, 1
+
+
+class RequestError(Exception):
+    """The request cannot be carried out as it stands: exit code 2. The message names the cause and the remedy."""
+
+
+class FailureError(Exception):
+    """The request was fine and carrying it out failed: exit code 1. The message names the cause and the remedy."""
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script's main function and exits with its exit code (None: 0), errors of the user's or of the machine's
+    as one line on standard error; anything else is a defect of ours and keeps its traceback.
+    """
+    try:
+        sys.exit(main())
+    except (RequestError, FailureError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(WRONG_REQUEST if isinstance(error, RequestError) else FAILURE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

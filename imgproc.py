@@ -1,0 +1,148 @@
+"""Pure functions on images: MATLAB's bicubic resize and colour conversion, crops, turns, PSNR and SSIM.
+
+Every image here is a NumPy array, H x W (one channel) or H x W x 3 (R, G, B or Y, Cb, Cr in that order), with
+values in 0..255. Nothing modifies its argument.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+Image = NDArray[np.generic]
+FloatImage = NDArray[np.float64]
+
+# ITU-R BT.601, R, G, B in 0..1 to Y, Cb, Cr in 16..235 and 16..240: the matrix of MATLAB's rgb2ycbcr.
+_RGB_TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
+
+
+def cubic(x: FloatImage) -> FloatImage:
+    """Keys' cubic convolution kernel with a = -0.5 at the positions x (MATLAB ``imresize``, 'bicubic')."""
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
+
+
+def resize_taps(in_length: int, out_length: int, scale: float) -> tuple[FloatImage, NDArray[np.intp]]:
+    """Weights and source positions of a bicubic resize along one axis (MATLAB ``imresize``, ``contributions``).
+
+    Returns two arrays of shape out_length x taps. Reducing widens the kernel by 1/scale against aliasing; beyond
+    the border the signal is mirrored, the edge sample counting twice.
+    """
+    stretch = min(scale, 1.0)
+    width = 4 / stretch
+    centre = (np.arange(out_length) + 0.5) / scale - 0.5
+    first = np.floor(centre - width / 2).astype(np.intp) + 1
+    positions = first[:, None] + np.arange(int(np.ceil(width)) + 1)
+    weights = cubic((centre[:, None] - positions) * stretch)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mirrored = positions % (2 * in_length)
+    indices = np.where(mirrored < in_length, mirrored, 2 * in_length - 1 - mirrored)
+    used = weights.any(axis=0)
+    return weights[:, used], indices[:, used]
+
+
+def imresize(image: Image, scale: float) -> FloatImage:
+    """Bicubic resize as MATLAB's ``imresize(image, scale, 'bicubic')`` does it in floating point.
+
+    image: H x W or H x W x C, any real dtype; returns ceil(H * scale) x ceil(W * scale) (x C), float64, neither
+    rounded nor clipped. Raises ValueError for a scale that is not positive.
+    """
+    if scale <= 0:
+        raise ValueError(f"imresize: scale must be positive, got {scale}")
+    result = np.asarray(image, dtype=np.float64)
+    for axis in (0, 1):
+        moved = np.moveaxis(result, axis, 0)
+        weights, indices = resize_taps(len(moved), int(np.ceil(len(moved) * scale)), scale)
+        per_row = (-1,) + (1,) * (moved.ndim - 1)
+        # One tap at a time: whole-array arithmetic without a copy of the image for every tap.
+        resized = sum(w.reshape(per_row) * moved[i] for w, i in zip(weights.T, indices.T, strict=True))
+        result = np.moveaxis(resized, 0, axis)
+    return np.ascontiguousarray(result)
+
+
+def to_uint8(image: Image) -> NDArray[np.uint8]:
+    """Rounded (halves away from zero, as MATLAB does) and clipped to 0..255."""
+    return np.clip(np.floor(np.asarray(image, dtype=np.float64) + 0.5), 0, 255).astype(np.uint8)
+
+
+def rgb_to_ycbcr(rgb: Image) -> Image:
+    """MATLAB ``rgb2ycbcr``. H x W x 3 in 0..255; uint8 gives uint8, any other dtype unrounded float64."""
+    ycbcr = np.asarray(rgb, dtype=np.float64) @ _RGB_TO_YCBCR.T + _YCBCR_OFFSET
+    return to_uint8(ycbcr) if rgb.dtype == np.uint8 else ycbcr
+
+
+def ycbcr_to_rgb(ycbcr: Image) -> Image:
+    """MATLAB ``ycbcr2rgb``, the inverse of `rgb_to_ycbcr`. Same layout, range and dtypes; uint8 is clipped."""
+    rgb = (np.asarray(ycbcr, dtype=np.float64) - _YCBCR_OFFSET) @ np.linalg.inv(_RGB_TO_YCBCR).T
+    return to_uint8(rgb) if ycbcr.dtype == np.uint8 else rgb
+
+
+def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The Y that the paper's networks see: of a colour picture MATLAB's rounded Y, a grey picture as it is.
+
+    image: uint8, H x W or H x W x 3; returns uint8, H x W.
+    """
+    return image if image.ndim == 2 else rgb_to_ycbcr(image)[..., 0]
+
+
+def modcrop(image: Image, multiple: int) -> Image:
+    """The top left part of the image whose height and width are multiples of `multiple`."""
+    height, width = image.shape[:2]
+    return image[: height - height % multiple, : width - width % multiple]
+
+
+def shave(image: Image, border: int) -> Image:
+    """The image without `border` pixels on each side."""
+    return image[border : image.shape[0] - border, border : image.shape[1] - border]
+
+
+def dihedral(image: Image, operation: int) -> Image:
+    """One of the eight flips and quarter turns; equal operations keep an LR and HR pair aligned.
+
+    operation: 0..7; bit 0 flips the rows, bit 1 the columns, bit 2 then swaps the two axes. 0 is the identity.
+    """
+    if operation & 1:
+        image = image[::-1]
+    if operation & 2:
+        image = image[:, ::-1]
+    return image.swapaxes(0, 1) if operation & 4 else image
+
+
+def psnr(sr: Image, hr: Image) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(255^2 / MSE), in float64; infinite for equal images.
+
+    sr, hr: arrays of one shape with values in 0..255; no border is cut. Raises ValueError where shapes differ.
+    """
+    if sr.shape != hr.shape:
+        raise ValueError(f"psnr: images of one shape are compared, got {sr.shape} and {hr.shape}")
+    mse = np.mean((np.asarray(sr, dtype=np.float64) - np.asarray(hr, dtype=np.float64)) ** 2)
+    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+
+
+def ssim(sr: Image, hr: Image) -> float:
+    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian, sigma 1.5, K = (0.01, 0.03), valid region only.
+
+    sr, hr: H x W with values in 0..255, at least 11 x 11; no border is cut. Raises ValueError for other shapes.
+    """
+    return float(
+        structural_similarity(
+            np.asarray(sr, dtype=np.float64),
+            np.asarray(hr, dtype=np.float64),
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def score(sr: Image, hr: Image, upscale_factor: int) -> dict[str, float]:
+    """PSNR in dB and SSIM of one recovered Y image, by the paper's protocol.
+
+    sr: H x W, 0..255, unrounded: it is rounded to 8 bits here. hr: H x W, 0..255. `upscale_factor` pixels are cut
+    from each side of both.
+    """
+    sr, hr = shave(to_uint8(sr), upscale_factor), shave(hr, upscale_factor)
+    return {"psnr": psnr(sr, hr), "ssim": ssim(sr, hr)}

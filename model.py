@@ -1,0 +1,295 @@
+"""FSRCNN (Dong, Loy and Tang, 2016, arXiv 1608.00367) in its three equal forms.
+
+`FSRCNN` is the paper's network, op for op. `CollapsibleFSRCNN` is the form it is trained in, `FusedFSRCNN` the form
+it is run in; each converts exactly to or from the paper's.
+"""
+
+import math
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from errors import RequestError
+
+# The paper's two networks: FSRCNN (section 3.2) and FSRCNN-s (section 4.3).
+VARIANTS: dict[str, dict[str, int]] = {
+    "fsrcnn": {"d": 56, "s": 12, "m": 4},
+    "fsrcnn_s": {"d": 32, "s": 5, "m": 1},
+}
+
+_DECONV_KERNEL = 9
+_DECONV_PADDING = 4
+
+
+class FSRCNN(nn.Module):
+    """The network of the paper's section 3.2: FSRCNN(d, s, m).
+
+    Input: N x 1 x H x W float, luma in [0, 1]. Output: N x 1 x scale*H x scale*W, about [0, 1], not clipped.
+    The state dict has the keys of FSRCNN-PyTorch, whose weights load as they are. A new network has PyTorch's own
+    initialisation; see `initialise`.
+    """
+
+    def __init__(self, upscale_factor: int, d: int = 56, s: int = 12, m: int = 4) -> None:
+        super().__init__()
+        self.upscale_factor = upscale_factor
+        self.model_args = {"upscale_factor": upscale_factor, "d": d, "s": s, "m": m}
+        self.feature_extraction = nn.Sequential(nn.Conv2d(1, d, 5, padding=2), nn.PReLU(d))
+        self.shrink = nn.Sequential(nn.Conv2d(d, s, 1), nn.PReLU(s))
+        self.map = nn.Sequential()
+        for _ in range(m):
+            self.map.extend([nn.Conv2d(s, s, 3, padding=1), nn.PReLU(s)])
+        self.expand = nn.Sequential(nn.Conv2d(s, d, 1), nn.PReLU(d))
+        self.deconv = nn.ConvTranspose2d(
+            d,
+            1,
+            _DECONV_KERNEL,
+            stride=upscale_factor,
+            padding=_DECONV_PADDING,
+            output_padding=upscale_factor - 1,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.deconv(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the deconvolution works on: N x 1 x H x W to N x d x H x W."""
+        return self.expand(self.map(self.shrink(self.feature_extraction(x))))
+
+    def convolutions(self) -> Iterator[nn.Conv2d]:
+        """Every convolution in order, without the deconvolution."""
+        return (module for module in self.modules() if isinstance(module, nn.Conv2d))
+
+    def fuse(self) -> "FusedFSRCNN":
+        """The inference form with these weights."""
+        return FusedFSRCNN(self)
+
+
+def initialise(model: FSRCNN, start: Literal["msra", "bicubic"]) -> None:
+    """Sets the starting weights, drawn from torch's global generator.
+
+    "msra" is the paper's (section 3.2): He et al.'s Gaussian for PReLU in the convolutions, a Gaussian of deviation
+    0.001 in the deconvolution, biases zero, slopes 0.25.
+
+    "bicubic" starts as bicubic interpolation: channel 0 of every layer carries the picture through (luma is never
+    negative, so PReLU passes it) to a deconvolution that holds the bicubic kernel for it, as far as 9 x 9 taps reach,
+    and zeros for the other channels, which are random.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.25)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.25)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, std=0.001)
+            nn.init.zeros_(module.bias)
+    if start == "bicubic":
+        _carry_picture(model)
+
+
+@torch.no_grad()
+def _carry_picture(model: FSRCNN) -> None:
+    for conv in model.convolutions():
+        centre = conv.kernel_size[0] // 2
+        if conv.in_channels == conv.out_channels:  # the mapping layers start near the identity
+            conv.weight.mul_(0.1)
+            nn.init.zeros_(conv.weight[0])
+            conv.weight[:, :, centre, centre] += torch.eye(conv.in_channels)
+        else:
+            nn.init.zeros_(conv.weight[0])
+            conv.weight[0, 0, centre, centre] = 1
+    nn.init.zeros_(model.deconv.weight)
+    model.deconv.weight[0, 0] = _bicubic_deconvolution(model.upscale_factor)
+
+
+def _bicubic_deconvolution(upscale_factor: int) -> Tensor:
+    """The 9 x 9 deconvolution kernel nearest to bicubic interpolation: a = -0.5, each phase summing to one."""
+    taps = torch.arange(_DECONV_KERNEL, dtype=torch.float64)
+    # Output pixel scale*i + tap - padding lies this far from input pixel i, in input pixels.
+    x = ((taps - _DECONV_PADDING + 0.5) / upscale_factor - 0.5).abs()
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    kernel = torch.where(x <= 1, near, torch.where(x <= 2, far, 0.0))
+    for phase in range(upscale_factor):
+        kernel[phase::upscale_factor] /= kernel[phase::upscale_factor].sum()
+    return torch.outer(kernel, kernel).float()
+
+
+def subpixel_kernel(deconv_weight: Tensor, upscale_factor: int) -> Tensor:
+    """The kernel of the convolution that `subpixel_deconvolution` runs in place of the deconvolution.
+
+    deconv_weight: d x 1 x 9 x 9; returns scale^2 x d x k x k with k = ceil(9 / scale): tap scale*j + p of the
+    deconvolution is tap j, counted from the end, of the convolution for phase p. Differentiable.
+    """
+    scale, k = upscale_factor, math.ceil(_DECONV_KERNEL / upscale_factor)
+    surplus = scale * k - _DECONV_KERNEL
+    blocks = F.pad(deconv_weight, (0, surplus, 0, surplus)).reshape(-1, k, scale, k, scale).flip(1, 3)
+    return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, k, k)
+
+
+def subpixel_deconvolution(x: Tensor, kernel: Tensor, bias: Tensor, upscale_factor: int) -> Tensor:
+    """The deconvolution as a convolution on the small picture and a pixel shuffle.
+
+    x: N x d x H x W; kernel: as `subpixel_kernel` makes it; bias: 1. Returns N x 1 x scale*H x scale*W.
+    """
+    scale, (height, width) = upscale_factor, x.shape[-2:]
+    padding = math.ceil(_DECONV_PADDING / scale)
+    # The shuffled picture starts this many pixels before the deconvolution's (none at x2 and x4).
+    start = _DECONV_PADDING - scale * (kernel.shape[-1] - 1 - padding)
+    shuffled = F.pixel_shuffle(F.conv2d(x, kernel, bias.expand(scale**2), padding=padding), scale)
+    return shuffled[..., start : start + scale * height, start : start + scale * width]
+
+
+class FusedFSRCNN(nn.Module):
+    """The inference form: the deconvolution as a convolution on the small picture and a pixel shuffle.
+
+    It spares the scatter over the large picture that makes transposed convolutions slow. Input and output as
+    `FSRCNN`'s, equal to 1e-6.
+    """
+
+    def __init__(self, model: FSRCNN) -> None:
+        super().__init__()
+        self.upscale_factor = model.upscale_factor
+        plain = FSRCNN(**model.model_args)
+        plain.load_state_dict(model.state_dict())
+        self.features = nn.Sequential(plain.feature_extraction, plain.shrink, plain.map, plain.expand)
+        self.kernel = nn.Parameter(subpixel_kernel(plain.deconv.weight, self.upscale_factor))
+        self.bias = plain.deconv.bias
+        self.to(model.deconv.weight.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.features(x.contiguous(memory_format=torch.channels_last))
+        return subpixel_deconvolution(features, self.kernel, self.bias, self.upscale_factor)
+
+
+class LinearFactors(nn.Module):
+    """Parametrisation of a weight as the product of two linear factors (collapsible linear blocks, Bhardwaj et al.,
+    arXiv 2103.09404), which trains faster and ends better than the weight itself.
+
+    The weight, seen as a matrix of its first dimension by all others, is start + outer @ inner; `start` is a
+    constant that makes the initial value the weight that was given.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = weight.shape[0], weight[0].numel()
+        inner = torch.randn(self.width, columns) * math.sqrt(1 / columns)
+        outer = torch.randn(rows, self.width) * math.sqrt(1 / self.width)
+        self.register_buffer("start", weight.detach() - (outer @ inner).view_as(weight))
+        return inner, outer
+
+    def forward(self, inner: Tensor, outer: Tensor) -> Tensor:
+        return self.start + (outer @ inner).view_as(self.start)
+
+
+class ComposedPReLU(nn.PReLU):
+    """PReLU written as relu(x) + slope * (x - relu(x)): the same values, several times faster to differentiate on a
+    CPU, where PyTorch vectorises the backward pass of relu but not that of prelu.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        return positive + self.weight.view(1, -1, 1, 1) * (x - positive)
+
+
+class CollapsibleFSRCNN(FSRCNN):
+    """The training form: every weight a product of two linear factors, `width` wide, multiplied out at each step so
+    that a step costs what the plain network's does; the deconvolution computed as a convolution and pixel shuffle.
+
+    It starts as the function of the `FSRCNN` it is made from, and `collapse` returns the `FSRCNN` it has become.
+    A width of 0 trains the weights themselves.
+    """
+
+    def __init__(self, model: FSRCNN, width: int = 128) -> None:
+        super().__init__(**model.model_args)
+        self._names = [name for name, _ in model.named_parameters()]
+        for block in (self.feature_extraction, self.shrink, self.map, self.expand):
+            for index in range(1, len(block), 2):
+                block[index] = ComposedPReLU(block[index].num_parameters)
+        self.load_state_dict(model.state_dict())
+        if width:
+            for layer in (*self.convolutions(), self.deconv):
+                parametrize.register_parametrization(layer, "weight", LinearFactors(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = subpixel_kernel(self.deconv.weight, self.upscale_factor)
+        return subpixel_deconvolution(self.features(x), kernel, self.deconv.bias, self.upscale_factor)
+
+    def collapsed_parameters(self) -> list[Tensor]:
+        """The parameters of the `FSRCNN` this is equal to, in the order of its ``parameters()``."""
+        places = (name.rpartition(".") for name in self._names)
+        return [getattr(self.get_submodule(layer), parameter) for layer, _, parameter in places]
+
+    @torch.no_grad()
+    def collapse(self) -> FSRCNN:
+        """The paper's network with the same function, on the same device; shares no memory with this one."""
+        plain = FSRCNN(**self.model_args).to(self.deconv.bias.device)
+        for parameter, value in zip(plain.parameters(), self.collapsed_parameters(), strict=True):
+            parameter.copy_(value)
+        return plain
+
+
+def upscale_luma(model: nn.Module, lr: np.ndarray) -> np.ndarray:
+    """Runs any of the forms on one picture.
+
+    lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
+    """
+    device = next(model.parameters()).device
+    x = torch.from_numpy(np.asarray(lr, dtype=np.float32) / np.float32(255))[None, None].to(device)
+    with torch.inference_mode():
+        return model(x)[0, 0].cpu().numpy() * np.float32(255)
+
+
+def save_weights(model: FSRCNN, path: Path) -> None:
+    """Writes the weights file that `load_weights` reads."""
+    state_dict = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state_dict, "model_args": model.model_args}, path)
+
+
+def load_weights(path: Path) -> FSRCNN:
+    """The network of a weights file, on the CPU.
+
+    Raises RequestError, naming the file and what was expected and found, for a file that is missing or does not hold
+    exactly an FSRCNN's weights.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path}: no such weights file")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise RequestError(f"{path}: not a PyTorch weights file") from error
+    if not isinstance(content, dict) or not {"state_dict", "model_args"} <= content.keys():
+        raise RequestError(f"{path}: not a weights file of this project: expected 'state_dict' and 'model_args' in it")
+    try:
+        model = FSRCNN(**content["model_args"])
+        model.load_state_dict(content["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        raise RequestError(f"{path}: not an FSRCNN's weights: {' '.join(str(error).split())}") from error
+    return model
+
+
+def select_device(name: str) -> torch.device:
+    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU.
+
+    Raises RequestError for a device that this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(
+            f"device: {name} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
+        ) from error
+    return device

@@ -1,0 +1,26 @@
+"""A data folder like the real one, small, made of the photographs inside scikit-image."""
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+
+from dataset import VALIDATION_NAMES, VALIDATION_SET
+from files import write_image
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training pictures from three photographs, validation pictures from a fourth."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, image in (
+        ("astronaut", skimage.data.astronaut()),
+        ("chelsea", skimage.data.chelsea()),
+        ("motorcycle", skimage.data.stereo_motorcycle()[0]),
+    ):
+        write_image(folder / "Train" / f"{name}.png", image[:300, :400])
+    coffee = skimage.data.coffee()
+    for index, name in enumerate(sorted(VALIDATION_NAMES)):
+        top, left = 90 * (index // 5), 110 * (index % 5)
+        write_image(folder / VALIDATION_SET / f"{name}.png", coffee[top : top + 80, left : left + 100])
+    return folder

@@ -1,0 +1,88 @@
+"""Patches and pairs: aligned, reproducible, and never from the validation pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths
+from errors import RequestError
+from files import write_image
+
+PATCH = 6
+
+
+def ramps(scale: int) -> list[np.ndarray]:
+    """Two pictures of different shape whose values are, in turn, the row and 128 plus the column."""
+    height, width = 40 * scale // 2 + 1, 50 * scale // 2
+    rows, columns = np.mgrid[:height, :width]
+    return [rows.astype(np.uint8), (128 + columns[: height - 9]).astype(np.uint8)]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_patches_are_aligned_at_every_turn(scale: int):
+    patches = TrainingPatches(ramps(scale), scale, PATCH, seed=0)
+    lr, hr = patches.batch(step=0, batch_size=512)
+    assert lr.shape == (512, 1, PATCH, PATCH)
+    assert hr.shape == (512, 1, PATCH * scale, PATCH * scale)
+    # Reducing a ramp averages it, so away from the border an LR pixel is the mean of the HR pixels it covers. How far
+    # the border is, is told by the value itself.
+    lr, mean = lr * 255, avg_pool2d(hr * 255, scale)
+    position = torch.where(mean < 128, mean, mean - 128)
+    last = torch.where(mean < 128, 40 * scale // 2, 50 * scale // 2)
+    inside = (position > 3 * scale) & (position < last - 4 * scale)
+    assert inside.float().mean() > 0.4
+    # One HR pixel off would be a difference of 1.
+    torch.testing.assert_close(lr[inside], mean[inside], atol=1e-3, rtol=0)
+    # Both ramps rise and fall along both axes: all eight operations are there.
+    slopes = torch.stack([hr[:, 0, -1, 0] - hr[:, 0, 0, 0], hr[:, 0, 0, -1] - hr[:, 0, 0, 0]], dim=1).sign()
+    ramp = (hr[:, 0, 0, 0] * 255 >= 128).float()
+    seen = {tuple(row) for row in torch.column_stack([ramp, slopes]).int().tolist()}
+    assert seen == {(r, *s) for r in (0, 1) for s in ((1, 0), (-1, 0), (0, 1), (0, -1))}
+
+
+def test_patches_depend_on_seed_and_step_alone():
+    images = ramps(2)
+    one, other = (TrainingPatches(images, 2, PATCH, seed=seed) for seed in (1, 2))
+    first = one.batch(step=7, batch_size=4)
+    one.batch(step=8, batch_size=4)
+    again = TrainingPatches(images, 2, PATCH, seed=1).batch(step=7, batch_size=4)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], one.batch(step=8, batch_size=4)[0])
+    assert not torch.equal(first[0], other.batch(step=7, batch_size=4)[0])
+
+
+def test_every_patch_can_be_drawn():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    patches = TrainingPatches([image.repeat(2, 0).repeat(2, 1)] * 2, 2, 3, seed=0)
+    _, hr = patches.batch(step=0, batch_size=64)
+    corners = {round(value * 255) for value in hr[:, 0, 2:4, 2:4].amin(dim=(1, 2)).tolist()}
+    assert corners == {100, 120}  # the two places of a 3 x 3 patch in 3 x 4
+
+
+def test_training_leaves_the_validation_pictures_out(data_dir: Path):
+    names = {path.stem for path in training_paths(data_dir, ("Train", "BSDS200"))}
+    assert names == {"astronaut", "chelsea", "motorcycle"}
+    assert len(VALIDATION_NAMES) == 20
+
+
+def test_training_images_are_augmented_by_scale(data_dir: Path):
+    images = load_training_images([data_dir / "Train" / "chelsea.png"], smallest=200)
+    assert [image.shape for image in images] == [(300, 400), (270, 360), (240, 320), (210, 280)]
+    with pytest.raises(RequestError, match=r"chelsea.png: 400 x 300 pixels, a patch needs 301"):
+        load_training_images([data_dir / "Train" / "chelsea.png"], smallest=301)
+
+
+def test_pairs_of_a_folder(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    colour, grey = rng.integers(0, 256, (32, 41, 3), dtype=np.uint8), rng.integers(0, 256, (30, 30), dtype=np.uint8)
+    write_image(tmp_path / "b.c.png", colour)
+    write_image(tmp_path / "a é.png", grey)
+    pairs = list(folder_pairs(tmp_path, 3))
+    assert [pair.name for pair in pairs] == ["a é", "b.c"]
+    assert [pair.lr.shape for pair in pairs] == [(10, 10), (10, 13)]
+    np.testing.assert_array_equal(pairs[0].hr, grey)
+    np.testing.assert_array_equal(pairs[1].hr_image, colour[:30, :39])
+    assert not np.array_equal(pairs[1].lr, np.round(pairs[1].lr))  # never rounded to 8 bits

@@ -1,0 +1,125 @@
+"""The paper's network, its equal forms, and its weights files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from errors import RequestError
+from imgproc import imresize
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights, save_weights, upscale_luma
+
+SCALES = (2, 3, 4)
+
+
+def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
+    """Every weight, bias and slope random and of a size that shows in the output."""
+    torch.manual_seed(0)
+    model = FSRCNN(scale, **VARIANTS[variant])
+    initialise(model, "msra")
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=max(parameter.detach().std(correction=0).item(), 0.05))
+    return model
+
+
+@pytest.mark.parametrize(("variant", "parameters"), [("fsrcnn", 12_809), ("fsrcnn_s", 4_086)])
+@pytest.mark.parametrize("scale", SCALES)
+def test_size_and_parameter_count(variant: str, parameters: int, scale: int):
+    model = FSRCNN(scale, **VARIANTS[variant])
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert model(torch.rand(2, 1, 7, 11)).shape == (2, 1, 7 * scale, 11 * scale)
+
+
+def test_state_dict_has_the_keys_of_fsrcnn_pytorch():
+    keys = list(FSRCNN(3).state_dict())
+    assert keys[:6] == [
+        f"{part}.{i}.{p}"
+        for part in ("feature_extraction", "shrink")
+        for i, p in ((0, "weight"), (0, "bias"), (1, "weight"))
+    ]
+    assert [key for key in keys if key.startswith("map") and key.endswith("weight")] == [
+        f"map.{i}.weight" for i in range(8)
+    ]
+    assert keys[-5:] == ["expand.0.weight", "expand.0.bias", "expand.1.weight", "deconv.weight", "deconv.bias"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("width", [0, 128])
+def test_three_forms_are_equal(variant: str, scale: int, width: int):
+    model = random_network(scale, variant)
+    x = torch.rand(2, 1, 13, 9)
+    collapsible = CollapsibleFSRCNN(model, width)
+    with torch.no_grad():
+        expected = model(x)
+        assert expected.std() > 0.05
+        torch.testing.assert_close(model.fuse()(x), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(collapsible(x), expected, atol=1e-5, rtol=1e-5)
+        for parameter in collapsible.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+        moved = collapsible(x)
+        assert (moved - expected).abs().max() > 0.01
+        torch.testing.assert_close(collapsible.collapse()(x), moved, atol=1e-5, rtol=1e-5)
+
+
+def test_training_form_has_the_gradients_of_the_plain_network():
+    model = random_network(3)
+    training = CollapsibleFSRCNN(model, width=0)
+    x, target = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 24, 24)
+    for network in (model, training):
+        nn.functional.mse_loss(network(x), target).backward()
+    for expected, parameter in zip(model.parameters(), training.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, atol=1e-5, rtol=1e-3)
+
+
+# At x2 the 9 taps hold the whole bicubic kernel; at x3 and x4 its far end is cut off.
+@pytest.mark.parametrize(("scale", "tolerance"), [(2, 1e-3), (3, 2), (4, 3)])
+def test_bicubic_start_enlarges_as_bicubic_does(scale: int, tolerance: float):
+    torch.manual_seed(0)
+    model = FSRCNN(scale)
+    initialise(model, "bicubic")
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    lr = (120 + 60 * torch.sin(x / 4) * torch.cos(y / 5)).numpy()
+    inside = (slice(4 * scale, -4 * scale),) * 2
+    assert abs(upscale_luma(model, lr) - imresize(lr, scale))[inside].max() < tolerance
+
+
+def test_msra_start_is_the_papers():
+    torch.manual_seed(0)
+    model = FSRCNN(2)
+    initialise(model, "msra")
+    assert model.deconv.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    # He et al.: 2 / ((1 + slope^2) fan_in)
+    assert model.expand[0].weight.std().item() == pytest.approx((2 / (1.0625 * 12)) ** 0.5, rel=0.1)
+    assert all((module.weight == 0.25).all() for module in model.modules() if isinstance(module, nn.PReLU))
+
+
+def test_weights_file_round_trip(tmp_path: Path):
+    model = random_network(4, "fsrcnn_s")
+    save_weights(model, tmp_path / "a.pth")
+    loaded = load_weights(tmp_path / "a.pth")
+    assert loaded.model_args == {"upscale_factor": 4, "d": 32, "s": 5, "m": 1}
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a PyTorch weights file"),
+        (b"not weights", "not a PyTorch weights file"),
+        ([1, 2], "state_dict"),
+        ({"state_dict": {}, "model_args": {"upscale_factor": 2}}, "Missing key"),
+        ({"state_dict": {}, "model_args": {"scale": 2}}, "unexpected keyword"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: object, message: str):
+    path = tmp_path / "other.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(RequestError, match=message) as error:
+        load_weights(path)
+    assert str(path) in str(error.value)

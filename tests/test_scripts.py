@@ -1,0 +1,143 @@
+"""The scripts as a user meets them: results where they belong, and for every mistake one line and an exit code."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import prepare_dataset
+import train
+import validate
+from errors import run_script
+from files import read_image, write_image
+from model import FSRCNN, save_weights
+
+SCRIPTS = {"train": train.main, "validate": validate.main, "prepare": prepare_dataset.main}
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a script with a command line as run_script does; returns exit code, output and errors."""
+
+    def run(script: str, *arguments: object) -> tuple[int, str, str]:
+        flags = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", "--results-dir", str(tmp_path / "results"), *flags])
+        with pytest.raises(SystemExit) as stop:
+            run_script(SCRIPTS[script])
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_validate_writes_table_metrics_and_pictures(run: Run, tmp_path: Path):
+    pictures = tmp_path / "mine"
+    rng = np.random.default_rng(0)
+    colour = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (125, 94), interpolation=cv2.INTER_CUBIC)
+    write_image(pictures / "colour.png", colour)
+    write_image(pictures / "grey.png", colour[..., 0])
+    code, output, errors = run("validate", "--test-sets", pictures, "--upscale-factor", 2, 4, "--device", "cpu")
+    assert code == 0, errors
+    folder = tmp_path / "results" / "test" / "fsrcnn"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics) == ["fsrcnn_x2", "fsrcnn_x4"]
+    for name, scale in (("fsrcnn_x2", 2), ("fsrcnn_x4", 4)):
+        entry = metrics[name][str(pictures)]
+        for method in ("bicubic", "fsrcnn"):
+            for metric in ("psnr", "ssim"):
+                values = [image[method][metric] for image in entry["images"].values()]
+                assert entry[method][metric] == pytest.approx(sum(values) / 2)
+        bicubic, fsrcnn = entry["bicubic"]["psnr"], entry["fsrcnn"]["psnr"]
+        assert f"{bicubic:.2f}" in output
+        assert f"{fsrcnn:.2f}" in output
+        assert f"{fsrcnn - bicubic:+.2f}" in output
+        recovered = read_image(folder / name / "mine" / "colour.png")
+        assert recovered.shape == (94 - 94 % scale, 125 - 125 % scale, 3)
+        assert np.abs(recovered.astype(int) - colour[: recovered.shape[0], : recovered.shape[1]]).mean() < 10
+        assert read_image(folder / name / "mine" / "grey.png").ndim == 2
+    assert read_image(folder / "comparison.png").shape[1] > 4 * validate.TILE
+
+
+def test_validate_scores_samples_where_no_set_is_there(run: Run, tmp_path: Path):
+    code, output, _ = run("validate", "--data-dir", tmp_path, "--upscale-factor", 4, "--device", "cpu")
+    assert code == 0
+    assert "Samples" in output.splitlines()[0]
+    assert list(json.loads((tmp_path / "results/test/fsrcnn/metrics.json").read_text())["fsrcnn_x4"]) == ["Samples"]
+
+
+def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tmp_path: Path):
+    flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--batch-size", 2, "--device", "cpu"]
+    code, output, _ = run("train", *flags)
+    assert code == 0
+    assert all(f"fsrcnn_x{scale}/best.pth" in output for scale in (2, 3, 4))
+    weights = [tmp_path / "results" / f"fsrcnn_x{scale}" / "best.pth" for scale in (2, 3, 4)]
+    code, output, _ = run("validate", "--weights", *weights, "--test-sets", data_dir / "Train", "--device", "cpu")
+    assert code == 0
+    assert "fsrcnn_x3" in output
+    assert run("train", *flags)[0] == 2
+    code, output, _ = run("train", *flags, "--resume")
+    assert (code, output.count("finished")) == (0, 3)
+    code, _, errors = run("train", *flags[:-4], "--batch-size", 3, "--resume")
+    assert code == 2
+    assert "batch_size" in errors.splitlines()[-1]
+
+
+# What is asked, the exit code, and what the one line of complaint must name.
+MISTAKES = [
+    (["train", "--upscale-factor", "5"], 2, "upscale_factor: got (5,), expected 2, 3 or 4"),
+    (["train", "--no-such-field", "1"], 2, "--no-such-field"),
+    (["train", "--steps", "many"], 2, "--steps"),
+    (["train", "--steps", "0"], 2, "steps: got 0"),
+    (["train", "--variant", "large"], 2, "fsrcnn_s"),
+    (["train", "--device", "cuda:99"], 2, "device: cuda:99"),
+    (["train", "--exp-name", "a/b"], 2, "exp_name"),
+    (["train", "--exp-name", "a"], 2, "upscale_factor"),
+    (["train", "--resume"], 2, "resume"),
+    (["train", "--data-dir", "EMPTY"], 2, "prepare_dataset.py"),
+    (["train", "--data-dir", "DATA", "--train-sets", "EMPTY"], 2, "no pictures"),
+    (["train", "--data-dir", "DATA", "--train-sets", "TINY"], 2, "tiny.png: 8 x 8 pixels"),
+    (["train", "--data-dir", "DATA", "--train-sets", "BROKEN"], 1, "broken.png"),
+    (["train", "--data-dir", "DATA", "--train-sets", "BLANK"], 1, "blank.png: the file is empty"),
+    (["validate", "--weights", "missing.pth"], 2, "missing.pth: no such weights file"),
+    (["validate", "--weights", "TEXT"], 2, "not a PyTorch weights file"),
+    (["validate", "--weights", "X2", "--upscale-factor", "3"], 2, "is for x2"),
+    (["validate", "--test-sets", "Set6"], 2, "Set6"),
+    (["validate", "--test-sets", "EMPTY"], 2, "no pictures"),
+    (["validate", "--test-sets", "TINY"], 2, "8 x 8 pixels"),
+    (["validate", "--test-sets", "BROKEN"], 1, "broken.png"),
+    (["validate", "--test-sets", "DEEP"], 1, "16 bits"),
+    (["prepare", "--source", "missing"], 2, "source: no folder missing"),
+    (["prepare", "--source", "EMPTY"], 1, "missing in"),
+    (["prepare", "--source", "EMPTY", "--test-sets", "Set6"], 2, "Set6"),
+]
+
+
+@pytest.mark.parametrize(("request_", "code", "named"), MISTAKES, ids=[" ".join(mistake[0]) for mistake in MISTAKES])
+def test_a_mistake_gets_one_line(run: Run, data_dir: Path, tmp_path: Path, request_: list[str], code: int, named: str):
+    rng = np.random.default_rng(0)
+    write_image(tmp_path / "TINY" / "tiny.png", rng.integers(0, 256, (8, 8), dtype=np.uint8))
+    for name, content in (("BROKEN/broken.png", b"\x89PNG\r\n\x1a\n nonsense"), ("BLANK/blank.png", b"")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "DEEP").mkdir()
+    cv2.imwrite(str(tmp_path / "DEEP" / "deep.png"), rng.integers(0, 65536, (40, 40), dtype=np.uint16))
+    (tmp_path / "TEXT").write_text("weights")
+    torch.manual_seed(0)
+    save_weights(FSRCNN(2), tmp_path / "X2")
+    places = {name: tmp_path / name for name in ("EMPTY", "TINY", "BROKEN", "BLANK", "DEEP", "TEXT", "X2")}
+    places["DATA"] = data_dir
+    script, *arguments = (places.get(word, word) for word in request_)
+    if script == "prepare":
+        arguments += ["--data-dir", tmp_path / "brought"]
+    got, _, errors = run(script, *arguments)
+    complaints = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert (got, len(complaints)) == (code, 1)
+    assert errors.rstrip().endswith(complaints[0])
+    assert named in complaints[0]
+    assert "Traceback" not in errors

@@ -1,0 +1,102 @@
+"""Training: repeatable, resumable to the bit, and worth it."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from config import RECIPES, Config
+from dataset import validation_pairs
+from errors import FailureError
+from model import load_weights, upscale_luma
+
+ROOT = Path(__file__).parent.parent
+
+
+def config_of(data_dir: Path, results_dir: Path, **settings: object) -> Config:
+    """A small run on the CPU."""
+    small = {"upscale_factor": (3,), "train_sets": ("Train",), "batch_size": 8, "device": "cpu", "exp_name": "run"}
+    return Config(data_dir=data_dir, results_dir=results_dir, **(small | settings))
+
+
+def weights_of(results_dir: Path) -> dict[str, torch.Tensor]:
+    """Everything last.pth holds of the network."""
+    saved = torch.load(results_dir / "run" / "last.pth", weights_only=True)
+    return {f"{part}.{name}": value for part in ("model", "average") for name, value in saved[part].items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_same_seed_same_weights(data_dir: Path, tmp_path: Path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train.train(config_of(data_dir, tmp_path / name, steps=4, seed=seed))
+    assert equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
+    assert not equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path: Path):
+    config = config_of(data_dir, tmp_path, steps=200, validate_every=100)
+    train.train(config)
+    pairs = validation_pairs(data_dir, 3)
+    bicubic = np.mean([pair.score(pair.bicubic())["psnr"] for pair in pairs])
+    model = load_weights(tmp_path / "run" / "best.pth")
+    psnr = np.mean([pair.score(upscale_luma(model, pair.lr))["psnr"] for pair in pairs])
+    assert psnr > bicubic + 0.3
+    said = json.loads((tmp_path / "run" / "best.json").read_text())
+    assert said["validation"]["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert said["recipe"]["steps"] == 200
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [int(row["step"]) for row in rows] == [100, 200]
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):
+    config = config_of(
+        data_dir, tmp_path, **{**RECIPES["paper"], "train_sets": ("Train",)}, steps=200, validate_every=50
+    )
+    train.train(config)
+    losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "run" / "log.csv").open())]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
+    with pytest.raises(FailureError, match="learning_rate"):
+        train.train(config_of(data_dir, tmp_path, steps=100, learning_rate=1e30))
+    assert not (tmp_path / "run" / "best.pth").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path, number: signal.Signals):
+    settings = ["--upscale-factor", "2", "--train-sets", "Train", "--batch-size", "8", "--device", "cpu"]
+    settings += ["--exp-name", "run", "--steps", "120", "--validate-every", "40", "--data-dir", str(data_dir)]
+
+    def command(results: str) -> list[str]:
+        return [sys.executable, "train.py", *settings, "--results-dir", str(tmp_path / results)]
+
+    subprocess.run(command("whole"), cwd=ROOT, check=True, capture_output=True)
+    process = subprocess.Popen(command("halves"), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    log = tmp_path / "halves" / "run" / "log.csv"
+    while process.poll() is None and not (log.is_file() and "\n40," in log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert "--resume" in output.splitlines()[-1]
+    step = torch.load(tmp_path / "halves" / "run" / "last.pth", weights_only=True)["step"]
+    assert 40 <= step < 120
+    resumed = subprocess.run([*command("halves"), "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert f"step {step} of 120" in resumed.stdout
+    assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
+    for results in ("whole", "halves"):
+        rows = list(csv.DictReader((tmp_path / results / "run" / "log.csv").open()))
+        assert [row["step"] for row in rows] == ["40", "80", "120"]

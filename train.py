@@ -1,0 +1,284 @@
+"""Trains an FSRCNN for each scale: `python train.py --upscale-factor 3`."""
+
+import csv
+import ctypes
+import dataclasses
+import json
+import math
+import platform
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from config import RECIPE_FIELDS, Config, read_config
+from dataset import EvaluationPair, TrainingPatches, load_training_images, samples, training_paths, validation_pairs
+from errors import FailureError, RequestError, run_script
+from files import write_json, written_whole
+from imgproc import to_uint8
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, save_weights, select_device, upscale_luma
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "mse": F.mse_loss,
+    "euclidean": lambda sr, hr: F.mse_loss(sr, hr, reduction="sum") / (2 * len(sr)),
+}
+LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
+STEPS_BETWEEN_CHECKS = 100
+
+
+@dataclass
+class Run:
+    """A training in progress: all that is needed to go on with it."""
+
+    model: CollapsibleFSRCNN
+    average: FSRCNN
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = -math.inf
+
+
+class Interruption:
+    """Notes a Ctrl-C or SIGTERM so that the step under way can be finished; a second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> "Interruption":
+        self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        self.__exit__()
+
+
+def start_run(config: Config, device: torch.device) -> Run:
+    """A run at step 0."""
+    torch.manual_seed(config.seed)
+    start = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
+    initialise(start, config.start)
+    model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
+    deconv = list(model.deconv.parameters())
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
+    groups = [
+        {"params": others, "base_lr": config.learning_rate},
+        {"params": deconv, "base_lr": config.deconv_learning_rate},
+    ]
+    optimizer = torch.optim.Adam(groups) if config.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
+    return Run(model, start.to(device).requires_grad_(False), optimizer)
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """The configuration in JSON's types."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def save_run(run: Run, config: Config, path: Path) -> None:
+    content = {
+        "config": as_plain(config),
+        "step": run.step,
+        "seconds": run.seconds,
+        "best_psnr": run.best_psnr,
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
+    with written_whole(path) as unfinished:
+        torch.save(content, unfinished)
+
+
+def load_run(config: Config, device: torch.device, path: Path) -> Run:
+    """The saved run, ready to go on. Raises RequestError where its settings were others."""
+    saved = torch.load(path, map_location=device, weights_only=True)
+    for field in RECIPE_FIELDS:
+        now, then = as_plain(config)[field], saved["config"].get(field)
+        if now != then:
+            raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
+    run = start_run(config, device)
+    run.model.load_state_dict(saved["model"])
+    run.average.load_state_dict(saved["average"])
+    run.optimizer.load_state_dict(saved["optimizer"])
+    run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
+    return run
+
+
+def learning_rate_factor(config: Config, step: int) -> float:
+    """What the base learning rates are multiplied by at a step."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
+
+
+def train_step(run: Run, config: Config, patches: TrainingPatches) -> Tensor:
+    """One batch: the weights and their average move on. Returns the loss, on the device."""
+    factor = learning_rate_factor(config, run.step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    lr, hr = patches.batch(run.step, config.batch_size)
+    loss = LOSSES[config.loss](run.model(lr), hr)
+    run.optimizer.zero_grad()
+    loss.backward()
+    run.optimizer.step()
+    # Early on the average reaches back over the steps there are, not into the starting weights.
+    decay = min(config.ema_decay, run.step / (run.step + 10))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(run.average.parameters()), run.model.collapsed_parameters(), 1 - decay)
+    run.step += 1
+    return loss.detach()
+
+
+def mean_score(model: nn.Module, pairs: list[EvaluationPair]) -> dict[str, float]:
+    """Mean PSNR and SSIM over the pictures."""
+    scores = [pair.score(upscale_luma(model, pair.lr)) for pair in pairs]
+    return {metric: float(np.mean([score[metric] for score in scores])) for metric in ("psnr", "ssim")}
+
+
+def crops(model: nn.Module, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
+    """Rows of bicubic, FSRCNN and ground truth of each picture's centre, 3 x H x W in 0..255, for TensorBoard."""
+    tiles = []
+    for pair in pairs:
+        top, left = ((length - size) // 2 for length in pair.hr.shape)
+        for image in (pair.bicubic(), upscale_luma(model, pair.lr), pair.hr):
+            tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
+    return make_grid(tiles, nrow=3)
+
+
+def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any]:
+    """What the json beside the weights says of them."""
+    plain = as_plain(config)
+    return {
+        "recipe": {field: plain[field] for field in RECIPE_FIELDS},
+        "step": run.step,
+        "seconds": round(run.seconds),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "validation": score,
+        "samples": mean_score(run.average.fuse(), list(samples(config.upscale_factor[0]))),
+    }
+
+
+def open_log(path: Path, step: int) -> None:
+    """Starts log.csv, or cuts it back to what was logged up to `step`."""
+    rows = []
+    if step and path.is_file():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, LOG_FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def reuse_freed_memory() -> None:
+    """Tells glibc to keep freed arrays for the next step. By default it returns the large ones to the kernel, and
+    getting them back, cleared page by page, takes nearly as long as the network.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30)
+
+
+def train(config: Config) -> int | None:
+    """Trains one network to the end, or up to an interruption, whose signal it returns."""
+    folder = config.results_dir / config.exp_name
+    last, log = folder / "last.pth", folder / "log.csv"
+    scale = config.upscale_factor[0]
+    device = select_device(config.device)
+    run = load_run(config, device, last) if last.is_file() else start_run(config, device)
+    if run.step >= config.steps:
+        print(f"{folder}: finished, {run.step} steps, {run.best_psnr:.3f} dB")
+        return None
+    validation = validation_pairs(config.data_dir, scale)
+    images = load_training_images(training_paths(config.data_dir, config.train_sets), scale * config.patch_size)
+    patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
+    print(f"{folder}: {config.variant} x{scale}, {len(images)} pictures, step {run.step} of {config.steps}, {device}")
+    write_json(folder / "config.json", as_plain(config))
+    open_log(log, run.step)
+    started = time.monotonic() - run.seconds
+    loss_sum, loss_count = torch.zeros((), device=device), 0
+    with (
+        Interruption() as interruption,
+        SummaryWriter(folder / "tensorboard", purge_step=run.step) as board,
+        tqdm(total=config.steps, initial=run.step, unit="step", dynamic_ncols=True) as bar,
+    ):
+        while run.step < config.steps and interruption.signal is None:
+            loss_sum += train_step(run, config, patches)
+            loss_count += 1
+            bar.update()
+            run.seconds = time.monotonic() - started
+            validate_now = run.step % config.validate_every == 0 or run.step == config.steps
+            if run.step % STEPS_BETWEEN_CHECKS == 0 or validate_now:
+                loss = loss_sum.item() / loss_count
+                if not math.isfinite(loss):
+                    raise FailureError(f"the loss is {loss} at step {run.step}: start again with a lower learning_rate")
+                bar.set_postfix(loss=f"{loss:.5f}", best=f"{run.best_psnr:.3f} dB", refresh=False)
+            if validate_now:
+                average = run.average.fuse()
+                score = mean_score(average, validation)
+                run.seconds = time.monotonic() - started
+                if score["psnr"] > run.best_psnr:
+                    run.best_psnr = score["psnr"]
+                    with written_whole(folder / "best.pth") as unfinished:
+                        save_weights(run.average, unfinished)
+                    write_json(folder / "best.json", describe(run, config, score))
+                values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
+                with log.open("a", newline="") as file:
+                    csv.DictWriter(file, LOG_FIELDS).writerow(
+                        {"step": run.step, "seconds": round(run.seconds), **values}
+                    )
+                for name, value in values.items():
+                    board.add_scalar(name, value, run.step)
+                board.add_image("bicubic, FSRCNN, ground truth", crops(average, validation[:4]), run.step)
+                save_run(run, config, last)
+                loss_sum.zero_()
+                loss_count = 0
+        save_run(run, config, last)
+    if interruption.signal is None:
+        print(f"{folder}: {run.best_psnr:.3f} dB on the validation pictures, weights in {folder / 'best.pth'}")
+    return interruption.signal
+
+
+def main() -> int:
+    config = read_config("train", __doc__)
+    runs = [
+        dataclasses.replace(config, upscale_factor=(scale,), exp_name=config.exp_name or f"{config.variant}_x{scale}")
+        for scale in config.upscale_factor
+    ]
+    started = [
+        run.results_dir / run.exp_name for run in runs if (run.results_dir / run.exp_name / "last.pth").is_file()
+    ]
+    if started and not config.resume:
+        raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
+    if config.resume and not started:
+        raise RequestError(
+            f"resume: no interrupted run in {runs[0].results_dir / runs[0].exp_name}; leave --resume out"
+        )
+    reuse_freed_memory()
+    for run in runs:
+        if stopped_by := train(run):
+            arguments = [argument for argument in sys.argv if argument != "--resume"]
+            print(f"interrupted and saved; to go on: python {shlex.join(arguments)} --resume")
+            return 128 + stopped_by
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

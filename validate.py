@@ -1,0 +1,195 @@
+"""Scores weights on test sets by the paper's protocol: `python validate.py --upscale-factor 3`."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from config import Config, read_config
+from dataset import SAMPLES, EvaluationPair, folder_pairs, samples, set_folder
+from errors import RequestError, run_script
+from files import list_images, write_image, write_json
+from imgproc import imresize, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
+from model import FSRCNN, load_weights, select_device, upscale_luma
+
+PRETRAINED = Path(__file__).parent / "results" / "pretrained"
+TILE = 288  # side of a picture on the comparison sheet, in pixels
+CROP = 72  # side of the part of the ground truth that a tile shows
+
+Pictures = dict[str, NDArray[np.uint8]]
+Scores = dict[str, dict[str, float]]
+
+
+def load_models(config: Config) -> dict[str, FSRCNN]:
+    """The networks to score by name: the weights file's, or its folder's for a run's best.pth."""
+    shipped = [PRETRAINED / f"{config.variant}_x{scale}.pth" for scale in config.upscale_factor]
+    models: dict[str, FSRCNN] = {}
+    for path in config.weights or shipped:
+        name = path.resolve().parent.name if path.stem == "best" else path.stem
+        if name in models:
+            raise RequestError(f"weights: two files called {name}; score them in two runs")
+        models[name] = load_weights(path)
+        scale = models[name].upscale_factor
+        if scale not in config.upscale_factor:
+            wanted = ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
+            raise RequestError(f"weights: {path} is for x{scale}, asked for was {wanted}; add --upscale-factor {scale}")
+    return models
+
+
+def test_sets(config: Config) -> dict[str, tuple[int, Callable[[int], Iterator[EvaluationPair]]]]:
+    """For each set to score on the number of its pictures and what makes their pairs at a scale.
+
+    Where none of the default sets is there yet, that is Samples.
+    """
+    names = config.test_sets
+    if names == Config.test_sets:
+        there = tuple(name for name in names if (config.data_dir / name).is_dir())
+        if missing := [name for name in names if name not in there]:
+            instead = "" if there else "; scoring on Samples, photographs that come with scikit-image, instead"
+            print(f"not in {config.data_dir}: {', '.join(missing)} (`python prepare_dataset.py` brings them){instead}")
+        names = there or ("Samples",)
+    folders = {name: set_folder(config.data_dir, name) for name in names if name != "Samples"}
+    sets = {name: (len(list_images(folder)), partial(folder_pairs, folder)) for name, folder in folders.items()}
+    return sets | ({"Samples": (len(SAMPLES), samples)} if "Samples" in names else {})
+
+
+def recover_colour(pair: EvaluationPair, sr: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The recovered picture: the network's luma with chroma that was reduced and enlarged by bicubic interpolation.
+
+    sr: H x W luma in 0..255; returns uint8, H x W for a grey picture, else H x W x 3.
+    """
+    if pair.hr_image.ndim == 2:
+        return to_uint8(sr)
+    chroma = rgb_to_ycbcr(pair.hr_image)[..., 1:]
+    chroma = imresize(imresize(chroma, 1 / pair.upscale_factor), pair.upscale_factor)
+    return to_uint8(ycbcr_to_rgb(np.dstack([np.clip(sr, 0, 255), chroma])))
+
+
+def place_of_crop(pair: EvaluationPair, bicubic: NDArray[np.floating], sr: NDArray[np.floating]) -> tuple[int, int]:
+    """Top and left of the crop in which the network's squared error is furthest below bicubic's, on the LR grid."""
+    gain = (bicubic - pair.hr) ** 2 - (sr - pair.hr) ** 2
+    windows = cv2.boxFilter(gain, -1, (CROP, CROP), anchor=(0, 0), normalize=False)
+    height, width = (max(length - CROP, 0) + 1 for length in pair.hr.shape)
+    top, left = np.unravel_index(np.argmax(windows[:height, :width]), (height, width))
+    return int(top) - int(top) % pair.upscale_factor, int(left) - int(left) % pair.upscale_factor
+
+
+def sheet_row(
+    pair: EvaluationPair, bicubic: NDArray[np.floating], sr: NDArray[np.float32], scores: Scores
+) -> NDArray[np.uint8]:
+    """One row of the comparison sheet: the picture, and a zoomed crop in low resolution, by bicubic interpolation, by
+    FSRCNN and as it was, under each the PSNR of the whole picture.
+    """
+    scale = pair.upscale_factor
+    top, left = place_of_crop(pair, bicubic, sr)
+    whole = cv2.rectangle(as_rgb(pair.hr_image), (left, top), (left + CROP, top + CROP), (255, 220, 0), 3)
+    lr = to_uint8(imresize(pair.hr_image, 1 / scale))
+    crop = (slice(top, top + CROP), slice(left, left + CROP))
+    lr_crop = (slice(top // scale, (top + CROP) // scale), slice(left // scale, (left + CROP) // scale))
+    zoomed = {
+        f"low resolution (x{scale})": lr[lr_crop],
+        f"bicubic {scores['bicubic']['psnr']:.2f} dB": recover_colour(pair, bicubic)[crop],
+        f"FSRCNN {scores['fsrcnn']['psnr']:.2f} dB": recover_colour(pair, sr)[crop],
+        "ground truth": pair.hr_image[crop],
+    }
+    size = (round(whole.shape[1] * TILE / whole.shape[0]), TILE)
+    tiles = [labelled(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), pair.name)]
+    for label, image in zoomed.items():
+        tiles.append(labelled(cv2.resize(as_rgb(image), (TILE, TILE), interpolation=cv2.INTER_NEAREST), label))
+    return np.hstack(tiles)
+
+
+def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy with three channels."""
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
+
+
+def labelled(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The picture on white with a line of text below it."""
+    framed = cv2.copyMakeBorder(image, 6, 30, 6, 6, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return cv2.putText(
+        framed, text, (8, framed.shape[0] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
+    )
+
+
+def stacked(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The rows below each other, the narrower ones filled up with white."""
+    width = max(row.shape[1] for row in rows)
+    fill = [((0, 0), (0, width - row.shape[1]), (0, 0)) for row in rows]
+    return np.vstack([np.pad(row, each, constant_values=255) for row, each in zip(rows, fill, strict=True)])
+
+
+def mean_scores(images: dict[str, Scores]) -> Scores:
+    """The mean over the pictures of each method's PSNR and SSIM."""
+    return {
+        method: {
+            metric: float(np.mean([scores[method][metric] for scores in images.values()]))
+            for metric in ("psnr", "ssim")
+        }
+        for method in ("bicubic", "fsrcnn")
+    }
+
+
+def score_set(
+    model: torch.nn.Module, pairs: Iterator[EvaluationPair], folder: Path, bar: tqdm
+) -> tuple[dict[str, Any], float, NDArray[np.uint8]]:
+    """Scores a model on a set and writes the recovered pictures into the folder.
+
+    Returns the set's entry of metrics.json, and the largest gain over bicubic, in dB, with its row for the sheet.
+    """
+    images: dict[str, Scores] = {}
+    best_gain, best_row = -np.inf, None
+    for pair in pairs:
+        bicubic, sr = pair.bicubic(), upscale_luma(model, pair.lr)
+        scores = images[pair.name] = {"bicubic": pair.score(bicubic), "fsrcnn": pair.score(sr)}
+        write_image(folder / f"{pair.name}.png", recover_colour(pair, sr))
+        gain = scores["fsrcnn"]["psnr"] - scores["bicubic"]["psnr"]
+        if best_row is None or gain > best_gain:
+            best_gain, best_row = gain, sheet_row(pair, bicubic, sr, scores)
+        bar.update()
+    return {**mean_scores(images), "images": images}, best_gain, best_row
+
+
+def print_table(metrics: dict[str, dict[str, Any]]) -> None:
+    """Prints PSNR in dB and SSIM of every model and set: bicubic, FSRCNN, difference."""
+    print(f"\n{'weights':<18} {'set':<12} {'bicubic':>16} {'FSRCNN':>16} {'difference':>18}")
+    for name, sets in metrics.items():
+        for set_name, entry in sets.items():
+            bicubic, fsrcnn = ((entry[method]["psnr"], entry[method]["ssim"]) for method in ("bicubic", "fsrcnn"))
+            columns = [f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in (bicubic, fsrcnn)]
+            gain = f"{fsrcnn[0] - bicubic[0]:+.2f} / {fsrcnn[1] - bicubic[1]:+.4f}"
+            print(f"{name:<18} {set_name:<12} {columns[0]:>16} {columns[1]:>16} {gain:>18}")
+
+
+def main() -> None:
+    config = read_config("valid", __doc__)
+    device = select_device(config.device)
+    models, sets = load_models(config), test_sets(config)
+    folder = config.results_dir / "test" / (config.exp_name or config.variant)
+    metrics: dict[str, dict[str, Any]] = {}
+    rows = []
+    total = len(models) * sum(count for count, _ in sets.values())
+    with tqdm(total=total, unit="picture", dynamic_ncols=True) as bar:
+        for name, model in models.items():
+            metrics[name], candidates = {}, []
+            fused = model.fuse().to(device)
+            for set_name, (_, pairs_at) in sets.items():
+                pictures = folder / name / Path(set_name).name
+                metrics[name][set_name], *candidate = score_set(fused, pairs_at(model.upscale_factor), pictures, bar)
+                candidates.append(candidate)
+            rows.append(max(candidates, key=lambda candidate: candidate[0])[1])
+    write_json(folder / "metrics.json", metrics)
+    write_image(folder / "comparison.png", stacked(rows))
+    print_table(metrics)
+    print(f"\nPSNR in dB and SSIM of the luma, by the paper's protocol. In {folder}: metrics.json, comparison.png and,")
+    print("for each weights file and set, the recovered pictures.")
+
+
+if __name__ == "__main__":
+    run_script(main)
