@@ -49,15 +49,16 @@ class Config:
     """paper: the settings of the paper's section 4.1 (see RECIPES) in place of the defaults below."""
     start: Literal["bicubic", "msra"] = "bicubic"
     """Starting weights: bicubic interpolation, or the paper's random ones."""
-    linear_width: int = 128
+    linear_width: int = 0
     """Width of the linear factors each weight is trained as and collapsed from; 0: the weights themselves."""
-    loss: Literal["l1", "mse", "euclidean"] = "l1"
-    """Mean absolute or mean squared error, or Caffe's: half the squared error of a patch, summed over its pixels."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam, or SGD with momentum 0.9."""
-    learning_rate: float = 1e-3
+    loss: Literal["l1_then_mse", "l1", "mse", "euclidean"] = "l1_then_mse"
+    """Mean absolute error, mean squared error, the one for 70 % of the steps and then the other, or Caffe's euclidean
+    loss: half the squared error of a patch, summed over its pixels."""
+    optimizer: Literal["soap", "adam", "sgd"] = "soap"
+    """SOAP (see optimizer.py), Adam, or SGD with momentum 0.9."""
+    learning_rate: float = 5e-3
     """Learning rate of the convolutions."""
-    deconv_learning_rate: float = 1e-3
+    deconv_learning_rate: float = 5e-3
     """Learning rate of the deconvolution."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rates over the steps: down to zero along a cosine, or as they are."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,14 +31,21 @@ from errors import FailureError, RequestError, run_script
 from files import write_json, written_whole
 from imgproc import to_uint8
 from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, save_weights, select_device, upscale_luma
+from optimizer import SOAP
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "mse": F.mse_loss,
     "euclidean": lambda sr, hr: F.mse_loss(sr, hr, reduction="sum") / (2 * len(sr)),
 }
+MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "soap": SOAP,
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
 LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
-STEPS_BETWEEN_CHECKS = 100
+STEPS_BETWEEN_READINGS = 100  # of the loss, for which a GPU has to be waited for
 
 
 @dataclass
@@ -83,8 +91,7 @@ def start_run(config: Config, device: torch.device) -> Run:
         {"params": others, "base_lr": config.learning_rate},
         {"params": deconv, "base_lr": config.deconv_learning_rate},
     ]
-    optimizer = torch.optim.Adam(groups) if config.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
-    return Run(model, start.to(device).requires_grad_(False), optimizer)
+    return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
 
 
 def as_plain(config: Config) -> dict[str, Any]:
@@ -127,13 +134,20 @@ def learning_rate_factor(config: Config, step: int) -> float:
     return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
 
 
+def loss_function(config: Config, step: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a step, of SR and HR patches N x 1 x H x W."""
+    if config.loss == "l1_then_mse":
+        return LOSSES["l1" if step < MSE_FROM * config.steps else "mse"]
+    return LOSSES[config.loss]
+
+
 def train_step(run: Run, config: Config, patches: TrainingPatches) -> Tensor:
     """One batch: the weights and their average move on. Returns the loss, on the device."""
     factor = learning_rate_factor(config, run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
     lr, hr = patches.batch(run.step, config.batch_size)
-    loss = LOSSES[config.loss](run.model(lr), hr)
+    loss = loss_function(config, run.step)(run.model(lr), hr)
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()
@@ -174,16 +188,35 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
     }
 
 
-def open_log(path: Path, step: int) -> None:
-    """Starts log.csv, or cuts it back to what was logged up to `step`."""
-    rows = []
-    if step and path.is_file():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, LOG_FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+class Log:
+    """The course of a run: log.csv and, for TensorBoard, the same and pictures."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Starts the log, or cuts it back to what was logged up to `step`."""
+        self._path = folder / "log.csv"
+        rows = []
+        if step and self._path.is_file():
+            with self._path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        with written_whole(self._path) as unfinished, unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, LOG_FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._board = SummaryWriter(folder / "tensorboard", purge_step=step)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.close()
+
+    def write(self, step: int, seconds: float, values: dict[str, float], pictures: Tensor) -> None:
+        """Adds a line of values, named as in LOG_FIELDS, and the pictures, 3 x H x W uint8."""
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, LOG_FIELDS).writerow({"step": step, "seconds": round(seconds, 1), **values})
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._board.add_image("bicubic, FSRCNN, ground truth", pictures, step)
 
 
 def reuse_freed_memory() -> None:
@@ -196,64 +229,83 @@ def reuse_freed_memory() -> None:
         libc.mallopt(mmap_threshold, 2**30)
 
 
-def train(config: Config) -> int | None:
-    """Trains one network to the end, or up to an interruption, whose signal it returns."""
-    folder = config.results_dir / config.exp_name
-    last, log = folder / "last.pth", folder / "log.csv"
-    scale = config.upscale_factor[0]
-    device = select_device(config.device)
-    run = load_run(config, device, last) if last.is_file() else start_run(config, device)
-    if run.step >= config.steps:
-        print(f"{folder}: finished, {run.step} steps, {run.best_psnr:.3f} dB")
-        return None
-    validation = validation_pairs(config.data_dir, scale)
-    images = load_training_images(training_paths(config.data_dir, config.train_sets), scale * config.patch_size)
-    patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
-    print(f"{folder}: {config.variant} x{scale}, {len(images)} pictures, step {run.step} of {config.steps}, {device}")
-    write_json(folder / "config.json", as_plain(config))
-    open_log(log, run.step)
+class LossMeter:
+    """Mean loss since the last reading, kept on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sum, self._count = torch.zeros((), device=device), 0
+
+    def add(self, loss: Tensor) -> None:
+        self._sum += loss
+        self._count += 1
+
+    def read(self, step: int) -> float:
+        """The mean up to `step`. Raises FailureError where it is not finite."""
+        mean = self._sum.item() / self._count
+        if not math.isfinite(mean):
+            raise FailureError(f"the loss is {mean} at step {step}: start again with a lower learning_rate")
+        return mean
+
+
+def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
+    """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
+    average = run.average.fuse()
+    score = mean_score(average, validation)
+    if score["psnr"] > run.best_psnr:
+        run.best_psnr = score["psnr"]
+        with written_whole(folder / "best.pth") as unfinished:
+            save_weights(run.average, unfinished)
+        write_json(folder / "best.json", describe(run, config, score))
+    values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
+    log.write(run.step, run.seconds, values, crops(average, validation[:4]))
+    save_run(run, config, folder / "last.pth")
+
+
+def run_steps(
+    run: Run, config: Config, folder: Path, patches: TrainingPatches, validation: list[EvaluationPair]
+) -> int | None:
+    """Trains to the last step, or up to an interruption, whose signal it returns."""
     started = time.monotonic() - run.seconds
-    loss_sum, loss_count = torch.zeros((), device=device), 0
+    losses = LossMeter(patches.device)
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds between updates of the bar: a log file keeps them all
     with (
         Interruption() as interruption,
-        SummaryWriter(folder / "tensorboard", purge_step=run.step) as board,
-        tqdm(total=config.steps, initial=run.step, unit="step", dynamic_ncols=True) as bar,
+        Log(folder, run.step) as log,
+        tqdm(total=config.steps, initial=run.step, unit="step", dynamic_ncols=True, mininterval=interval) as bar,
     ):
         while run.step < config.steps and interruption.signal is None:
-            loss_sum += train_step(run, config, patches)
-            loss_count += 1
-            bar.update()
+            losses.add(train_step(run, config, patches))
             run.seconds = time.monotonic() - started
-            validate_now = run.step % config.validate_every == 0 or run.step == config.steps
-            if run.step % STEPS_BETWEEN_CHECKS == 0 or validate_now:
-                loss = loss_sum.item() / loss_count
-                if not math.isfinite(loss):
-                    raise FailureError(f"the loss is {loss} at step {run.step}: start again with a lower learning_rate")
-                bar.set_postfix(loss=f"{loss:.5f}", best=f"{run.best_psnr:.3f} dB", refresh=False)
-            if validate_now:
-                average = run.average.fuse()
-                score = mean_score(average, validation)
-                run.seconds = time.monotonic() - started
-                if score["psnr"] > run.best_psnr:
-                    run.best_psnr = score["psnr"]
-                    with written_whole(folder / "best.pth") as unfinished:
-                        save_weights(run.average, unfinished)
-                    write_json(folder / "best.json", describe(run, config, score))
-                values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
-                with log.open("a", newline="") as file:
-                    csv.DictWriter(file, LOG_FIELDS).writerow(
-                        {"step": run.step, "seconds": round(run.seconds), **values}
-                    )
-                for name, value in values.items():
-                    board.add_scalar(name, value, run.step)
-                board.add_image("bicubic, FSRCNN, ground truth", crops(average, validation[:4]), run.step)
-                save_run(run, config, last)
-                loss_sum.zero_()
-                loss_count = 0
-        save_run(run, config, last)
-    if interruption.signal is None:
-        print(f"{folder}: {run.best_psnr:.3f} dB on the validation pictures, weights in {folder / 'best.pth'}")
+            bar.update()
+            if run.step % STEPS_BETWEEN_READINGS == 0:
+                bar.set_postfix(loss=f"{losses.read(run.step):.5f}", best=f"{run.best_psnr:.3f} dB", refresh=False)
+            if run.step % config.validate_every == 0 or run.step == config.steps:
+                judge(run, config, folder, validation, log, losses.read(run.step))
+                losses = LossMeter(patches.device)
+        save_run(run, config, folder / "last.pth")
     return interruption.signal
+
+
+def train(config: Config) -> int | None:
+    """Trains one network to the end, or up to an interruption, whose signal it returns."""
+    folder, scale = config.results_dir / config.exp_name, config.upscale_factor[0]
+    device, last = select_device(config.device), folder / "last.pth"
+    run = load_run(config, device, last) if last.is_file() else start_run(config, device)
+    stopped_by = None
+    if run.step < config.steps:
+        validation = validation_pairs(config.data_dir, scale)
+        images = load_training_images(training_paths(config.data_dir, config.train_sets), scale * config.patch_size)
+        patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
+        print(
+            f"{folder}: {config.variant} x{scale}, {len(images)} pictures, step {run.step} of {config.steps}, {device}"
+        )
+        write_json(folder / "config.json", as_plain(config))
+        stopped_by = run_steps(run, config, folder, patches, validation)
+    if stopped_by is None:
+        print(
+            f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {folder / 'best.pth'}"
+        )
+    return stopped_by
 
 
 def main() -> int:

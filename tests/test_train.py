@@ -33,6 +33,11 @@ def weights_of(results_dir: Path) -> dict[str, torch.Tensor]:
     return {f"{part}.{name}": value for part in ("model", "average") for name, value in saved[part].items()}
 
 
+def log_of(results_dir: Path, field: str) -> list[str]:
+    with (results_dir / "run" / "log.csv").open(newline="") as file:
+        return [row[field] for row in csv.DictReader(file)]
+
+
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -55,8 +60,7 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
     said = json.loads((tmp_path / "run" / "best.json").read_text())
     assert said["validation"]["psnr"] == pytest.approx(psnr, abs=1e-3)
     assert said["recipe"]["steps"] == 200
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
-    assert [int(row["step"]) for row in rows] == [100, 200]
+    assert log_of(tmp_path, "step") == ["100", "200"]
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
@@ -65,7 +69,7 @@ def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):
         data_dir, tmp_path, **{**RECIPES["paper"], "train_sets": ("Train",)}, steps=200, validate_every=50
     )
     train.train(config)
-    losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "run" / "log.csv").open())]
+    losses = [float(loss) for loss in log_of(tmp_path, "loss")]
     assert losses[-1] < losses[0] / 2
 
 
@@ -98,5 +102,4 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path
     assert f"step {step} of 120" in resumed.stdout
     assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
     for results in ("whole", "halves"):
-        rows = list(csv.DictReader((tmp_path / results / "run" / "log.csv").open()))
-        assert [row["step"] for row in rows] == ["40", "80", "120"]
+        assert log_of(tmp_path / results, "step") == ["40", "80", "120"]
