@@ -120,7 +120,7 @@ def load_training_images(paths: list[Path], smallest: int) -> list[Y]:
         return [version for version in versions if min(version.shape) >= smallest]
 
     with ThreadPoolExecutor() as pool:
-        loaded = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False)
+        loaded = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False, disable=None)
         return [version for versions in loaded for version in versions]
 
 
@@ -139,7 +139,7 @@ class TrainingPatches:
         hr = [modcrop(image, upscale_factor) for image in images]
         with ThreadPoolExecutor() as pool:
             reduced = pool.map(lambda image: imresize(image, 1 / upscale_factor).astype(np.float32), hr)
-            lr = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False))
+            lr = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
         self.upscale_factor, self.patch_size, self.seed, self.device = upscale_factor, patch_size, seed, device
         self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
         self._lr = torch.from_numpy(np.concatenate([image.ravel() for image in lr])).to(device)

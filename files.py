@@ -50,6 +50,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Reads an 8-bit picture: H x W for a single-channel file, otherwise H x W x 3 in R, G, B order; alpha is
     dropped. Raises OSError, naming the file, where it cannot be read as such.
     """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own remarks name no file
     content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     if image is None:

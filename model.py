@@ -4,6 +4,7 @@
 it is run in; each converts exactly to or from the paper's.
 """
 
+import io
 import math
 import pickle
 from collections.abc import Iterator
@@ -250,10 +251,28 @@ def upscale_luma(model: nn.Module, lr: np.ndarray) -> np.ndarray:
         return model(x)[0, 0].cpu().numpy() * np.float32(255)
 
 
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Writes a dictionary of tensors and plain values. On a full disk raises OSError, which torch.save does not."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads what `save_checkpoint` wrote. Raises RequestError for a file that is missing or is something else."""
+    if not path.is_file():
+        raise RequestError(f"{path}: no such weights file")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise RequestError(f"{path}: damaged, or not a PyTorch weights file") from error
+    return content if isinstance(content, dict) else {}
+
+
 def save_weights(model: FSRCNN, path: Path) -> None:
     """Writes the weights file that `load_weights` reads."""
     state_dict = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    torch.save({"state_dict": state_dict, "model_args": model.model_args}, path)
+    save_checkpoint({"state_dict": state_dict, "model_args": model.model_args}, path)
 
 
 def load_weights(path: Path) -> FSRCNN:
@@ -262,13 +281,8 @@ def load_weights(path: Path) -> FSRCNN:
     Raises RequestError, naming the file and what was expected and found, for a file that is missing or does not hold
     exactly an FSRCNN's weights.
     """
-    if not path.is_file():
-        raise RequestError(f"{path}: no such weights file")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise RequestError(f"{path}: not a PyTorch weights file") from error
-    if not isinstance(content, dict) or not {"state_dict", "model_args"} <= content.keys():
+    content = load_checkpoint(path)
+    if not {"state_dict", "model_args"} <= content.keys():
         raise RequestError(f"{path}: not a weights file of this project: expected 'state_dict' and 'model_args' in it")
     try:
         model = FSRCNN(**content["model_args"])

@@ -30,7 +30,17 @@ from dataset import EvaluationPair, TrainingPatches, load_training_images, sampl
 from errors import FailureError, RequestError, run_script
 from files import write_json, written_whole
 from imgproc import to_uint8
-from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, save_weights, select_device, upscale_luma
+from model import (
+    FSRCNN,
+    VARIANTS,
+    CollapsibleFSRCNN,
+    initialise,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+    select_device,
+    upscale_luma,
+)
 from optimizer import SOAP
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -110,12 +120,14 @@ def save_run(run: Run, config: Config, path: Path) -> None:
         "optimizer": run.optimizer.state_dict(),
     }
     with written_whole(path) as unfinished:
-        torch.save(content, unfinished)
+        save_checkpoint(content, unfinished)
 
 
 def load_run(config: Config, device: torch.device, path: Path) -> Run:
     """The saved run, ready to go on. Raises RequestError where its settings were others."""
-    saved = torch.load(path, map_location=device, weights_only=True)
+    saved = load_checkpoint(path, device)
+    if "optimizer" not in saved:
+        raise RequestError(f"{path}: not a saved run; move it away to start a new one")
     for field in RECIPE_FIELDS:
         now, then = as_plain(config)[field], saved["config"].get(field)
         if now != then:

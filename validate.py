@@ -175,7 +175,7 @@ def main() -> None:
     metrics: dict[str, dict[str, Any]] = {}
     rows = []
     total = len(models) * sum(count for count, _ in sets.values())
-    with tqdm(total=total, unit="picture", dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
         for name, model in models.items():
             metrics[name], candidates = {}, []
             fused = model.fuse().to(device)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import report
 from dataset import VALIDATION_SET, folder_pairs, samples, validation_pairs
 from model import load_weights, upscale_luma
 
@@ -44,3 +45,7 @@ def test_committed_table_is_consistent(name: str):
         gains = [image["fsrcnn"]["psnr"] - image["bicubic"]["psnr"] for image in entry["images"].values()]
         assert sum(gains) / len(gains) == pytest.approx(entry["fsrcnn"]["psnr"] - entry["bicubic"]["psnr"])
         assert sum(gains) > 0
+
+
+def test_readme_tables_are_those_of_the_results():
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == report.readme()
