@@ -30,11 +30,12 @@ def load_models(config: Config) -> dict[str, FSRCNN]:
     """The networks to score by name: the weights file's, or its folder's for a run's best.pth."""
     shipped = [PRETRAINED / f"{config.variant}_x{scale}.pth" for scale in config.upscale_factor]
     models: dict[str, FSRCNN] = {}
+    scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
     for path in config.weights or shipped:
         name = path.resolve().parent.name if path.stem == "best" else path.stem
         if name in models:
             raise RequestError(f"weights: two files called {name}; score them in two runs")
-        models[name] = load_weights(path)
+        models[name] = load_weights(path, scale_of_others)
         scale = models[name].upscale_factor
         if scale not in config.upscale_factor:
             wanted = ", ".join(f"x{wanted}" for wanted in config.upscale_factor)

@@ -1,5 +1,6 @@
 """The paper's network, its equal forms, and its weights files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,12 +105,50 @@ def test_weights_file_round_trip(tmp_path: Path):
         assert torch.equal(value, model.state_dict()[name])
 
 
+def as_yjn870(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The names of yjn870/FSRCNN-pytorch, in which shrink, map and expand are one sequence."""
+    mid = [key for key in state_dict if key.split(".")[0] in ("shrink", "map", "expand")]
+    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in mid))
+    names = {"feature_extraction": "first_part", "deconv": "last_part"}
+    renamed = {}
+    for key, value in state_dict.items():
+        layer, _, parameter = key.rpartition(".")
+        if key in mid:
+            renamed[f"mid_part.{layers.index(layer)}.{parameter}"] = value
+        else:
+            renamed[key.replace(key.split(".")[0], names[key.split(".")[0]])] = value
+    return renamed
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {f"module.{key}": value for key, value in weights.items()},
+        lambda weights: {"state_dict": {f"_orig_mod.module.{key}": value for key, value in weights.items()}},
+        as_yjn870,
+        lambda weights: {"state_dict": {f"module.{key}": value for key, value in as_yjn870(weights).items()}},
+    ],
+)
+def test_others_weights_load(tmp_path: Path, variant: str, wrap: Callable[[dict], dict]):
+    model, path = random_network(3, variant), tmp_path / "other.pth"
+    torch.save(wrap(dict(model.state_dict())), path)
+    loaded = load_weights(path, upscale_factor=3)
+    assert loaded.model_args == model.model_args
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+    with pytest.raises(RequestError, match="--upscale-factor"):
+        load_weights(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "not a PyTorch weights file"),
         (b"not weights", "not a PyTorch weights file"),
-        ([1, 2], "state_dict"),
+        ([1, 2], "expected the keys feature_extraction.0.weight.*found nothing"),
+        ({"conv1.weight": torch.zeros(1)}, "expected the keys feature_extraction.0.weight.*found conv1.weight"),
         ({"state_dict": {}, "model_args": {"upscale_factor": 2}}, "Missing key"),
         ({"state_dict": {}, "model_args": {"scale": 2}}, "unexpected keyword"),
     ],
