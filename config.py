@@ -45,8 +45,13 @@ class Config:
     """Sets in data_dir, or folders of yours, to train on; the 20 validation pictures of BSDS200 are always left out."""
 
     # --- training ---
-    recipe: Literal["default", "paper"] = "default"
-    """paper: the settings of the paper's section 4.1 (see RECIPES) in place of the defaults below."""
+    recipe: Literal["default", "paper", "paper_finetune"] = "default"
+    """Settings in place of the defaults below (see RECIPES): paper, training as in its section 4.1 on T91;
+    paper_finetune, its second stage with General-100 added, to be given --transfer-from."""
+    transfer_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
+    """Weights to start from: of the same scale all of them, of another scale the convolutions (section 3.4)."""
+    deconv_only_steps: int = 0
+    """First steps in which the deconvolution alone is trained; as many as steps: transferred convolutions stay."""
     start: Literal["bicubic", "msra"] = "bicubic"
     """Starting weights: bicubic interpolation, or the paper's random ones."""
     linear_width: int = 0
@@ -96,7 +101,7 @@ class Config:
     def _check_training(self) -> None:
         for field in ("steps", "batch_size", "patch_size", "validate_every", "learning_rate", "deconv_learning_rate"):
             _require(self, field, getattr(self, field) > 0, "more than zero")
-        for field in ("linear_width", "warmup_steps"):
+        for field in ("linear_width", "warmup_steps", "deconv_only_steps"):
             _require(self, field, getattr(self, field) >= 0, "zero or more")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "at least 0 and less than 1")
         _require(self, "train_sets", bool(self.train_sets), "at least one set")
@@ -122,12 +127,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "patch_size": 7,
     },
 }
+# "In the fine-tuning, General-100 is added and the learning rates are halved."
+RECIPES["paper_finetune"] = RECIPES["paper"] | {
+    "train_sets": ("T91", "General-100"),
+    "learning_rate": 5e-4,
+    "deconv_learning_rate": 5e-5,
+}
 
 
 # What decides the weights that a training ends with: part of the record of a run, and fixed once it has begun.
 RECIPE_FIELDS = (
-    "upscale_factor variant seed train_sets start linear_width loss optimizer learning_rate deconv_learning_rate "
-    "schedule warmup_steps steps batch_size patch_size ema_decay"
+    "upscale_factor variant seed train_sets transfer_from deconv_only_steps start linear_width loss optimizer "
+    "learning_rate deconv_learning_rate schedule warmup_steps steps batch_size patch_size ema_decay"
 ).split()
 
 

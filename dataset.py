@@ -150,13 +150,13 @@ class TrainingPatches:
         self._columns = width - patch_size + 1
         self._patches_up_to = ((height - patch_size + 1) * self._columns).cumsum(0)
 
-    def batch(self, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
-        upscale_factor times as high and wide.
+        upscale_factor times as high and wide. Of several ranks each gets its part of the same batch.
         """
         random = np.random.default_rng((self.seed, step))
-        patch = torch.from_numpy(random.integers(int(self._patches_up_to[-1]), size=batch_size))
-        operation = torch.from_numpy(random.integers(8, size=batch_size))
+        patch = torch.from_numpy(random.integers(int(self._patches_up_to[-1]), size=batch_size))[rank::ranks]
+        operation = torch.from_numpy(random.integers(8, size=batch_size))[rank::ranks]
         image = torch.searchsorted(self._patches_up_to, patch, right=True)
         first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
         row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]

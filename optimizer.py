@@ -31,6 +31,8 @@ class SOAP(torch.optim.Optimizer):
         """One step of every parameter; the first only measures the gradient, as the paper does."""
         for group in self.param_groups:
             for parameter in group["params"]:
+                if parameter.grad is None:  # not trained at present
+                    continue
                 if parameter.ndim > 1:
                     self._matrix_step(parameter, group)
                 else:

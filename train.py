@@ -5,12 +5,15 @@ import ctypes
 import dataclasses
 import json
 import math
+import os
 import platform
 import shlex
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
@@ -36,6 +41,7 @@ from model import (
     CollapsibleFSRCNN,
     initialise,
     load_checkpoint,
+    load_weights,
     save_checkpoint,
     save_weights,
     select_device,
@@ -55,6 +61,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
     "sgd": partial(torch.optim.SGD, momentum=0.9),
 }
 LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
+STEPS_BETWEEN_AGREEMENTS = 10  # of several processes on whether to stop
 STEPS_BETWEEN_READINGS = 100  # of the loss, for which a GPU has to be waited for
 
 
@@ -89,11 +96,27 @@ class Interruption:
         self.__exit__()
 
 
+def starting_network(config: Config) -> FSRCNN:
+    """The network before its first step. Raises RequestError where the weights to transfer are of another variant."""
+    torch.manual_seed(config.seed)
+    network = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
+    if config.transfer_from is None:
+        initialise(network, config.start)
+        return network
+    initialise(network, "msra")
+    source = load_weights(config.transfer_from, config.upscale_factor[0])
+    if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
+        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not a {config.variant}")
+    transferred = source.state_dict()
+    if source.upscale_factor != network.upscale_factor:
+        transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}
+    network.load_state_dict(network.state_dict() | transferred)
+    return network
+
+
 def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
-    torch.manual_seed(config.seed)
-    start = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
-    initialise(start, config.start)
+    start = starting_network(config)
     model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
     deconv = list(model.deconv.parameters())
     others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
@@ -153,13 +176,32 @@ def loss_function(config: Config, step: int) -> Callable[[Tensor, Tensor], Tenso
     return LOSSES[config.loss]
 
 
-def train_step(run: Run, config: Config, patches: TrainingPatches) -> Tensor:
-    """One batch: the weights and their average move on. Returns the loss, on the device."""
+def rank_and_ranks() -> tuple[int, int]:
+    """This process's number and the number of processes that torchrun started; (0, 1) without it."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of the processes' values; every process has to call it."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value / rank_and_ranks()[1]
+
+
+def network_to_train(run: Run, config: Config) -> nn.Module:
+    """The training form with the layers of this step set to be trained, gradients averaged over the processes."""
+    for name, parameter in run.model.named_parameters():
+        parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
+    return DistributedDataParallel(run.model) if dist.is_initialized() else run.model
+
+
+def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPatches) -> Tensor:
+    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device."""
     factor = learning_rate_factor(config, run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
-    lr, hr = patches.batch(run.step, config.batch_size)
-    loss = loss_function(config, run.step)(run.model(lr), hr)
+    lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
+    loss = loss_function(config, run.step)(network(lr), hr)
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()
@@ -253,7 +295,7 @@ class LossMeter:
 
     def read(self, step: int) -> float:
         """The mean up to `step`. Raises FailureError where it is not finite."""
-        mean = self._sum.item() / self._count
+        mean = mean_over_ranks(self._sum / self._count).item()
         if not math.isfinite(mean):
             raise FailureError(f"the loss is {mean} at step {step}: start again with a lower learning_rate")
         return mean
@@ -273,29 +315,54 @@ def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPai
     save_run(run, config, folder / "last.pth")
 
 
+def stop_asked(interruption: Interruption, step: int, device: torch.device) -> bool:
+    """Whether to stop before the next step; several processes agree on it every few steps."""
+    if not dist.is_initialized():
+        return interruption.signal is not None
+    if step % STEPS_BETWEEN_AGREEMENTS:
+        return False
+    signals = torch.tensor(float(interruption.signal or 0), device=device)
+    dist.all_reduce(signals, dist.ReduceOp.MAX)
+    interruption.signal = int(signals) or None
+    return interruption.signal is not None
+
+
 def run_steps(
     run: Run, config: Config, folder: Path, patches: TrainingPatches, validation: list[EvaluationPair]
 ) -> int | None:
-    """Trains to the last step, or up to an interruption, whose signal it returns."""
+    """Trains to the last step, or up to an interruption, whose signal it returns. One process alone writes."""
     started = time.monotonic() - run.seconds
-    losses = LossMeter(patches.device)
+    writes = rank_and_ranks()[0] == 0
+    losses, network = LossMeter(patches.device), network_to_train(run, config)
     interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds between updates of the bar: a log file keeps them all
     with (
         Interruption() as interruption,
-        Log(folder, run.step) as log,
-        tqdm(total=config.steps, initial=run.step, unit="step", dynamic_ncols=True, mininterval=interval) as bar,
+        Log(folder, run.step) if writes else nullcontext() as log,
+        tqdm(
+            total=config.steps,
+            initial=run.step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=interval,
+            disable=not writes,
+        ) as bar,
     ):
-        while run.step < config.steps and interruption.signal is None:
-            losses.add(train_step(run, config, patches))
+        while run.step < config.steps and not stop_asked(interruption, run.step, patches.device):
+            if run.step == config.deconv_only_steps:
+                network = network_to_train(run, config)
+            losses.add(train_step(run, config, network, patches))
             run.seconds = time.monotonic() - started
             bar.update()
             if run.step % STEPS_BETWEEN_READINGS == 0:
                 bar.set_postfix(loss=f"{losses.read(run.step):.5f}", best=f"{run.best_psnr:.3f} dB", refresh=False)
             if run.step % config.validate_every == 0 or run.step == config.steps:
-                judge(run, config, folder, validation, log, losses.read(run.step))
+                loss = losses.read(run.step)
                 losses = LossMeter(patches.device)
-        save_run(run, config, folder / "last.pth")
-    return interruption.signal
+                if writes:
+                    judge(run, config, folder, validation, log, loss)
+        if writes:
+            save_run(run, config, folder / "last.pth")
+    return interruption.signal if run.step < config.steps else None
 
 
 def train(config: Config) -> int | None:
@@ -303,25 +370,43 @@ def train(config: Config) -> int | None:
     folder, scale = config.results_dir / config.exp_name, config.upscale_factor[0]
     device, last = select_device(config.device), folder / "last.pth"
     run = load_run(config, device, last) if last.is_file() else start_run(config, device)
+    rank, _ = rank_and_ranks()
     stopped_by = None
     if run.step < config.steps:
         validation = validation_pairs(config.data_dir, scale)
         images = load_training_images(training_paths(config.data_dir, config.train_sets), scale * config.patch_size)
         patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
-        print(
-            f"{folder}: {config.variant} x{scale}, {len(images)} pictures, step {run.step} of {config.steps}, {device}"
-        )
-        write_json(folder / "config.json", as_plain(config))
+        if rank == 0:
+            print(f"{folder}: {config.variant} x{scale}, {len(images)} pictures, {device}, ", end="")
+            print(f"step {run.step} of {config.steps}", flush=True)
+            write_json(folder / "config.json", as_plain(config))
         stopped_by = run_steps(run, config, folder, patches, validation)
-    if stopped_by is None:
+    if stopped_by is None and rank == 0:
         print(
             f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {folder / 'best.pth'}"
         )
     return stopped_by
 
 
+def join_processes(config: Config) -> Config:
+    """Under torchrun, joins its process group; the configuration with this process's own device."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return config
+    on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if on_cuda else config.device
+    if on_cuda:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_cuda else "gloo")
+    # Said of one-channel kernels, whose layout channels_last leaves open; it costs no time here.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    ranks = dist.get_world_size()
+    if config.batch_size % ranks:
+        raise RequestError(f"batch_size: got {config.batch_size}, expected a multiple of the {ranks} processes")
+    return dataclasses.replace(config, device=device)
+
+
 def main() -> int:
-    config = read_config("train", __doc__)
+    config = join_processes(read_config("train", __doc__))
     runs = [
         dataclasses.replace(config, upscale_factor=(scale,), exp_name=config.exp_name or f"{config.variant}_x{scale}")
         for scale in config.upscale_factor
@@ -336,12 +421,13 @@ def main() -> int:
             f"resume: no interrupted run in {runs[0].results_dir / runs[0].exp_name}; leave --resume out"
         )
     reuse_freed_memory()
-    for run in runs:
-        if stopped_by := train(run):
-            arguments = [argument for argument in sys.argv if argument != "--resume"]
-            print(f"interrupted and saved; to go on: python {shlex.join(arguments)} --resume")
-            return 128 + stopped_by
-    return 0
+    stopped_by = next((signal_ for run in runs if (signal_ := train(run))), None)
+    if stopped_by and rank_and_ranks()[0] == 0:
+        arguments = [argument for argument in sys.argv if argument != "--resume"]
+        print(f"interrupted and saved; to go on: python {shlex.join(arguments)} --resume")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return 128 + stopped_by if stopped_by else 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 import train
 from config import RECIPES, Config
 from dataset import validation_pairs
-from errors import FailureError
+from errors import FailureError, RequestError
 from model import load_weights, upscale_luma
 
 ROOT = Path(__file__).parent.parent
@@ -73,10 +73,47 @@ def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):
     assert losses[-1] < losses[0] / 2
 
 
+def test_transfer_takes_the_convolutions_and_trains_the_deconvolution(data_dir: Path, tmp_path: Path):
+    train.train(config_of(data_dir, tmp_path, steps=60))
+    x3 = tmp_path / "run" / "best.pth"
+    settings = {"upscale_factor": (2,), "transfer_from": x3, "steps": 60}
+    train.train(config_of(data_dir, tmp_path, exp_name="x2", deconv_only_steps=60, **settings))
+    train.train(config_of(data_dir, tmp_path, exp_name="x2_all", deconv_only_steps=30, **settings))
+    before, frozen, tuned = (load_weights(tmp_path / name / "best.pth") for name in ("run", "x2", "x2_all"))
+    for (name, one), two, three in zip(before.named_parameters(), frozen.parameters(), tuned.parameters(), strict=True):
+        if not name.startswith("deconv."):
+            torch.testing.assert_close(one, two, atol=1e-6, rtol=0)  # the average of equal values, but for rounding
+            assert not torch.allclose(one, three, atol=1e-6)
+    with pytest.raises(RequestError, match="not a fsrcnn_s"):
+        train.train(config_of(data_dir, tmp_path, exp_name="s", variant="fsrcnn_s", **settings))
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
     with pytest.raises(FailureError, match="learning_rate"):
         train.train(config_of(data_dir, tmp_path, steps=100, learning_rate=1e30))
     assert not (tmp_path / "run" / "best.pth").exists()
+
+
+def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
+    flags = ["train.py", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu", "--exp-name", "run"]
+    flags += ["--steps", "30", "--validate-every", "10", "--data-dir", str(data_dir)]
+    # By the adaptive optimisers, rounding errors in gradients near zero grow to whole steps; SGD shows the sums alone.
+    flags += ["--recipe", "paper"]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *flags]
+
+    def run(command: list[str], results: str, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [*command, "--results-dir", str(tmp_path / results)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+    assert run([sys.executable, *flags], "one").returncode == 0
+    done = run(two, "two")
+    assert done.returncode == 0, done.stderr
+    for field in ("loss", "psnr"):
+        one, other = ([float(value) for value in log_of(tmp_path / name, field)] for name in ("one", "two"))
+        assert one == pytest.approx(other, rel=1e-5)
+    failed = run([*two, "--batch-size", "3"], "three")
+    assert failed.returncode != 0
+    assert "batch_size: got 3, expected a multiple of the 2 processes" in failed.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
