@@ -1,8 +1,9 @@
 # The Python to build .venv with; `make PYTHON=python3.12 demo` takes another.
 PYTHON ?= python3
 VENV := .venv/bin/python
+NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint data clean
+.PHONY: demo test lint data pretrained report clean
 
 # Shows what the shipped weights do, on photographs that come with scikit-image.
 demo: .venv/installed
@@ -19,10 +20,25 @@ lint: .venv/installed
 data: .venv/installed
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))
 
+# Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on.
+pretrained: $(NETWORKS:%=pretrained-%)
+
+pretrained-%: .venv/installed
+	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) \
+	    $(if $(wildcard results/$*/last.pth),--resume)
+	cp results/$*/best.pth results/pretrained/$*.pth
+	cp results/$*/best.json results/pretrained/$*.json
+	cp results/$*/log.csv results/pretrained/$*.csv
+
+# Scores them on the test sets and writes the README's tables and the curves.
+report: .venv/installed
+	$(VENV) validate.py --exp-name pretrained
+	$(VENV) report.py
+
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff -c constraints.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff matplotlib -c constraints.txt
 	@touch $@
 
 clean:

@@ -4,6 +4,7 @@
 it is run in; each converts exactly to or from the paper's.
 """
 
+import hashlib
 import io
 import math
 import pickle
@@ -274,6 +275,14 @@ def save_weights(model: FSRCNN, path: Path) -> None:
     """Writes the weights file that `load_weights` reads."""
     state_dict = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     save_checkpoint({"state_dict": state_dict, "model_args": model.model_args}, path)
+
+
+def weights_digest(model: FSRCNN) -> str:
+    """SHA-256 of the state dict: of each name and its values, float32, in order."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(path: Path, upscale_factor: int | None = None) -> FSRCNN:

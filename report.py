@@ -1,5 +1,6 @@
-"""Writes the README's result tables from the files in results/: `python report.py`."""
+"""Writes the README's tables and the training curves from the files in results/: `python report.py`."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -79,7 +80,29 @@ def readme() -> str:
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 
 
+def draw_curve(log: Path) -> None:
+    """Draws a training's log.csv, PSNR on the validation pictures against steps and against time, beside it."""
+    from matplotlib.figure import Figure  # here, because only the makers of the weights need it
+
+    with log.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    psnr, steps, minutes = ([float(row[field]) for row in rows] for field in ("psnr", "step", "seconds"))
+    minutes = [seconds / 60 for seconds in minutes]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for each, x, label in zip(axes, (steps, minutes), ("steps", "minutes"), strict=True):
+        each.plot(x, psnr, marker=".")
+        each.set_xlabel(label)
+        each.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR in dB, validation pictures")
+    figure.suptitle(log.stem)
+    with written_whole(log.with_suffix(".png")) as unfinished:
+        figure.savefig(unfinished, dpi=100)
+
+
 def main() -> None:
+    for log in sorted(PRETRAINED.glob("*.csv")):
+        draw_curve(log)
     text = readme()
     with written_whole(ROOT / "README.md") as unfinished:
         unfinished.write_text(text, encoding="utf-8")

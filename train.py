@@ -46,6 +46,7 @@ from model import (
     save_weights,
     select_device,
     upscale_luma,
+    weights_digest,
 )
 from optimizer import SOAP
 
@@ -237,6 +238,7 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
         "step": run.step,
         "seconds": round(run.seconds),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "sha256": weights_digest(run.average),
         "validation": score,
         "samples": mean_score(run.average.fuse(), list(samples(config.upscale_factor[0]))),
     }

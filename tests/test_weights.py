@@ -7,7 +7,7 @@ import pytest
 
 import report
 from dataset import VALIDATION_SET, folder_pairs, samples, validation_pairs
-from model import load_weights, upscale_luma
+from model import load_weights, upscale_luma, weights_digest
 
 ROOT = Path(__file__).parent.parent
 PRETRAINED = ROOT / "results" / "pretrained"
@@ -25,6 +25,7 @@ def mean_psnr(name: str, pairs) -> float:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_score_what_their_json_says(name: str):
     said = json.loads((PRETRAINED / f"{name}.json").read_text())
+    assert weights_digest(load_weights(PRETRAINED / f"{name}.pth")) == said["sha256"]
     scale = int(name[-1])
     assert mean_psnr(name, samples(scale)) == pytest.approx(said["samples"]["psnr"], abs=0.01)
     if (ROOT / "data" / VALIDATION_SET).is_dir():
