@@ -12,10 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,9 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
@@ -36,46 +31,18 @@ from errors import FailureError, RequestError, run_script
 from files import write_json, written_whole
 from imgproc import to_uint8
 from model import (
-    FSRCNN,
-    VARIANTS,
-    CollapsibleFSRCNN,
-    initialise,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
     save_weights,
     select_device,
     upscale_luma,
     weights_digest,
 )
-from optimizer import SOAP
+from recipe import Run, mean_over_ranks, network_to_train, rank_and_ranks, start_run, train_step
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "mse": F.mse_loss,
-    "euclidean": lambda sr, hr: F.mse_loss(sr, hr, reduction="sum") / (2 * len(sr)),
-}
-MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
-    "soap": SOAP,
-    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
-    "sgd": partial(torch.optim.SGD, momentum=0.9),
-}
 LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
 STEPS_BETWEEN_AGREEMENTS = 10  # of several processes on whether to stop
 STEPS_BETWEEN_READINGS = 100  # of the loss, for which a GPU has to be waited for
-
-
-@dataclass
-class Run:
-    """A training in progress: all that is needed to go on with it."""
-
-    model: CollapsibleFSRCNN
-    average: FSRCNN
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-    best_psnr: float = -math.inf
 
 
 class Interruption:
@@ -95,37 +62,6 @@ class Interruption:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = number
         self.__exit__()
-
-
-def starting_network(config: Config) -> FSRCNN:
-    """The network before its first step. Raises RequestError where the weights to transfer are of another variant."""
-    torch.manual_seed(config.seed)
-    network = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
-    if config.transfer_from is None:
-        initialise(network, config.start)
-        return network
-    initialise(network, "msra")
-    source = load_weights(config.transfer_from, config.upscale_factor[0])
-    if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
-        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not a {config.variant}")
-    transferred = source.state_dict()
-    if source.upscale_factor != network.upscale_factor:
-        transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}
-    network.load_state_dict(network.state_dict() | transferred)
-    return network
-
-
-def start_run(config: Config, device: torch.device) -> Run:
-    """A run at step 0."""
-    start = starting_network(config)
-    model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
-    deconv = list(model.deconv.parameters())
-    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
-    groups = [
-        {"params": others, "base_lr": config.learning_rate},
-        {"params": deconv, "base_lr": config.deconv_learning_rate},
-    ]
-    return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
 
 
 def as_plain(config: Config) -> dict[str, Any]:
@@ -162,56 +98,6 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     run.optimizer.load_state_dict(saved["optimizer"])
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run
-
-
-def learning_rate_factor(config: Config, step: int) -> float:
-    """What the base learning rates are multiplied by at a step."""
-    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
-
-
-def loss_function(config: Config, step: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a step, of SR and HR patches N x 1 x H x W."""
-    if config.loss == "l1_then_mse":
-        return LOSSES["l1" if step < MSE_FROM * config.steps else "mse"]
-    return LOSSES[config.loss]
-
-
-def rank_and_ranks() -> tuple[int, int]:
-    """This process's number and the number of processes that torchrun started; (0, 1) without it."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of the processes' values; every process has to call it."""
-    if dist.is_initialized():
-        dist.all_reduce(value)
-    return value / rank_and_ranks()[1]
-
-
-def network_to_train(run: Run, config: Config) -> nn.Module:
-    """The training form with the layers of this step set to be trained, gradients averaged over the processes."""
-    for name, parameter in run.model.named_parameters():
-        parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
-    return DistributedDataParallel(run.model) if dist.is_initialized() else run.model
-
-
-def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPatches) -> Tensor:
-    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device."""
-    factor = learning_rate_factor(config, run.step)
-    for group in run.optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
-    lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
-    loss = loss_function(config, run.step)(network(lr), hr)
-    run.optimizer.zero_grad()
-    loss.backward()
-    run.optimizer.step()
-    # Early on the average reaches back over the steps there are, not into the starting weights.
-    decay = min(config.ema_decay, run.step / (run.step + 10))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(run.average.parameters()), run.model.collapsed_parameters(), 1 - decay)
-    run.step += 1
-    return loss.detach()
 
 
 def mean_score(model: nn.Module, pairs: list[EvaluationPair]) -> dict[str, float]:

@@ -1,0 +1,124 @@
+"""How FSRCNN is trained: starting weights, losses, optimisers, learning rates, and the step they come together in."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from config import Config
+from dataset import TrainingPatches
+from errors import RequestError
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights
+from optimizer import SOAP
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "mse": F.mse_loss,
+    "euclidean": lambda sr, hr: F.mse_loss(sr, hr, reduction="sum") / (2 * len(sr)),
+}
+MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "soap": SOAP,
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
+
+
+@dataclass
+class Run:
+    """A training in progress: all that is needed to go on with it."""
+
+    model: CollapsibleFSRCNN
+    average: FSRCNN
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = -math.inf
+
+
+def starting_network(config: Config) -> FSRCNN:
+    """The network before its first step. Raises RequestError where the weights to transfer are of another variant."""
+    torch.manual_seed(config.seed)
+    network = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
+    if config.transfer_from is None:
+        initialise(network, config.start)
+        return network
+    initialise(network, "msra")
+    source = load_weights(config.transfer_from, config.upscale_factor[0])
+    if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
+        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not a {config.variant}")
+    transferred = source.state_dict()
+    if source.upscale_factor != network.upscale_factor:
+        transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}
+    network.load_state_dict(network.state_dict() | transferred)
+    return network
+
+
+def start_run(config: Config, device: torch.device) -> Run:
+    """A run at step 0."""
+    start = starting_network(config)
+    model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
+    deconv = list(model.deconv.parameters())
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
+    groups = [
+        {"params": others, "base_lr": config.learning_rate},
+        {"params": deconv, "base_lr": config.deconv_learning_rate},
+    ]
+    return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
+
+
+def learning_rate_factor(config: Config, step: int) -> float:
+    """What the base learning rates are multiplied by at a step."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
+
+
+def loss_function(config: Config, step: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a step, of SR and HR patches N x 1 x H x W."""
+    if config.loss == "l1_then_mse":
+        return LOSSES["l1" if step < MSE_FROM * config.steps else "mse"]
+    return LOSSES[config.loss]
+
+
+def rank_and_ranks() -> tuple[int, int]:
+    """This process's number and the number of processes that torchrun started; (0, 1) without it."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of the processes' values; every process has to call it."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value / rank_and_ranks()[1]
+
+
+def network_to_train(run: Run, config: Config) -> nn.Module:
+    """The training form with the layers of this step set to be trained, gradients averaged over the processes."""
+    for name, parameter in run.model.named_parameters():
+        parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
+    return DistributedDataParallel(run.model) if dist.is_initialized() else run.model
+
+
+def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPatches) -> Tensor:
+    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device."""
+    factor = learning_rate_factor(config, run.step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
+    loss = loss_function(config, run.step)(network(lr), hr)
+    run.optimizer.zero_grad()
+    loss.backward()
+    run.optimizer.step()
+    # Early on the average reaches back over the steps there are, not into the starting weights.
+    decay = min(config.ema_decay, run.step / (run.step + 10))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(run.average.parameters()), run.model.collapsed_parameters(), 1 - decay)
+    run.step += 1
+    return loss.detach()
