@@ -1,7 +1,6 @@
 """Trains an FSRCNN for each scale: `python train.py --upscale-factor 3`."""
 
 import csv
-import ctypes
 import dataclasses
 import json
 import math
@@ -38,7 +37,7 @@ from model import (
     upscale_luma,
     weights_digest,
 )
-from recipe import Run, mean_over_ranks, network_to_train, rank_and_ranks, start_run, train_step
+from recipe import Run, mean_over_ranks, network_to_train, rank_and_ranks, reuse_freed_memory, start_run, train_step
 
 LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
 STEPS_BETWEEN_AGREEMENTS = 10  # of several processes on whether to stop
@@ -159,16 +158,6 @@ class Log:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._board.add_image("bicubic, FSRCNN, ground truth", pictures, step)
-
-
-def reuse_freed_memory() -> None:
-    """Tells glibc to keep freed arrays for the next step. By default it returns the large ones to the kernel, and
-    getting them back, cleared page by page, takes nearly as long as the network.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_threshold, 2**30)
 
 
 class LossMeter:
