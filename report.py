@@ -59,11 +59,12 @@ def _cell(pair: tuple[float, float] | None, best: list[float]) -> str:
 
 def training_table() -> str:
     """What the json files beside the shipped weights say of their training, in Markdown."""
-    lines = ["| weights | steps | minutes | validation | ", "| --- | --- | --- | --- |"]
+    lines = ["| weights | steps | best at | minutes | validation |", "| --- | --- | --- | --- | --- |"]
     for path in sorted(PRETRAINED.glob("*.json")):
         said = json.loads(path.read_text(encoding="utf-8"))
         score = f"{said['validation']['psnr']:.2f} / {said['validation']['ssim']:.4f}"
-        lines.append(f"| {path.stem} | {said['step']:,} | {said['seconds'] / 60:.0f} | {score} |")
+        steps, best, minutes = said["recipe"]["steps"], said["step"], said["seconds"] / 60
+        lines.append(f"| {path.stem} | {steps:,} | {best:,} | {minutes:.0f} | {score} |")
     return "\n".join(lines)
 
 

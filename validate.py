@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +22,15 @@ PRETRAINED = Path(__file__).parent / "results" / "pretrained"
 TILE = 288  # side of a picture on the comparison sheet, in pixels
 CROP = 72  # side of the part of the ground truth that a tile shows
 
-Pictures = dict[str, NDArray[np.uint8]]
 Scores = dict[str, dict[str, float]]
+
+
+class Candidate(NamedTuple):
+    """A picture for the comparison sheet: those not shown yet rank first, then those with the larger gain."""
+
+    rank: tuple[bool, float]
+    name: str
+    row: NDArray[np.uint8]
 
 
 def load_models(config: Config) -> dict[str, FSRCNN]:
@@ -138,23 +145,24 @@ def mean_scores(images: dict[str, Scores]) -> Scores:
 
 
 def score_set(
-    model: torch.nn.Module, pairs: Iterator[EvaluationPair], folder: Path, bar: tqdm
-) -> tuple[dict[str, Any], float, NDArray[np.uint8]]:
+    model: torch.nn.Module, pairs: Iterator[EvaluationPair], folder: Path, shown: set[str], bar: tqdm
+) -> tuple[dict[str, Any], Candidate]:
     """Scores a model on a set and writes the recovered pictures into the folder.
 
-    Returns the set's entry of metrics.json, and the largest gain over bicubic, in dB, with its row for the sheet.
+    Returns the set's entry of metrics.json and its candidate for the sheet, if possible a picture not shown yet.
     """
     images: dict[str, Scores] = {}
-    best_gain, best_row = -np.inf, None
+    best: Candidate | None = None
     for pair in pairs:
         bicubic, sr = pair.bicubic(), upscale_luma(model, pair.lr)
         scores = images[pair.name] = {"bicubic": pair.score(bicubic), "fsrcnn": pair.score(sr)}
         write_image(folder / f"{pair.name}.png", recover_colour(pair, sr))
         gain = scores["fsrcnn"]["psnr"] - scores["bicubic"]["psnr"]
-        if best_row is None or gain > best_gain:
-            best_gain, best_row = gain, sheet_row(pair, bicubic, sr, scores)
+        rank = (pair.name not in shown, gain)
+        if best is None or rank > best.rank:
+            best = Candidate(rank, pair.name, sheet_row(pair, bicubic, sr, scores))
         bar.update()
-    return {**mean_scores(images), "images": images}, best_gain, best_row
+    return {**mean_scores(images), "images": images}, best
 
 
 def print_table(metrics: dict[str, dict[str, Any]]) -> None:
@@ -174,7 +182,7 @@ def main() -> None:
     models, sets = load_models(config), test_sets(config)
     folder = config.results_dir / "test" / (config.exp_name or config.variant)
     metrics: dict[str, dict[str, Any]] = {}
-    rows = []
+    rows, shown = [], set()
     total = len(models) * sum(count for count, _ in sets.values())
     with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
         for name, model in models.items():
@@ -182,9 +190,12 @@ def main() -> None:
             fused = model.fuse().to(device)
             for set_name, (_, pairs_at) in sets.items():
                 pictures = folder / name / Path(set_name).name
-                metrics[name][set_name], *candidate = score_set(fused, pairs_at(model.upscale_factor), pictures, bar)
+                pairs = pairs_at(model.upscale_factor)
+                metrics[name][set_name], candidate = score_set(fused, pairs, pictures, shown, bar)
                 candidates.append(candidate)
-            rows.append(max(candidates, key=lambda candidate: candidate[0])[1])
+            best = max(candidates, key=lambda candidate: candidate.rank)
+            rows.append(best.row)
+            shown.add(best.name)
     write_json(folder / "metrics.json", metrics)
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
