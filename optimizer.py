@@ -52,7 +52,8 @@ class SOAP(torch.optim.Optimizer):
         if not state:
             state |= {"step": 0, "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
             for side, covariance in sides.items():
-                state |= {side: covariance, f"{side}_basis": torch.linalg.eigh(covariance)[1].flip(1)}
+                basis = torch.linalg.eigh(covariance.cpu())[1].flip(1).to(covariance.device)
+                state |= {side: covariance, f"{side}_basis": basis}
             return
         state["step"] += 1
         for side, covariance in sides.items():
@@ -75,8 +76,11 @@ def _adam_direction(mean: Tensor, gradient: Tensor, state: dict[str, Any], group
 
 
 def _turn_basis(state: dict[str, Any], side: str, dimension: int) -> None:
-    """One power iteration of a side's eigenbasis, sorted by eigenvalue; the second moments are sorted along."""
+    """One power iteration of a side's eigenbasis, sorted by eigenvalue; the second moments are sorted along.
+
+    Matrices this small are decomposed on the CPU; Apple's GPUs could not.
+    """
     covariance, basis = state[side], state[f"{side}_basis"]
     order = (basis * (covariance @ basis)).sum(0).argsort(descending=True)
     state["square"] = state["square"].index_select(dimension, order)
-    state[f"{side}_basis"] = torch.linalg.qr(covariance @ basis[:, order])[0]
+    state[f"{side}_basis"] = torch.linalg.qr((covariance @ basis[:, order]).cpu())[0].to(basis.device)

@@ -1,5 +1,6 @@
 """Patches and pairs: aligned, reproducible, and never from the validation pictures."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths
 from errors import RequestError
 from files import write_image
+from imgproc import dihedral, imresize
 
 PATCH = 6
 
@@ -41,6 +43,26 @@ def test_patches_are_aligned_at_every_turn(scale: int):
     ramp = (hr[:, 0, 0, 0] * 255 >= 128).float()
     seen = {tuple(row) for row in torch.column_stack([ramp, slopes]).int().tolist()}
     assert seen == {(r, *s) for r in (0, 1) for s in ((1, 0), (-1, 0), (0, 1), (0, -1))}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_patches_are_crops_turned_by_dihedral(scale: int):
+    rng = np.random.default_rng(0)
+    shapes = ((9 * scale, 8 * scale), (7 * scale, 10 * scale))
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    lr_of = {}
+    for hr in images:
+        lr = imresize(hr, 1 / scale)
+        for top, left, operation in itertools.product(range(len(lr) - 5), range(lr.shape[1] - 5), range(8)):
+            crop = hr[top * scale : (top + 6) * scale, left * scale : (left + 6) * scale]
+            lr_of[dihedral(crop, operation).tobytes()] = dihedral(lr[top : top + 6, left : left + 6], operation)
+    batch = TrainingPatches(images, scale, patch_size=6, seed=0).batch(step=0, batch_size=2000)
+    seen = set()
+    for lr, hr in zip(*batch, strict=True):
+        key = (255 * hr).round().to(torch.uint8).numpy().tobytes()
+        np.testing.assert_allclose(255 * lr[0].numpy(), lr_of[key], atol=1e-3)
+        seen.add(key)
+    assert len(seen) == len(lr_of) == 8 * (4 * 3 + 2 * 5)  # every place and turn there is
 
 
 def test_patches_depend_on_seed_and_step_alone():
