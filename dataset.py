@@ -1,5 +1,6 @@
 """Image files to training patches and to evaluation pairs."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,8 +76,13 @@ def samples(upscale_factor: int) -> Iterator[EvaluationPair]:
 
 
 def folder_pairs(folder: Path, upscale_factor: int) -> Iterator[EvaluationPair]:
-    """The evaluation pairs of a folder's pictures by name, one in memory at a time."""
-    return (evaluation_pair(path.stem, read_image(path), upscale_factor) for path in list_images(folder))
+    """The evaluation pairs of a folder's pictures by name, one in memory at a time. A pair is called by its file's
+    stem; where two files share it, by the whole file name.
+    """
+    paths = list_images(folder)
+    stems = Counter(path.stem for path in paths)
+    for path in paths:
+        yield evaluation_pair(path.stem if stems[path.stem] == 1 else path.name, read_image(path), upscale_factor)
 
 
 def validation_pairs(data_dir: Path, upscale_factor: int) -> list[EvaluationPair]:

@@ -36,6 +36,7 @@ def bring(registry: Path, sets: Iterable[str], data_dir: Path, source: Path | No
     name, verified and renamed. Raises FailureError, naming the file, at the first that cannot be had; what is there
     by then is kept.
     """
+    pooch.get_logger().setLevel("WARNING")  # it would announce every file
     collection = pooch.create(data_dir, base_url="", retry_if_failed=2 if source is None else 0)
     collection.load_registry(registry)
     names = [name for name in collection.registry if name.split("/")[0] in sets]
@@ -50,10 +51,14 @@ def bring(registry: Path, sets: Iterable[str], data_dir: Path, source: Path | No
 
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         jobs = {pool.submit(fetch, name): name for name in names}
-        for job in tqdm(as_completed(jobs), "verifying and bringing files", len(jobs), unit="file", dynamic_ncols=True):
-            if job.exception():
-                pool.shutdown(cancel_futures=True)
-                raise _failure(jobs[job], job, source)
+        try:
+            done = as_completed(jobs)
+            for job in tqdm(done, "verifying and bringing files", len(jobs), unit="file", dynamic_ncols=True):
+                if job.exception():
+                    raise _failure(jobs[job], job, source)
+        except BaseException:  # Ctrl-C too: what is under way is finished, nothing more is begun
+            pool.shutdown(cancel_futures=True)
+            raise
     return len(names)
 
 
@@ -79,7 +84,6 @@ def main() -> None:
     config = read_config("prepare", __doc__)
     if config.source is not None and not config.source.is_dir():
         raise RequestError(f"source: no folder {config.source}")
-    pooch.get_logger().setLevel("WARNING")
     registry = dict.fromkeys(line.split()[0] for line in REGISTRY.read_text().splitlines())
     sets = wanted_sets(config, registry)
     count = bring(REGISTRY, sets, config.data_dir, config.source)

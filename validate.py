@@ -63,6 +63,8 @@ def test_sets(config: Config) -> dict[str, tuple[int, Callable[[int], Iterator[E
             print(f"not in {config.data_dir}: {', '.join(missing)} (`python prepare_dataset.py` brings them){instead}")
         names = there or ("Samples",)
     folders = {name: set_folder(config.data_dir, name) for name in names if name != "Samples"}
+    if len({folder.resolve().name for folder in folders.values()}) < len(names) - ("Samples" in names):
+        raise RequestError("test_sets: two sets or folders of one name; score them in two runs")
     sets = {name: (len(list_images(folder)), partial(folder_pairs, folder)) for name, folder in folders.items()}
     return sets | ({"Samples": (len(SAMPLES), samples)} if "Samples" in names else {})
 
@@ -189,7 +191,7 @@ def main() -> None:
             metrics[name], candidates = {}, []
             fused = model.fuse().to(device)
             for set_name, (_, pairs_at) in sets.items():
-                pictures = folder / name / Path(set_name).name
+                pictures = folder / name / Path(set_name).resolve().name
                 pairs = pairs_at(model.upscale_factor)
                 metrics[name][set_name], candidate = score_set(fused, pairs, pictures, shown, bar)
                 candidates.append(candidate)

@@ -104,6 +104,8 @@ def test_pairs_of_a_folder(tmp_path: Path):
     write_image(tmp_path / "a é.png", grey)
     pairs = list(folder_pairs(tmp_path, 3))
     assert [pair.name for pair in pairs] == ["a é", "b.c"]
+    write_image(tmp_path / "b.c.bmp", colour)
+    assert [pair.name for pair in folder_pairs(tmp_path, 3)] == ["a é", "b.c.bmp", "b.c.png"]
     assert [pair.lr.shape for pair in pairs] == [(10, 10), (10, 13)]
     np.testing.assert_array_equal(pairs[0].hr, grey)
     np.testing.assert_array_equal(pairs[1].hr_image, colour[:30, :39])

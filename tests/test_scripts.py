@@ -108,6 +108,7 @@ MISTAKES = [
     (["validate", "--weights", "X2", "--upscale-factor", "3"], 2, "is for x2"),
     (["validate", "--test-sets", "Set6"], 2, "Set6"),
     (["validate", "--test-sets", "EMPTY"], 2, "no pictures"),
+    (["validate", "--test-sets", "TINY", "TINY"], 2, "of one name"),
     (["validate", "--test-sets", "TINY"], 2, "8 x 8 pixels"),
     (["validate", "--test-sets", "BROKEN"], 1, "broken.png"),
     (["validate", "--test-sets", "DEEP"], 1, "16 bits"),
