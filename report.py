@@ -14,8 +14,10 @@ METRICS = ROOT / "results" / "test" / "pretrained" / "metrics.json"
 PRETRAINED = ROOT / "results" / "pretrained"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
-# PSNR in dB and SSIM by set and scale. The paper's tables, BSD100 as later papers quote it:
-PAPER = {
+Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
+
+# By set and scale, what others report. The paper's tables, BSD100 as later papers quote it:
+PAPER: dict[tuple[str, int], Score] = {
     ("Set5", 2): (37.00, 0.9558),
     ("Set5", 3): (33.16, 0.9140),
     ("Set5", 4): (30.71, 0.8657),
@@ -26,8 +28,17 @@ PAPER = {
     ("BSD100", 3): (28.53, 0.7910),
     ("BSD100", 4): (26.98, 0.7150),
 }
+# The paper's FSRCNN-s, trained on T91 alone:
+PAPER_S: dict[tuple[str, int], Score] = {
+    ("Set5", 2): (36.53, None),
+    ("Set5", 3): (32.55, None),
+    ("Set5", 4): (30.04, None),
+    ("Set14", 2): (32.22, None),
+    ("Set14", 3): (29.08, None),
+    ("Set14", 4): (27.12, None),
+}
 # FSRCNN-PyTorch's README:
-ORIGINAL = {
+ORIGINAL: dict[tuple[str, int], Score] = {
     ("Set5", 2): (36.76, 0.9564),
     ("Set5", 3): (32.46, 0.9051),
     ("Set5", 4): (30.37, 0.8589),
@@ -37,24 +48,27 @@ ORIGINAL = {
 }
 
 
-def results_table(metrics: dict[str, Any]) -> str:
-    """The README's comparison, in Markdown; the best figures of a row are bold."""
-    lines = ["| set, scale | bicubic | FSRCNN-PyTorch | paper | this repository |", "| --- | --- | --- | --- | --- |"]
+def results_table(metrics: dict[str, Any], variant: str, references: dict[str, dict[tuple[str, int], Score]]) -> str:
+    """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of a row are bold."""
+    columns = ["set, scale", "bicubic", *references, "this repository"]
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for set_name in SETS:
         for scale in SCALES:
-            entry, key = metrics[f"fsrcnn_x{scale}"][set_name], (set_name, scale)
-            ours = [(entry[method]["psnr"], entry[method]["ssim"]) for method in ("bicubic", "fsrcnn")]
-            row = [ours[0], ORIGINAL.get(key), PAPER[key], ours[1]]
-            best = [max(round(pair[i], digits) for pair in row if pair) for i, digits in ((0, 2), (1, 4))]
-            lines.append(f"| {set_name} x{scale} | " + " | ".join(_cell(pair, best) for pair in row) + " |")
+            entry = metrics[f"{variant}_x{scale}"][set_name]
+            bicubic, ours = ((entry[method]["psnr"], entry[method]["ssim"]) for method in ("bicubic", "fsrcnn"))
+            row = [bicubic, *(reference.get((set_name, scale)) for reference in references.values()), ours]
+            psnr = max(f"{score[0]:.2f}" for score in row if score)
+            ssim = max(f"{score[1]:.4f}" for score in row if score and score[1])
+            cells = " | ".join(_cell(score, {psnr, ssim}) for score in row)
+            lines.append(f"| {set_name} x{scale} | {cells} |")
     return "\n".join(lines)
 
 
-def _cell(pair: tuple[float, float] | None, best: list[float]) -> str:
-    if pair is None:
+def _cell(score: Score | None, best: set[str]) -> str:
+    if score is None:
         return "not reported"
-    texts = (f"{pair[0]:.2f}", f"{pair[1]:.4f}")
-    return " / ".join(f"**{text}**" if float(text) == top else text for text, top in zip(texts, best, strict=True))
+    texts = [f"{score[0]:.2f}"] + ([f"{score[1]:.4f}"] if score[1] else [])
+    return " / ".join(f"**{text}**" if text in best else text for text in texts)
 
 
 def training_table() -> str:
@@ -77,7 +91,13 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README with its tables made anew."""
-    tables = {"table": results_table(json.loads(METRICS.read_text(encoding="utf-8"))), "training": training_table()}
+    metrics = json.loads(METRICS.read_text(encoding="utf-8"))
+    tables = {
+        "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
+        "training": training_table(),
+    }
+    if "fsrcnn_s_x2" in metrics:
+        tables["fsrcnn_s"] = results_table(metrics, "fsrcnn_s", {"paper": PAPER_S})
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 
 
