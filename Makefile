@@ -32,7 +32,7 @@ pretrained-%: .venv/installed
 
 # Scores them on the test sets and writes the README's tables and the curves.
 report: .venv/installed
-	$(VENV) validate.py --exp-name pretrained --test-sets Set5 Set14 BSD100 Samples
+	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.pth) --test-sets Set5 Set14 BSD100 Samples
 	$(VENV) report.py
 
 .venv/installed: requirements.txt constraints.txt

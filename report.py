@@ -94,10 +94,9 @@ def readme() -> str:
     metrics = json.loads(METRICS.read_text(encoding="utf-8"))
     tables = {
         "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
+        "fsrcnn_s": results_table(metrics, "fsrcnn_s", {"paper": PAPER_S}),
         "training": training_table(),
     }
-    if "fsrcnn_s_x2" in metrics:
-        tables["fsrcnn_s"] = results_table(metrics, "fsrcnn_s", {"paper": PAPER_S})
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 
 

@@ -11,7 +11,7 @@ from model import load_weights, upscale_luma, weights_digest
 
 ROOT = Path(__file__).parent.parent
 PRETRAINED = ROOT / "results" / "pretrained"
-SHIPPED = ["fsrcnn_x2", "fsrcnn_x3", "fsrcnn_x4"]
+SHIPPED = [f"{variant}_x{scale}" for variant in ("fsrcnn", "fsrcnn_s") for scale in (2, 3, 4)]
 METRICS = json.loads((ROOT / "results" / "test" / "pretrained" / "metrics.json").read_text())
 SETS_AT_HAND = ["Samples", *(name for name in ("Set5", "Set14") if (ROOT / "data" / name).is_dir())]
 
