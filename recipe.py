@@ -127,8 +127,8 @@ def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPa
 
 
 def reuse_freed_memory() -> None:
-    """Tells glibc to keep freed arrays for the next step. By default it returns the large ones to the kernel, and
-    getting them back, cleared page by page, takes nearly as long as the network.
+    """Tells glibc to keep freed arrays for the next step. By default it returns the large ones to the kernel, and each
+    step gets them back cleared page by page.
     """
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
