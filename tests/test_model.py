@@ -9,7 +9,7 @@ from torch import nn
 
 from errors import RequestError
 from imgproc import imresize
-from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights, save_weights, upscale_luma
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, FastPReLU, initialise, load_weights, save_weights, upscale_luma
 
 SCALES = (2, 3, 4)
 
@@ -94,6 +94,19 @@ def test_msra_start_is_the_papers():
     # He et al.: 2 / ((1 + slope^2) fan_in)
     assert model.expand[0].weight.std().item() == pytest.approx((2 / (1.0625 * 12)) ** 0.5, rel=0.1)
     assert all((module.weight == 0.25).all() for module in model.modules() if isinstance(module, nn.PReLU))
+
+
+def test_fast_prelu_differentiates_as_pytorch() -> None:
+    x = torch.randn(2, 3, 5, 4).to(memory_format=torch.channels_last)
+    x[0, 0, 0, 0] = 0
+    results = []
+    for prelu in (torch.nn.PReLU(3), FastPReLU(3)):
+        torch.nn.init.constant_(prelu.weight, -0.3)
+        leaf = x.clone().requires_grad_()
+        y = prelu(leaf)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [leaf, prelu.weight])))
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
 def test_weights_file_round_trip(tmp_path: Path):
