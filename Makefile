@@ -20,11 +20,19 @@ lint: .venv/installed
 data: .venv/installed
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))
 
-# Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on.
+# Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on. One network
+# of each variant starts from nothing, the others from the convolutions of one before.
 pretrained: $(NETWORKS:%=pretrained-%)
 
+pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
+pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
+pretrained-fsrcnn_s_x4: pretrained-fsrcnn_s_x3
+pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_x3.pth
+pretrained-fsrcnn_s_x3: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x2.pth --steps 120000 --validate-every 2000
+pretrained-fsrcnn_s_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x3.pth --validate-every 2000
+
 pretrained-%: .venv/installed
-	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) \
+	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(FLAGS) \
 	    $(if $(wildcard results/$*/last.pth),--resume)
 	cp results/$*/best.pth results/pretrained/$*.pth
 	cp results/$*/best.json results/pretrained/$*.json

@@ -10,8 +10,8 @@ from errors import run_script
 from files import written_whole
 
 ROOT = Path(__file__).parent
-METRICS = ROOT / "results" / "test" / "pretrained" / "metrics.json"
-PRETRAINED = ROOT / "results" / "pretrained"
+TEST = ROOT / "results" / "test"
+PRETRAINED, TRANSFER = ROOT / "results" / "pretrained", ROOT / "results" / "transfer"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
 Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
@@ -82,6 +82,44 @@ def training_table() -> str:
     return "\n".join(lines)
 
 
+def paper_table(metrics: dict[str, Any]) -> str:
+    """What the paper's own recipe came to at x3, in Markdown."""
+    stages = {"paper_x3": "T91", "paper_x3_finetuned": "then General-100 as well"}
+    lines = [f"| set, scale | {' | '.join(stages.values())} | paper |", "| --- | --- | --- | --- |"]
+    for set_name in SETS:
+        scores = [metrics[stage][set_name]["fsrcnn"] for stage in stages]
+        row = [(score["psnr"], score["ssim"]) for score in scores] + [PAPER[set_name, 3]]
+        lines.append(f"| {set_name} x3 | {' | '.join(_cell(score, set()) for score in row)} |")
+    return "\n".join(lines)
+
+
+def read_log(path: Path) -> dict[str, list[float]]:
+    """The columns of a training's log.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {field: [float(row[field]) for row in rows] for field in rows[0]}
+
+
+def transfer_logs() -> dict[str, dict[str, list[float]]]:
+    """Three ways to train the x2 network, the first of which does not know the x3 network."""
+    return {
+        "from nothing": read_log(TRANSFER / "fsrcnn_x2_from_nothing.csv"),
+        "x3's convolutions, deconvolution alone": read_log(TRANSFER / "fsrcnn_x2_deconvolution_alone.csv"),
+        "x3's convolutions, everything": read_log(PRETRAINED / "fsrcnn_x2.csv"),
+    }
+
+
+def transfer_table() -> str:
+    """Steps and seconds to within 0.05 dB of where the training from nothing ends, in Markdown."""
+    logs = transfer_logs()
+    goal = max(logs["from nothing"]["psnr"]) - 0.05
+    lines = [f"| x2 network | steps to {goal:.2f} dB | seconds | best |", "| --- | --- | --- | --- |"]
+    for name, log in logs.items():
+        first = next(index for index, psnr in enumerate(log["psnr"]) if psnr >= goal)
+        lines.append(f"| {name} | {log['step'][first]:,.0f} | {log['seconds'][first]:,.0f} | {max(log['psnr']):.2f} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, tables: dict[str, str]) -> str:
     """The text with each table between its markers, <!-- name --> and <!-- /name -->."""
     for name, table in tables.items():
@@ -91,11 +129,15 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README with its tables made anew."""
-    metrics = json.loads(METRICS.read_text(encoding="utf-8"))
+    metrics, paper = (
+        json.loads((TEST / name / "metrics.json").read_text(encoding="utf-8")) for name in ("pretrained", "paper")
+    )
     tables = {
         "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
         "fsrcnn_s": results_table(metrics, "fsrcnn_s", {"paper": PAPER_S}),
         "training": training_table(),
+        "paper": paper_table(paper),
+        "transfer": transfer_table(),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 
@@ -104,14 +146,12 @@ def draw_curve(log: Path) -> None:
     """Draws a training's log.csv, PSNR on the validation pictures against steps and against time, beside it."""
     from matplotlib.figure import Figure  # here, because only the makers of the weights need it
 
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    psnr, steps, minutes = ([float(row[field]) for row in rows] for field in ("psnr", "step", "seconds"))
-    minutes = [seconds / 60 for seconds in minutes]
+    values = read_log(log)
+    minutes = [seconds / 60 for seconds in values["seconds"]]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    for each, x, label in zip(axes, (steps, minutes), ("steps", "minutes"), strict=True):
-        each.plot(x, psnr, marker=".")
+    for each, x, label in zip(axes, (values["step"], minutes), ("steps", "minutes"), strict=True):
+        each.plot(x, values["psnr"], marker=".")
         each.set_xlabel(label)
         each.grid(alpha=0.3)
     axes[0].set_ylabel("PSNR in dB, validation pictures")
@@ -120,7 +160,23 @@ def draw_curve(log: Path) -> None:
         figure.savefig(unfinished, dpi=100)
 
 
+def draw_transfer() -> None:
+    """Draws the three ways to the x2 network, PSNR against steps, the paper's figure of section 3.4."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, log in transfer_logs().items():
+        axes.plot(log["step"], log["psnr"], marker=".", label=name)
+    axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x2")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with written_whole(TRANSFER / "curves.png") as unfinished:
+        figure.savefig(unfinished, dpi=100)
+
+
 def main() -> None:
+    draw_transfer()
     for log in sorted(PRETRAINED.glob("*.csv")):
         draw_curve(log)
     text = readme()
