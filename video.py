@@ -78,7 +78,7 @@ def upscale_video(
     duration: seconds of every stream, from the start; None: all.
 
     Kept: 8 or 10 bits, chroma subsampling, range, colour tags, sample aspect ratio, rotation, the time of every frame,
-    every audio and subtitle stream, attachments and covers, metadata, chapters. Of a damaged video, what can be decoded
+    every audio and subtitle stream, attachments, metadata, chapters. Of a damaged video, what can be decoded
     is kept and a warning returned. Where subsampled chroma needs an even size and the enlarged frame is odd, the last
     row or column is repeated. `target` is written whole or not at all; a file of that name is replaced.
 
@@ -168,7 +168,7 @@ def is_cover(stream: Stream) -> bool:
 
 
 def is_copied(stream: Stream) -> bool:
-    return stream.type in ("audio", "subtitle", "attachment") or is_cover(stream)
+    return stream.type in ("audio", "subtitle", "attachment")
 
 
 def start_time(container: InputContainer) -> float:
@@ -205,7 +205,10 @@ def remarks(container: InputContainer, video: VideoStream, first: av.VideoFrame,
     others = [stream for stream in container.streams if stream.index != video.index and not is_copied(stream)]
     # QuickTime keeps the chapters in a stream of data as well, a packet each.
     if left_out := [s for s in others if s.type != "data" or s.frames != len(container.chapters())]:
-        said.append("left out: " + ", ".join(f"stream {stream.index} ({stream.type})" for stream in left_out))
+        kinds = ["cover" if is_cover(stream) else stream.type for stream in left_out]
+        said.append(
+            "left out: " + ", ".join(f"stream {s.index} ({kind})" for s, kind in zip(left_out, kinds, strict=True))
+        )
     if lost := [words for kind, words in LOST_SIDE_DATA.items() if kind in side_data(first)]:
         said.append("left out: " + ", ".join(lost))
     if video.pix_fmt != first.format.name:
@@ -234,8 +237,8 @@ def read(container: InputContainer, video: VideoStream, duration: float = math.i
     warning for what is damaged or missing.
     """
     decoder, damaged = Decoder(video), 0
-    start, reached = start_time(container), start_time(container)
-    end = start + duration
+    reached = start_time(container)
+    end = reached + duration - 1e-6  # so that what starts just then is out, however its time is rounded
     try:
         for packet in packets_before(container, video, end):
             if packet.pts is not None:
@@ -251,10 +254,8 @@ def read(container: InputContainer, video: VideoStream, duration: float = math.i
     if damaged + decoder.damaged:
         yield f"damaged (packets: {damaged + decoder.damaged}); what could be decoded is kept"
     whole = (container.duration or 0) / av.time_base
-    if reached - start + TOLERANCE < min(whole, duration) and HEADER_SAYS_DURATION & set(
-        container.format.name.split(",")
-    ):
-        yield f"cut off: {reached - start:.1f} of its {whole:.1f} seconds are there"
+    if reached + TOLERANCE < whole <= end and HEADER_SAYS_DURATION & set(container.format.name.split(",")):
+        yield f"cut off: {reached:.1f} of its {whole:.1f} seconds are there"
     if decoder.resized:
         yield f"changes its size; {decoder.resized} frames are scaled to that of the first"
 
@@ -262,7 +263,7 @@ def read(container: InputContainer, video: VideoStream, duration: float = math.i
 def packets_before(container: InputContainer, video: VideoStream, end: float) -> Iterator[av.Packet]:
     """The packets that start before `end`, in seconds; stops reading when no video or audio can come any more."""
     streams = [stream for stream in container.streams if stream.index == video.index or is_copied(stream)]
-    unended = {stream.index for stream in streams if stream.type in ("video", "audio") and not is_cover(stream)}
+    unended = {stream.index for stream in streams if stream.type in ("video", "audio")}
     for packet in container.demux(streams):
         if packet.dts is not None and packet.dts * packet.time_base >= end:
             unended.discard(packet.stream_index)
@@ -381,9 +382,9 @@ def upscale_samples(network: nn.Module, luma: Samples, bits: int, full_range: bo
     return to_samples((y * 255 - offset) / gain, bits)
 
 
-def to_samples(values: Tensor, bits: int) -> Samples:
+def to_samples(values: Tensor, bits: int) -> NDArray[np.uint8 | np.int16]:
     """Values rounded (halves up) and clipped to 0..2^bits - 1."""
-    dtype = torch.uint8 if bits == 8 else torch.uint16
+    dtype = torch.uint8 if bits == 8 else torch.int16  # which every device knows, and 10 bits fit
     return (values + 0.5).clamp(0, 2**bits - 1).to(dtype).cpu().numpy()
 
 
@@ -427,7 +428,9 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
         with output:
             yield output
     except av.FFmpegError as error:
-        raise FailureError(f"{target}: writing it failed ({reason(error)}); nothing was left there") from error
+        raise FailureError(
+            f"{target}: writing it failed ({reason(error)}); free space or choose another place"
+        ) from error
 
 
 def add_streams(
@@ -518,12 +521,16 @@ def copy_metadata(container: InputContainer, output: OutputContainer, end: float
 
 def start(output: OutputContainer, target: Path, codec: str) -> None:
     """Opens the encoder and writes the header. Raises RequestError where one of them refuses."""
+    av.logging.set_level(av.logging.ERROR)  # for the encoder's own words
     try:
-        output.start_encoding()
+        with av.logging.Capture():
+            output.start_encoding()
     except av.FFmpegError as error:
         raise RequestError(
             f"{target}: {codec} in {target.suffix} cannot be started ({reason(error)}); choose another codec or .mkv"
         ) from error
+    finally:
+        av.logging.set_level(None)
 
 
 def write(

@@ -1,6 +1,7 @@
 """Videos made here, enlarged, and read back: what must be exact is compared exactly."""
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import video
-from errors import RequestError
+from errors import FailureError, RequestError
 from imgproc import imresize, to_uint8
 from model import FusedFSRCNN, load_weights
 from video import upscale_video
@@ -65,6 +66,7 @@ def make_clip(
             lines = output.add_mux_stream("subrip", time_base=Fraction(1, 1000))
             lines.metadata["language"] = "swe"
             lines.disposition = av.stream.Disposition.forced
+            output.add_attachment("letters.ttf", "application/x-truetype-font", b"a font")
         output.metadata["title"] = "A moving pattern"
         output.set_chapters(
             [{"id": 1, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "All of it"}}]
@@ -221,6 +223,7 @@ def test_everything_else_is_kept(network: Networks, tmp_path: Path, suffix: str)
         if with_text:
             assert container.streams.subtitles[0].language == "swe"
             assert container.streams.subtitles[0].disposition & av.stream.Disposition.forced
+            assert container.streams.attachments[0].data == b"a font"
     if with_text:
         assert copied_packets(target, "subtitles") == [(b"A line of text", Fraction(1, 10))]
 
@@ -228,10 +231,10 @@ def test_everything_else_is_kept(network: Networks, tmp_path: Path, suffix: str)
 def test_a_trial_takes_the_first_seconds_of_every_stream(network: Networks, tmp_path: Path):
     source = make_clip(tmp_path / "lr.mp4", codec="libx264", tone=True)
     target = tmp_path / "sr.mp4"
-    assert upscale_video(source, target, network(2), duration=0.25).frames == 5
-    assert times(target) == [time * TIME_BASE for time in TIMES[:5]]
+    assert upscale_video(source, target, network(2), duration=0.24).frames == 4  # the fifth starts just then
+    assert times(target) == [time * TIME_BASE for time in TIMES[:4]]
     sound = copied_packets(source, "audio")
-    assert copied_packets(target, "audio") == [packet for packet in sound if packet[1] < 0.25] != sound
+    assert copied_packets(target, "audio") == [packet for packet in sound if packet[1] < 0.24] != sound
 
 
 def test_odd_sizes_are_made_even_for_subsampled_chroma(network: Networks, tmp_path: Path):
@@ -312,6 +315,18 @@ def test_an_interruption_leaves_the_target_as_it_was(network: Networks, tmp_path
         upscale_video(source, target, Interrupting(network(2)))
     assert target.read_bytes() == b"an older one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.mkv", "sr.mkv"]
+
+
+def test_a_full_disk_is_said_and_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(FailureError, match=r"sr\.mkv: writing it failed"):
+            upscale_video(source, tmp_path / "sr.mkv", network(2), "ffv1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["lr.mkv"]
 
 
 def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on():
