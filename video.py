@@ -78,9 +78,9 @@ def upscale_video(
     duration: seconds of every stream, from the start; None: all.
 
     Kept: 8 or 10 bits, chroma subsampling, range, colour tags, sample aspect ratio, rotation, the time of every frame,
-    every audio and subtitle stream, attachments, metadata, chapters. Of a damaged video, what can be decoded
-    is kept and a warning returned. Where subsampled chroma needs an even size and the enlarged frame is odd, the last
-    row or column is repeated. `target` is written whole or not at all; a file of that name is replaced.
+    every audio and subtitle stream, attachments, metadata, chapters. Of a damaged video, what can be decoded is kept
+    and a warning returned. Where subsampled chroma needs an even size and the enlarged frame is odd, the last row or
+    column is repeated. `target` is written whole or not at all; a file of that name is replaced.
 
     Raises RequestError for what cannot be read, encoded or held as asked, FailureError where writing fails.
     """
@@ -205,10 +205,8 @@ def remarks(container: InputContainer, video: VideoStream, first: av.VideoFrame,
     others = [stream for stream in container.streams if stream.index != video.index and not is_copied(stream)]
     # QuickTime keeps the chapters in a stream of data as well, a packet each.
     if left_out := [s for s in others if s.type != "data" or s.frames != len(container.chapters())]:
-        kinds = ["cover" if is_cover(stream) else stream.type for stream in left_out]
-        said.append(
-            "left out: " + ", ".join(f"stream {s.index} ({kind})" for s, kind in zip(left_out, kinds, strict=True))
-        )
+        named = (f"stream {s.index} ({'cover' if is_cover(s) else s.type})" for s in left_out)
+        said.append("left out: " + ", ".join(named))
     if lost := [words for kind, words in LOST_SIDE_DATA.items() if kind in side_data(first)]:
         said.append("left out: " + ", ".join(lost))
     if video.pix_fmt != first.format.name:
@@ -408,7 +406,7 @@ def bicubic_phases(scale: int, subsampling: int, offset: float) -> Tensor:
 
     offset: of a sample from the first of the `subsampling` luma samples it belongs to, in luma samples.
     """
-    # Sample k lies at luma position subsampling * k + offset, which luma pixel centres enlarge about.
+    # Enlarged sample k lies at luma position subsampling * k + offset; below, the same place among the samples given.
     positions = ((subsampling * np.arange(scale) + offset + 0.5) / scale - 0.5 - offset) / subsampling
     weights = cubic(positions[:, None] - np.arange(-2, 3))
     return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float()
