@@ -1,0 +1,386 @@
+"""Videos made here, enlarged, and read back: what must be exact is compared exactly."""
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import video
+from errors import FailureError, RequestError
+from imgproc import imresize, to_uint8
+from model import FusedFSRCNN, load_weights
+from video import upscale_video
+
+WEIGHTS = Path(__file__).parent.parent / "results" / "pretrained"
+WIDTH, HEIGHT, FRAMES = 64, 48, 10
+TIMES = [0, 3, 4, 9, 12, 13, 20, 22, 29, 31]  # of the frames, in units of 1/50 s: a variable frame rate
+TIME_BASE = Fraction(1, 50)
+Networks = Callable[[int], FusedFSRCNN]
+
+
+@pytest.fixture(scope="module")
+def network() -> Networks:
+    return lambda scale: load_weights(WEIGHTS / f"fsrcnn_s_x{scale}.pth").fuse()
+
+
+def picture(index: int, height: int, width: int, bits: int) -> np.ndarray:
+    """A plane of a moving pattern with edges, texture and values over the whole range of 8 or 10 bits."""
+    y, x = np.mgrid[:height, :width]
+    wave = 0.5 + 0.5 * np.sin((x + 2 * index) * 0.4) * np.cos(y * 0.3 - index)
+    return np.round((2**bits - 1) * np.where((x + index) % 23 < 4, 1.0 - wave, wave)).astype(np.uint16)
+
+
+def make_clip(
+    path: Path,
+    pixel_format: str = "yuv420p",
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    codec: str = "ffv1",
+    times: list[int] = TIMES,
+    rotation: int = 0,
+    tone: bool = False,
+    subtitle: bool = False,
+    **settings: Any,
+) -> Path:
+    """Writes a clip of moving patterns; `settings` are set on its encoder."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=25, options=settings.pop("options", {}))
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        stream.codec_context.time_base = stream.time_base = TIME_BASE
+        for name, value in settings.items():
+            setattr(stream.codec_context, name, value)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if tone:
+            sound = output.add_stream("aac", rate=8000, layout="mono")
+            sound.metadata["language"] = "fin"
+        if subtitle:
+            lines = output.add_mux_stream("subrip", time_base=Fraction(1, 1000))
+            lines.metadata["language"] = "swe"
+            lines.disposition = av.stream.Disposition.forced
+            output.add_attachment("letters.ttf", "application/x-truetype-font", b"a font")
+        output.metadata["title"] = "A moving pattern"
+        output.set_chapters(
+            [{"id": 1, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "All of it"}}]
+        )
+        for index, time in enumerate(times):
+            frame = av.VideoFrame(*size, pixel_format)
+            for plane in video.samples(frame):
+                plane[:] = picture(index, *plane.shape, frame.format.components[0].bits)
+            frame.pts, frame.time_base = time, TIME_BASE
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+        if tone:
+            wave = np.sin(np.arange(8000 * times[-1] // 50) * 0.3, dtype=np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
+            output.mux(sound.encode(frame))
+            output.mux(sound.encode())
+        if subtitle:
+            packet = av.Packet(b"A line of text")
+            packet.pts = packet.dts = 100
+            packet.duration, packet.time_base, packet.stream = 200, Fraction(1, 1000), lines
+            output.mux(packet)
+    return path
+
+
+def decoded(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    return [plane.copy() for plane in video.samples(frame)]
+
+
+def times(path: Path) -> list[Fraction]:
+    return [frame.pts * frame.time_base for frame in decoded(path)]
+
+
+def copied_packets(path: Path, kind: str) -> list[tuple[bytes, Fraction]]:
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return [(bytes(packet), packet.pts * packet.time_base) for packet in container.demux(stream) if packet.size]
+
+
+# Pixel format, codec, the container, range; samples to the network's 0..1 and back, each written out.
+EXACT = [
+    ("yuv420p", "ffv1", "mkv", 1, lambda y: y / 255, lambda x: x * 255),
+    ("yuv422p", "libx264", "mp4", 1, lambda y: y / 255, lambda x: x * 255),
+    ("yuv444p", "libx264", "mp4", 0, lambda y: y / 255, lambda x: x * 255),
+    ("gray", "ffv1", "mkv", 1, lambda y: y / 255, lambda x: x * 255),
+    ("yuv420p10le", "ffv1", "mkv", 1, lambda y: y / 1020, lambda x: x * 1020),
+    ("yuv444p10le", "ffv1", "mkv", 1, lambda y: y / 1020, lambda x: x * 1020),
+    (
+        "yuv420p",
+        "libx264",
+        "mp4",
+        2,
+        lambda y: (y * (219 / 255) + 16) / 255,
+        lambda x: (x * 255 - 16) / (219 / 255),
+    ),
+    (
+        "yuv422p10le",
+        "ffv1",
+        "mkv",
+        2,
+        lambda y: (y * (219 / 1023) + 16) / 255,
+        lambda x: (x * 255 - 16) / (219 / 1023),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "codec", "suffix", "color_range", "to_network", "from_network"),
+    EXACT,
+    ids=[f"{name} range {color_range}" for name, _, _, color_range, *_ in EXACT],
+)
+def test_luma_is_the_networks_output_bit_for_bit(
+    network: Networks,
+    tmp_path: Path,
+    pixel_format: str,
+    codec: str,
+    suffix: str,
+    color_range: int,
+    to_network: Callable[[torch.Tensor], torch.Tensor],
+    from_network: Callable[[torch.Tensor], torch.Tensor],
+):
+    source = make_clip(tmp_path / "lr.mkv", pixel_format, color_range=color_range)
+    target = tmp_path / f"sr.{suffix}"
+    result = upscale_video(source, target, network(2), codec, quality=0 if codec == "libx264" else None)
+    assert result == video.VideoResult(FRAMES, ())
+    lr_frames, sr_frames = decoded(source), decoded(target)
+    assert [frame.format.name.replace("yuvj", "yuv") for frame in sr_frames] == [pixel_format] * FRAMES
+    assert video.is_full_range(sr_frames[0]) == (color_range == 2)
+    peak = 1023 if "10" in pixel_format else 255
+    for lr, sr in zip(lr_frames, sr_frames, strict=True):
+        with torch.inference_mode():
+            output = network(2)(to_network(torch.from_numpy(planes(lr)[0].astype(np.float32)))[None, None])
+        expected = np.clip(np.floor(from_network(output)[0, 0].numpy() + np.float32(0.5)), 0, peak)
+        np.testing.assert_array_equal(planes(sr)[0], expected)
+    assert times(target) == [time * TIME_BASE for time in TIMES]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_unsubsampled_chroma_is_matlabs_bicubic(scale: int):
+    chroma = np.random.default_rng(0).integers(0, 256, (2, 9, 14), dtype=np.uint8)
+    expected = [to_uint8(imresize(plane, scale)) for plane in chroma]
+    np.testing.assert_array_equal(video.upscale_chroma(chroma, scale, 8, 1, 1), expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_subsampled_chroma_stays_where_it_is_on_the_luma(scale: int):
+    # Each 4:2:0 sample holds the luma position it sits at: rows 0.5, 2.5, ..., columns 0, 2, ...; 16 steps a pixel.
+    rows, columns = np.meshgrid(2 * np.arange(12) + 0.5, 2 * np.arange(14), indexing="ij")
+    chroma = (16 * np.stack([rows, columns])).astype(np.uint16)
+    sr = video.upscale_chroma(chroma, scale, 10, 2, 2)
+    # Luma pixel p of the enlarged picture lies at (p + 0.5) / scale - 0.5 of the small one.
+    row = ((2 * np.arange(12 * scale) + 0.5) + 0.5) / scale - 0.5
+    column = (2 * np.arange(14 * scale) + 0.5) / scale - 0.5
+    inner = slice(3 * scale, -3 * scale)  # away from the mirrored border
+    np.testing.assert_allclose(sr[0, inner, 0], (16 * row)[inner], atol=0.51)
+    np.testing.assert_allclose(sr[1, 0, inner], (16 * column)[inner], atol=0.51)
+
+
+COLOURS = {"color_range": 1, "color_primaries": 9, "color_trc": 16, "colorspace": 9}  # BT.2020, PQ
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_everything_else_is_kept(network: Networks, tmp_path: Path, suffix: str):
+    with_text = suffix == "mkv"
+    source = make_clip(
+        tmp_path / f"lr.{suffix}",
+        codec="libx264",
+        rotation=90,
+        tone=True,
+        subtitle=with_text,
+        sample_aspect_ratio=Fraction(4, 3),
+        **COLOURS,
+    )
+    target = tmp_path / f"sr.{suffix}"
+    assert upscale_video(source, target, network(2)).warnings == ()
+    assert times(target) == times(source) == [time * TIME_BASE for time in TIMES]
+    assert copied_packets(target, "audio") == copied_packets(source, "audio")
+    assert decoded(target)[0].rotation == 90
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.pix_fmt) == (2 * WIDTH, 2 * HEIGHT, "yuv420p")
+        assert {name: getattr(stream.codec_context, name) for name in COLOURS} == COLOURS
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        assert container.streams.audio[0].language == "fin"
+        assert container.metadata["title"] == "A moving pattern"
+        (chapter,) = container.chapters()
+        assert chapter["metadata"]["title"] == "All of it"
+        assert chapter["end"] * chapter["time_base"] == Fraction(3, 10)
+        if with_text:
+            assert container.streams.subtitles[0].language == "swe"
+            assert container.streams.subtitles[0].disposition & av.stream.Disposition.forced
+            assert container.streams.attachments[0].data == b"a font"
+    if with_text:
+        assert copied_packets(target, "subtitles") == [(b"A line of text", Fraction(1, 10))]
+
+
+def test_a_trial_takes_the_first_seconds_of_every_stream(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mp4", codec="libx264", tone=True)
+    target = tmp_path / "sr.mp4"
+    assert upscale_video(source, target, network(2), duration=0.24).frames == 4  # the fifth starts just then
+    assert times(target) == [time * TIME_BASE for time in TIMES[:4]]
+    sound = copied_packets(source, "audio")
+    assert copied_packets(target, "audio") == [packet for packet in sound if packet[1] < 0.24] != sound
+
+
+def test_odd_sizes_are_made_even_for_subsampled_chroma(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv", size=(23, 17))
+    result = upscale_video(source, tmp_path / "sr.mp4", network(3), quality=0)
+    assert "69 x 51 made even by repeating the last row or column: 70 x 52" in result.warnings[0]
+    luma, cb, _ = planes(decoded(tmp_path / "sr.mp4")[0])
+    assert (luma.shape, cb.shape) == ((52, 70), (26, 35))
+    np.testing.assert_array_equal(luma[:, 69], luma[:, 68])
+    np.testing.assert_array_equal(luma[51], luma[50])
+    whole = make_clip(tmp_path / "whole.mkv", "yuv444p", size=(23, 17))
+    assert upscale_video(whole, tmp_path / "whole.mp4", network(3)).warnings == ()
+
+
+def test_what_is_not_kept_is_said(network: Networks, tmp_path: Path):
+    rgb = make_clip(tmp_path / "rgb.mkv", "gbrp10le")
+    result = upscale_video(rgb, tmp_path / "sr.mkv", network(2), "ffv1")
+    assert result.warnings == (f"{rgb}: gbrp10le is converted to yuv444p10le",)
+    frame = decoded(tmp_path / "sr.mkv")[0]
+    assert (frame.format.name, frame.color_range, frame.colorspace) == ("yuv444p10le", 1, 6)  # limited, BT.601
+    interlaced = make_clip(tmp_path / "interlaced.mp4", codec="libx264", options={"x264-params": "tff=1"})
+    assert "interlaced" in upscale_video(interlaced, tmp_path / "sr.mp4", network(2)).warnings[0]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_cut_off_video_keeps_what_is_there(network: Networks, tmp_path: Path, suffix: str):
+    source = make_clip(tmp_path / f"lr.{suffix}", codec="libx264", times=list(range(0, 500, 50)), max_b_frames=0)
+    if suffix == "mp4":  # its index goes first, as in a file made for download
+        with (
+            av.open(str(source)) as whole,
+            av.open(str(source) + ".mp4", "w", options={"movflags": "faststart"}) as fast,
+        ):
+            stream = fast.add_stream_from_template(whole.streams.video[0], opaque=True)
+            for packet in whole.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    fast.mux(packet)
+        source = Path(str(source) + ".mp4")
+    source.write_bytes(source.read_bytes()[: int(0.7 * source.stat().st_size)])
+    target = tmp_path / f"sr.{suffix}"
+    result = upscale_video(source, target, network(2))
+    assert 3 <= result.frames < FRAMES
+    assert any("cut off" in warning and "of its 9.0 seconds" in warning for warning in result.warnings)
+    assert len(decoded(target)) == result.frames
+
+
+def test_damage_in_the_middle_is_passed_over(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv", codec="libx264", max_b_frames=0)
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][5]
+    content = bytearray(source.read_bytes())
+    content[packet.pos + packet.size // 2 : packet.pos + packet.size] = b"\xff" * (packet.size - packet.size // 2)
+    source.write_bytes(content)
+    result = upscale_video(source, tmp_path / "sr.mp4", network(2))
+    assert result.warnings == (f"{source}: damaged (packets: 1); what could be decoded is kept",)
+    assert len(decoded(tmp_path / "sr.mp4")) == result.frames >= FRAMES - 1
+
+
+class Interrupting(torch.nn.Module):
+    """A network during whose third frame the user presses Ctrl-C."""
+
+    def __init__(self, network: FusedFSRCNN) -> None:
+        super().__init__()
+        self.network, self.upscale_factor, self.calls = network, network.upscale_factor, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.network(x)
+
+
+def test_an_interruption_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv")
+    target = tmp_path / "sr.mkv"
+    target.write_bytes(b"an older one")
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(source, target, Interrupting(network(2)))
+    assert target.read_bytes() == b"an older one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.mkv", "sr.mkv"]
+
+
+def test_a_full_disk_is_said_and_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(FailureError, match=r"sr\.mkv: writing it failed"):
+            upscale_video(source, tmp_path / "sr.mkv", network(2), "ffv1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["lr.mkv"]
+
+
+def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on():
+    made = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            yield number
+        raise OSError("at the end")
+
+    with video.ahead(items()) as ahead:
+        for number in ahead:
+            assert len(made) <= number + 1 + video.AHEAD
+            if number == 19:
+                break
+        with pytest.raises(OSError, match="at the end"):
+            next(ahead)
+
+
+# The source, the target, the arguments, and what the one line of complaint names.
+MISTAKES = [
+    ("missing.mp4", "sr.mp4", {}, "missing.mp4: no such file"),
+    ("empty.mp4", "sr.mp4", {}, "empty.mp4: the file is empty"),
+    ("text.mp4", "sr.mp4", {}, "text.mp4: not a video"),
+    ("sound.m4a", "sr.mp4", {}, "sound.m4a: holds no video stream, only audio"),
+    ("lr.mkv", "lr.mkv", {}, "lr.mkv: is the source itself"),
+    ("lr.mkv", "sr.film", {}, "sr.film: no video container has this suffix; use .mp4 or .mkv"),
+    ("lr.mkv", "sr.mkv", {"codec": "x264"}, "codec: no encoder is called x264; choose libx264"),
+    ("lr.mkv", "sr.mkv", {"codec": "aac"}, "codec: aac encodes audio"),
+    ("lr.mkv", "sr.mkv", {"codec": "mpeg4"}, "codec: mpeg4 cannot take yuv420p10le, only yuv420p"),
+    ("lr.mkv", "sr.mkv", {"codec": "ffv1", "quality": 3}, "quality: ffv1 has no constant rate factor"),
+    ("lr.mkv", "sr.mkv", {"duration": 0}, "duration: got 0"),
+    ("lr.mkv", "sr.webm", {}, "sr.webm: .webm cannot hold libx264 (video, stream 0); use .mkv"),
+    ("lr.mkv", "sr.mp4", {}, "sr.mp4: .mp4 cannot hold srt (subtitle, stream 1); use .mkv"),
+    ("lr.mkv", "sr.mkv", {"quality": -50}, "sr.mkv: libx264 in .mkv cannot be started"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "arguments", "named"), MISTAKES, ids=[named for *_, named in MISTAKES])
+def test_a_mistake_gets_one_line_and_changes_nothing(
+    network: Networks, tmp_path: Path, source: str, target: str, arguments: dict[str, Any], named: str
+):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video at all")
+    make_clip(tmp_path / "lr.mkv", "yuv420p10le", subtitle=True)
+    with av.open(str(tmp_path / "sound.m4a"), "w") as output:
+        sound = output.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        output.mux([*sound.encode(frame), *sound.encode()])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RequestError) as complaint:
+        upscale_video(tmp_path / source, tmp_path / target, network(2), **arguments)
+    assert named in str(complaint.value)
+    assert "\n" not in str(complaint.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
