@@ -179,6 +179,10 @@ class FusedFSRCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self._runs_natively(x):
             return native.upscale(x, self.packed, **self.model_args)
+        return self.subpixel(x)
+
+    def subpixel(self, x: Tensor) -> Tensor:
+        """The same in PyTorch's operations: for any device and precision, differentiable, and for export."""
         features = self.features(x.contiguous(memory_format=torch.channels_last))
         return subpixel_deconvolution(features, self.kernel, self.bias, self.upscale_factor)
 

@@ -21,12 +21,15 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from llvmlite import binding, ir
 from torch import Tensor, nn
+
+if binding.llvm_version_info < (20,):
+    raise ImportError("llvmlite 0.45 or newer is needed")
 
 FEATURES = binding.get_host_cpu_features()
 # Floats in a vector, and vector registers.
@@ -377,20 +380,24 @@ def halo_of(m: int) -> int:
     return m + REACH
 
 
-@functools.cache
-def compiled(d: int, s: int, m: int, upscale_factor: int) -> Callable[..., None]:
-    """The native function for one shape of network; takes about a second to compile."""
+def machine_code(module: ir.Module, types: list[Any]) -> Callable[..., None]:
+    """The module's function `run`, compiled for this CPU; types: ctypes' types of its arguments."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    module = binding.parse_assembly(str(emit_network(d, s, m, upscale_factor)))
     target = binding.Target.from_default_triple()
     machine = target.create_target_machine(cpu=binding.get_host_cpu_name(), features=FEATURES.flatten())
-    engine = binding.create_mcjit_compiler(module, machine)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
     engine.finalize_object()
-    types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
     function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
     function.engine = engine  # owns the machine code
     return function
+
+
+@functools.cache
+def compiled(d: int, s: int, m: int, upscale_factor: int) -> Callable[..., None]:
+    """The native function for one shape of network; takes about a second to compile."""
+    types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
+    return machine_code(emit_network(d, s, m, upscale_factor), types)
 
 
 def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
