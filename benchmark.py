@@ -1,117 +1,328 @@
-"""Measures the speed of training beside a plain loop, in one run on one machine: `python benchmark.py`."""
+"""Measures the network's speed on a CPU beside other ways to run it, in one run: `python benchmark.py`."""
 
+import contextlib
+import ctypes
+import importlib.util
+import io
+import multiprocessing
+import os
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+import skimage.data
 import torch
+import tyro
+from llvmlite import binding, ir
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import l1_loss
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from config import Config, read_config
-from dataset import SAMPLES, TrainingPatches
-from errors import run_script
+from errors import FailureError, RequestError, run_script
 from files import write_json
-from imgproc import dihedral, imresize, luma, modcrop
-from model import FSRCNN, initialise
-from recipe import network_to_train, reuse_freed_memory, start_run, train_step
+from imgproc import luma
+from model import FSRCNN, load_weights
+from native import FLOAT_ALIGNMENT, INDEX, POINTER, VECTOR, Builder, machine_code
 
-STEPS, ROUNDS = 50, 7
-RESULT = Path(__file__).parent / "results" / "benchmark" / "training.json"
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "benchmark" / "network.json"
+ROUNDS = 5
+SHORTEST = 0.02  # seconds that a timing takes at least, of as many runs as that needs
+TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
+PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # optional packages
 
-
-class PlainPatches(Dataset[tuple[Tensor, Tensor]]):
-    """Aligned random patches the usual way: one picture, one crop and one turn at a time."""
-
-    def __init__(self, images: list[NDArray[np.uint8]], config: Config) -> None:
-        self.scale, self.size = config.upscale_factor[0], config.patch_size
-        self.length = STEPS * config.batch_size
-        self.hr = [modcrop(image, self.scale) for image in images]
-        self.lr = [imresize(image, 1 / self.scale).astype(np.float32) for image in self.hr]
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        random = np.random.default_rng(index)
-        picture, operation = random.integers(len(self.lr)), random.integers(8)
-        top, left = (random.integers(length - self.size + 1) for length in self.lr[picture].shape)
-        patches = []
-        for image, scale in ((self.lr[picture], 1), (self.hr[picture], self.scale)):
-            rows, columns = (slice(scale * start, scale * (start + self.size)) for start in (top, left))
-            patch = dihedral(image[rows, columns], operation).astype(np.float32) / 255
-            patches.append(torch.from_numpy(np.ascontiguousarray(patch))[None])
-        return patches[0], patches[1]
+Image = NDArray[np.float32]  # 1 x 1 x H x W luma in [0, 1]
+Runner = Callable[[Image], Image]
 
 
-def plain_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
-    """A function that trains for STEPS steps the straightforward way: the paper's module, Adam, a DataLoader."""
-    model = FSRCNN(config.upscale_factor[0])
-    initialise(model, "msra")
-    optimizer = torch.optim.Adam(model.parameters())
-    loader = DataLoader(PlainPatches(images, config), config.batch_size)
+class Case(NamedTuple):
+    """A network and the size of its output; the input is that size divided by the scale, rounded up."""
 
-    def steps() -> None:
-        for lr, hr in loader:
-            optimizer.zero_grad()
-            l1_loss(model(lr), hr).backward()
-            optimizer.step()
+    variant: str
+    scale: int
+    width: int
+    height: int
 
-    return steps
+    def __str__(self) -> str:
+        return f"{self.variant} x{self.scale} {self.width}x{self.height}"
 
+    def network(self) -> FSRCNN:
+        return load_weights(HERE / "results" / "pretrained" / f"{self.variant}_x{self.scale}.pth").eval()
 
-def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
-    """As many steps of train.py, with its optimiser and its moving average of the weights."""
-    run = start_run(config, torch.device("cpu"))
-    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
-    network = network_to_train(run, config)
+    def picture(self) -> Image:
+        """A photograph of the input's size."""
+        size = -(-self.width // self.scale), -(-self.height // self.scale)
+        photograph = cv2.resize(luma(skimage.data.astronaut()).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        return photograph[None, None] / 255
 
-    def steps() -> None:
-        for _ in range(STEPS):
-            train_step(run, config, network, patches)
-
-    return steps
+    def multiply_adds(self) -> int:
+        """Those of all layers: each weight is used once for each pixel of the small picture."""
+        weights = (parameter for parameter in self.network().parameters() if parameter.ndim == 4)
+        return sum(weight.numel() for weight in weights) * self.picture().size
 
 
-def cutting(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
-    """The patches of as many steps of train.py, without the training."""
-    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
-    return lambda: [patches.batch(step, config.batch_size) for step in range(STEPS)] and None
+CASES = [
+    Case(variant, scale, width, height)
+    for variant in ("fsrcnn", "fsrcnn_s")
+    for width, height in ((240, 240), (1280, 720), (1920, 1080))
+    for scale in ((3,) if width == 240 else (2, 3, 4))
+]
+LARGEST = CASES[4]  # fsrcnn x2 1920x1080
 
 
-def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Times the loops in turn, round after round, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(ROUNDS + 1):
-        for name, loop in loops.items():
+def torch_runner(model: Callable[[Tensor], Tensor]) -> Runner:
+    def run(x: Image) -> Image:
+        with torch.inference_mode():
+            return model(torch.from_numpy(x)).numpy()
+
+    return run
+
+
+def onnx(model: nn.Module, x: Image) -> bytes:
+    """The model as ONNX, for this size of picture."""
+    content = io.BytesIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (torch.from_numpy(x),), content, dynamo=False, input_names=["x"])
+    return content.getvalue()
+
+
+def onnxruntime_runner(graph: bytes, threads: int) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def openvino_runner(graph: bytes, threads: int) -> Runner:
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings).create_infer_request()
+    return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0]
+
+
+def opencv_runner(graph: bytes, threads: int) -> Runner:
+    cv2.setNumThreads(threads)
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(graph, np.uint8))
+
+    def run(x: Image) -> Image:
+        net.setInput(x)
+        return net.forward()
+
+    return run
+
+
+class Way(NamedTuple):
+    """A way to run the network: makes a runner of what `form` makes of the model, and a number of threads."""
+
+    form: Callable[[FSRCNN, Image], Any]
+    runner: Callable[[Any, int], Runner]
+
+
+def plain(model: FSRCNN, _: Image) -> FSRCNN:
+    return model
+
+
+def subpixel_onnx(model: FSRCNN, x: Image) -> bytes:
+    return onnx(model.fuse(), x)
+
+
+OURS, PLAIN = "fuse()", "PyTorch, deconvolution"
+WAYS = {
+    OURS: Way(plain, lambda model, threads: torch_runner(model.fuse())),
+    PLAIN: Way(plain, lambda model, threads: torch_runner(model)),
+    "PyTorch, sub-pixel": Way(plain, lambda model, threads: torch_runner(model.fuse().subpixel)),
+    "ONNX Runtime, deconvolution": Way(onnx, onnxruntime_runner),
+    "ONNX Runtime, sub-pixel": Way(subpixel_onnx, onnxruntime_runner),
+    "OpenVINO, deconvolution": Way(onnx, openvino_runner),
+    "OpenVINO, sub-pixel": Way(subpixel_onnx, openvino_runner),
+    # OpenCV's deconvolution is about ten times slower than its sub-pixel form, and most of the benchmark's time.
+    "OpenCV dnn, sub-pixel": Way(subpixel_onnx, opencv_runner),
+}
+
+
+# Of the printed table.
+COLUMNS = (PLAIN, "PyTorch, sub-pixel", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
+HEAD = ["network and output", "fuse()", "frames/s", "GMAC/s", "share", *COLUMNS]
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def installed_ways() -> dict[str, Way]:
+    """All ways but those of packages that are not there, which it names."""
+    missing = [name for package, name in PEERS.items() if not installed(package)]
+    if missing:
+        print(f"not installed and left out: {', '.join(missing)}")
+    return {name: way for name, way in WAYS.items() if name.partition(",")[0] not in missing}
+
+
+def timings(runners: dict[str, Runner], x: Image) -> dict[str, list[float]]:
+    """Milliseconds of one run, of each runner in turn, round after round; each first runs once that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(ROUNDS):
+        for name, run in runners.items():
             start = time.perf_counter()
-            loop()
-            times[name].append((time.perf_counter() - start) / STEPS * 1e3)
-    return {name: rounds[1:] for name, rounds in times.items()}
+            run(x)
+            number = 1 + int(SHORTEST / (time.perf_counter() - start))
+            start = time.perf_counter()
+            for _ in range(number):
+                run(x)
+            times[name].append((time.perf_counter() - start) / number * 1e3)
+    return times
 
 
-def main() -> None:
-    """Steps per second of train.py beside a plain loop, on a CPU and pictures that come with scikit-image."""
-    config = read_config("train", __doc__)
-    images = [luma(load()) for load in SAMPLES.values()]
-    configs = {f"x{scale}": replace(config, upscale_factor=(scale,), exp_name="") for scale in config.upscale_factor}
-    # The plain loop first: glibc's new ways with memory, once set, would be its own too.
-    results = {name: milliseconds_per_step({"plain": plain_loop(each, images)}) for name, each in configs.items()}
-    reuse_freed_memory()
-    for name, each in configs.items():
-        results[name] |= milliseconds_per_step({"ours": our_loop(each, images), "cutting": cutting(each, images)})
-        plain, ours, cut = (statistics.median(results[name][loop]) for loop in ("plain", "ours", "cutting"))
-        print(f"{name}: {1e3 / ours:.1f} steps/s, plain loop {1e3 / plain:.1f}: {plain / ours:.1f} times;", end=" ")
-        print(f"cutting patches {cut / ours:.1%} of a step")
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    write_json(RESULT, {"torch": torch.__version__, **machine, "milliseconds_per_step": results})
+def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[float]]:
+    """Raises FailureError where two ways disagree."""
+    model, x = case.network(), case.picture()
+    forms = {form: form(model, x) for form in {way.form for way in ways.values()}}
+    runners = {name: way.runner(forms[way.form], threads) for name, way in ways.items()}
+    expected = runners[PLAIN](x)
+    for name, run in runners.items():
+        error = float(np.abs(run(x) - expected).max())
+        if not error <= TOLERANCE:
+            raise FailureError(f"{case}: {name} is {error:.1e} from {PLAIN}; more than {TOLERANCE} was not expected")
+    return timings(runners, x)
+
+
+def multiply_adds_per_second(threads: int) -> float:
+    """The most that the vector units do: chains of fused multiply-adds that stay in registers, on all threads."""
+    module, chains, length = ir.Module(), 16, 5_000_000
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, INDEX]), "run")
+    numbers, count = function.args
+    b = Builder(function.append_basic_block())
+    start = [b.vector(b.at(numbers, i * VECTOR.count)) for i in range(chains)]
+    x = start[0]
+    sums = b.loop(b.index(0), count, 1, lambda _, *sums: [b.multiply_add(x, x, total) for total in sums], start)
+    for i, total in enumerate(sums):
+        b.store(total, b.at(numbers, i * VECTOR.count), align=FLOAT_ALIGNMENT)
+    b.ret_void()
+    run = machine_code(module, [ctypes.c_void_p, ctypes.c_int64])
+    memory = np.zeros((threads, chains * VECTOR.count), np.float32)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        list(pool.map(lambda row: run(row.ctypes.data, length), memory))
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(threads) as pool:
+        return memory.size * length / min(seconds() for _ in range(7))
+
+
+def matrix_product_rate(size: int = 1024) -> float:
+    """Multiply-adds per second of PyTorch's float32 matrix product."""
+    matrix = torch.rand(size, size)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        matrix @ matrix
+        return time.perf_counter() - start
+
+    return size**3 / min(seconds() for _ in range(10))
+
+
+def resident(field: str) -> int:
+    """Bytes: VmRSS, the memory this process has, or VmHWM, the most it has had."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def peak_memory(case: Case, name: str, form: Any, threads: int) -> int:
+    """Bytes that loading the network and running it twice add at most to a fresh process with all packages loaded."""
+    torch.set_num_threads(threads)
+    for package in PEERS:
+        if installed(package):
+            importlib.import_module(package)
+    x, before = case.picture(), resident("VmRSS")
+    run = WAYS[name].runner(form, threads)
+    for _ in range(2):
+        run(x)
+    return resident("VmHWM") - before
+
+
+def peak_memories(case: Case, ways: dict[str, Way], threads: int) -> dict[str, int]:
+    """`peak_memory` of each way; nothing where the system has no /proc."""
+    if not Path("/proc/self/status").exists():
+        return {}
+    model, x, memories = case.network(), case.picture(), {}
+    for name, way in tqdm(ways.items(), "memory", leave=False):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            memories[name] = process.submit(peak_memory, case, name, way.form(model, x), threads).result()
+    return memories
+
+
+def line(case: Case, medians: dict[str, float], spread: list[float], peak: float) -> list[str]:
+    """The cells of one case, as in HEAD; of the forms that a package is given, the faster one counts."""
+    ours = medians[OURS]
+    rate = case.multiply_adds() / ours * 1e3
+    cells = [str(case), f"{ours:.2f} ({spread[0]:.2f} - {spread[1]:.2f})", f"{1e3 / ours:.0f}"]
+    cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"]
+    for column in COLUMNS:
+        best = min((time for name, time in medians.items() if name.startswith(column)), default=None)
+        cells.append(f"{best:.1f} ({best / ours:.1f}x)" if best else "not installed")
+    return cells
+
+
+def print_table(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def main(threads: int = os.cpu_count() or 1) -> None:
+    """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json.
+
+    Args:
+        threads: Threads that each of them may use.
+    """
+    if threads < 1:
+        raise RequestError(f"threads: got {threads}, expected one or more")
+    torch.set_num_threads(threads)
+    ways = installed_ways()
+    peak, product = multiply_adds_per_second(threads), matrix_product_rate()
+    cases, rows = {}, [HEAD]
+    for case in tqdm(CASES, leave=False):
+        times = measure(case, ways, threads)
+        medians = {name: statistics.median(rounds) for name, rounds in times.items()}
+        rows.append(line(case, medians, statistics.quantiles(times[OURS])[::2], peak))
+        cases[str(case)] = {"multiply_adds": case.multiply_adds(), "milliseconds": times}
+    memories = peak_memories(LARGEST, ways, threads)
+
+    print_table(rows)
+    print(f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles), {threads} threads, float32; in")
+    print("brackets how many times as long as fuse()'s. GMAC/s: 10^9 multiply-adds per second, and their share of what")
+    print(f"the vector units do at most, {peak / 1e9:.0f}; PyTorch's matrix product reaches {product / 1e9:.0f}.")
+    print(f"\nMemory that a process takes at most on top of its packages, {LARGEST}, in MB:")
+    print(", ".join(f"{name} {size / 1e6:.0f}" for name, size in memories.items()) or "not known on this system")
+    packages = (
+        "torch",
+        "llvmlite",
+        "opencv-python",
+        *(package for package, name in PEERS.items() if installed(package)),
+    )
+    settings = {
+        "processor": f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})",
+        "threads": threads,
+        "rounds": ROUNDS,
+        "versions": {package: version(package) for package in packages},
+        "multiply_adds_per_second": {"vector units": peak, "matrix product": product},
+        "peak_memory_bytes": {str(LARGEST): memories},
+    }
+    write_json(RESULT, settings | {"cases": cases})
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(lambda: tyro.cli(main))

@@ -22,6 +22,11 @@ from torch.nn.utils import parametrize
 
 from errors import RequestError
 
+try:
+    import native
+except ImportError:  # llvmlite is not there
+    native = None
+
 # The paper's two networks: FSRCNN (section 3.2) and FSRCNN-s (section 4.3).
 VARIANTS: dict[str, dict[str, int]] = {
     "fsrcnn": {"d": 56, "s": 12, "m": 4},
@@ -152,25 +157,43 @@ def subpixel_deconvolution(x: Tensor, kernel: Tensor, bias: Tensor, upscale_fact
 
 
 class FusedFSRCNN(nn.Module):
-    """The inference form: the deconvolution as a convolution on the small picture and a pixel shuffle.
+    """The inference form. Input and output as `FSRCNN`'s, equal to about 1e-6.
 
-    It spares the scatter over the large picture that makes transposed convolutions slow. Input and output as
-    `FSRCNN`'s, equal to 1e-6.
+    Float32 pictures on a CPU are run by one compiled function (see native.py). On other devices, in other precisions,
+    without llvmlite, and where the graph is recorded for a gradient or an export, the deconvolution is a convolution
+    on the small picture and a pixel shuffle, which spares the scatter over the large picture.
     """
 
     def __init__(self, model: FSRCNN) -> None:
         super().__init__()
         self.upscale_factor = model.upscale_factor
+        self.model_args = model.model_args
         plain = FSRCNN(**model.model_args)
         plain.load_state_dict(model.state_dict())
         self.features = nn.Sequential(plain.feature_extraction, plain.shrink, plain.map, plain.expand)
         self.kernel = nn.Parameter(subpixel_kernel(plain.deconv.weight, self.upscale_factor))
         self.bias = plain.deconv.bias
+        if native:
+            self.register_buffer("packed", native.pack(plain), persistent=False)
         self.to(model.deconv.weight.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._runs_natively(x):
+            return native.upscale(x, self.packed, **self.model_args)
+        return self.subpixel(x)
+
+    def subpixel(self, x: Tensor) -> Tensor:
+        """The same in PyTorch's operations: for any device and precision, differentiable, and for export."""
         features = self.features(x.contiguous(memory_format=torch.channels_last))
         return subpixel_deconvolution(features, self.kernel, self.bias, self.upscale_factor)
+
+    def _runs_natively(self, x: Tensor) -> bool:
+        recorded = (
+            torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and x.requires_grad)
+        )
+        if native is None or recorded or x.ndim != 4 or x.shape[1] != 1 or not x.numel():
+            return False
+        return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (x, self.packed))
 
 
 class LinearFactors(nn.Module):

@@ -1,12 +1,14 @@
 """The paper's network, its equal forms, and its weights files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import native
 from errors import RequestError
 from imgproc import imresize
 from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, FastPReLU, initialise, load_weights, save_weights, upscale_luma
@@ -62,6 +64,43 @@ def test_three_forms_are_equal(variant: str, scale: int, width: int):
         moved = collapsible(x)
         assert (moved - expected).abs().max() > 0.01
         torch.testing.assert_close(collapsible.collapse()(x), moved, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+# Pictures smaller than what the network reaches, of several blocks of columns, and of several strips of rows.
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 1, 13, 9), (1, 1, 3, 1000), (3, 1, 75, 20)])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_inference_forms_are_the_network(variant: str, scale: int, shape: tuple[int, ...], threads: int):
+    model = random_network(scale, variant)
+    fused = model.fuse()
+    x = torch.rand(shape).transpose(2, 3).contiguous().transpose(2, 3)  # not in the order of memory
+    with torch.no_grad():
+        expected = model.double()(x.double())
+        torch.testing.assert_close(fused(x).double(), expected, atol=3e-6, rtol=3e-6)
+        assert torch.equal(fused(x), native.upscale(x, fused.packed, **model.model_args))
+        torch.testing.assert_close(fused.double()(x.double()), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_inference_form_is_differentiable_where_asked():
+    model, x = random_network(2), torch.rand(1, 1, 6, 7, requires_grad=True)
+    gradients = [torch.autograd.grad(network(x).square().sum(), x)[0] for network in (model, model.fuse())]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_inference_form_runs_in_several_threads_at_once():
+    fused = random_network(3).fuse()
+    pictures = [torch.rand(1, 1, 40, 30 + i) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fused, pictures))
+    assert all(torch.equal(fused(picture), sr) for picture, sr in zip(pictures, together, strict=True))
 
 
 def test_training_form_has_the_gradients_of_the_plain_network():

@@ -1,0 +1,117 @@
+"""Measures the speed of training beside a plain loop, in one run on one machine: `python benchmark_training.py`."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import l1_loss
+from torch.utils.data import DataLoader, Dataset
+
+from config import Config, read_config
+from dataset import SAMPLES, TrainingPatches
+from errors import run_script
+from files import write_json
+from imgproc import dihedral, imresize, luma, modcrop
+from model import FSRCNN, initialise
+from recipe import network_to_train, reuse_freed_memory, start_run, train_step
+
+STEPS, ROUNDS = 50, 7
+RESULT = Path(__file__).parent / "results" / "benchmark" / "training.json"
+
+
+class PlainPatches(Dataset[tuple[Tensor, Tensor]]):
+    """Aligned random patches the usual way: one picture, one crop and one turn at a time."""
+
+    def __init__(self, images: list[NDArray[np.uint8]], config: Config) -> None:
+        self.scale, self.size = config.upscale_factor[0], config.patch_size
+        self.length = STEPS * config.batch_size
+        self.hr = [modcrop(image, self.scale) for image in images]
+        self.lr = [imresize(image, 1 / self.scale).astype(np.float32) for image in self.hr]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        random = np.random.default_rng(index)
+        picture, operation = random.integers(len(self.lr)), random.integers(8)
+        top, left = (random.integers(length - self.size + 1) for length in self.lr[picture].shape)
+        patches = []
+        for image, scale in ((self.lr[picture], 1), (self.hr[picture], self.scale)):
+            rows, columns = (slice(scale * start, scale * (start + self.size)) for start in (top, left))
+            patch = dihedral(image[rows, columns], operation).astype(np.float32) / 255
+            patches.append(torch.from_numpy(np.ascontiguousarray(patch))[None])
+        return patches[0], patches[1]
+
+
+def plain_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
+    """A function that trains for STEPS steps the straightforward way: the paper's module, Adam, a DataLoader."""
+    model = FSRCNN(config.upscale_factor[0])
+    initialise(model, "msra")
+    optimizer = torch.optim.Adam(model.parameters())
+    loader = DataLoader(PlainPatches(images, config), config.batch_size)
+
+    def steps() -> None:
+        for lr, hr in loader:
+            optimizer.zero_grad()
+            l1_loss(model(lr), hr).backward()
+            optimizer.step()
+
+    return steps
+
+
+def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
+    """As many steps of train.py, with its optimiser and its moving average of the weights."""
+    run = start_run(config, torch.device("cpu"))
+    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
+    network = network_to_train(run, config)
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            train_step(run, config, network, patches)
+
+    return steps
+
+
+def cutting(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
+    """The patches of as many steps of train.py, without the training."""
+    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
+    return lambda: [patches.batch(step, config.batch_size) for step in range(STEPS)] and None
+
+
+def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """Times the loops in turn, round after round, after one round that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS + 1):
+        for name, loop in loops.items():
+            start = time.perf_counter()
+            loop()
+            times[name].append((time.perf_counter() - start) / STEPS * 1e3)
+    return {name: rounds[1:] for name, rounds in times.items()}
+
+
+def main() -> None:
+    """Steps per second of train.py beside a plain loop, on a CPU and pictures that come with scikit-image."""
+    config = read_config("train", __doc__)
+    images = [luma(load()) for load in SAMPLES.values()]
+    configs = {f"x{scale}": replace(config, upscale_factor=(scale,), exp_name="") for scale in config.upscale_factor}
+    # The plain loop first: glibc's new ways with memory, once set, would be its own too.
+    results = {name: milliseconds_per_step({"plain": plain_loop(each, images)}) for name, each in configs.items()}
+    reuse_freed_memory()
+    for name, each in configs.items():
+        results[name] |= milliseconds_per_step({"ours": our_loop(each, images), "cutting": cutting(each, images)})
+        plain, ours, cut = (statistics.median(results[name][loop]) for loop in ("plain", "ours", "cutting"))
+        print(f"{name}: {1e3 / ours:.1f} steps/s, plain loop {1e3 / plain:.1f}: {plain / ours:.1f} times;", end=" ")
+        print(f"cutting patches {cut / ours:.1%} of a step")
+    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    write_json(RESULT, {"torch": torch.__version__, **machine, "milliseconds_per_step": results})
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,463 @@
+"""FSRCNN as one native function for CPUs, which LLVM compiles (through llvmlite) when it is first needed.
+
+Frameworks run a network layer by layer: each layer reads its input from memory and writes its output there, though a
+pixel of FSRCNN costs little arithmetic. This form is fast for three reasons:
+
+- One pass. The picture goes through all layers in blocks of columns, row by row: at each step every layer computes one
+  row from the last three or five of the layer before, which is all that is kept. That fits in the L2 cache.
+- Registers. A vector holds neighbouring pixels of one channel, so no lane is spent on padding 12 or 5 channels, and
+  sums stay in registers: each pixel loaded is used for up to 14 outputs, each weight for up to four vectors. Bias and
+  PReLU are applied before anything is stored.
+- Nothing is multiplied by zero. The deconvolution's outputs are computed on the small picture, `scale` x `scale` of
+  them for each of its pixels, with the 81 taps that there are.
+
+Blocks and strips of rows overlap by what the layers reach, are computed independently and thus by several threads.
+"""
+
+import ctypes
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from llvmlite import binding, ir
+from torch import Tensor, nn
+
+if binding.llvm_version_info < (20,):
+    raise ImportError("llvmlite 0.45 or newer is needed")
+
+FEATURES = binding.get_host_cpu_features()
+# Floats in a vector, and vector registers.
+LANES, REGISTERS = (16, 32) if FEATURES.get("avx512f") else (8, 16) if FEATURES.get("fma") else (4, 32)
+
+FLOAT, INDEX, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
+VECTOR = ir.VectorType(FLOAT, LANES)
+FLOAT_ALIGNMENT = 4
+
+REACH = 2  # of the first convolution and of the deconvolution, in pixels of the small picture
+DECONV_KERNEL, DECONV_PADDING = 9, 4
+CACHE = 640 * 1024  # bytes of the L2 cache that one thread's rows may take
+LEAST_ROWS = 32  # that are worth a thread of their own
+
+Taps = list[tuple[int, int, list[int]]]  # row and column of the kernel, and the outputs that have a weight there
+
+
+class Builder(ir.IRBuilder):
+    """llvmlite's builder of LLVM instructions, with the few that make up a network."""
+
+    def index(self, value: int) -> ir.Constant:
+        return ir.Constant(INDEX, value)
+
+    def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """The address so many floats further on."""
+        for offset in offsets:
+            offset = self.index(offset) if isinstance(offset, int) else offset
+            pointer = self.gep(pointer, [offset], source_etype=FLOAT)
+        return pointer
+
+    def vector(self, pointer: ir.Value) -> ir.Value:
+        return self.load(pointer, typ=VECTOR, align=FLOAT_ALIGNMENT)
+
+    def broadcast(self, pointer: ir.Value) -> ir.Value:
+        """A vector whose lanes are all the float there."""
+        nothing, lane = ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        one = self.insert_element(nothing, self.load(pointer, typ=FLOAT, align=FLOAT_ALIGNMENT), lane)
+        return self.shuffle(one, nothing, [0] * LANES)
+
+    def shuffle(self, left: ir.Value, right: ir.Value, lanes: list[int]) -> ir.Value:
+        """A vector of these lanes of the two, counted through."""
+        return self.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+    def multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+        name = f"llvm.fma.v{LANES}f32"
+        known = self.module.globals.get(name)
+        return self.call(known or ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name), [x, y, total])
+
+    def loop(
+        self,
+        start: ir.Value,
+        stop: ir.Value,
+        step: int,
+        body: Callable[..., Sequence[ir.Value] | None],
+        carried: Sequence[ir.Value] = (),
+    ) -> list[ir.Value]:
+        """for i in range(start, stop, step): carried = body(i, *carried); returns what is carried out."""
+        before = self.block
+        inside, after = self.append_basic_block(), self.append_basic_block()
+        self.cbranch(self.icmp_signed("<", start, stop), inside, after)
+        self.position_at_end(inside)
+        i, *values = (self.phi(value.type) for value in (start, *carried))
+        results = [i, *(body(i, *values) or ())]
+        results[0] = self.add(i, self.index(step))
+        for value, first, following in zip([i, *values], [start, *carried], results, strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(following, self.block)
+        last = self.block
+        self.cbranch(self.icmp_signed("<", results[0], stop), inside, after)
+        self.position_at_end(after)
+        carried_out = [self.phi(value.type) for value in carried]
+        for value, first, following in zip(carried_out, carried, results[1:], strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(following, last)
+        return carried_out
+
+    def across(self, width: ir.Value, vectors: int, body: Callable[[ir.Value, int], None]) -> None:
+        """body(x, vectors) along a row, `width` a multiple of LANES: first so many vectors at a time, then single."""
+        whole = self.sub(width, self.urem(width, self.index(vectors * LANES)))
+        self.loop(self.index(0), whole, vectors * LANES, lambda x: body(x, vectors))
+        self.loop(whole, width, LANES, lambda x: body(x, 1))
+
+
+class Rows(NamedTuple):
+    """Rows of an image in memory: the address of each, and the distance from one channel to the next in floats."""
+
+    addresses: list[ir.Value]
+    pitch: ir.Value
+
+    def moved(self, b: Builder, *offsets: ir.Value | int) -> "Rows":
+        return Rows([b.at(address, *offsets) for address in self.addresses], self.pitch)
+
+
+def blocking(outputs: int, multiple_of: int = 1) -> tuple[int, int]:
+    """How many outputs, and vectors of pixels, are summed at a time so that the sums stay in registers."""
+    sums = REGISTERS - 4  # the others hold pixels and a weight
+    blocks = range(multiple_of, max(sums // 2, multiple_of) + 1, multiple_of)
+    block = max(block for block in blocks if outputs % block == 0)
+    return block, 4 if 4 * block <= sums else 2
+
+
+def taps_of(kernel: Tensor) -> Taps:
+    """kernel: outputs x k x k, zero where an output has no weight."""
+    places = ((row, column) for row in range(kernel.shape[1]) for column in range(kernel.shape[2]))
+    taps = [(row, column, kernel[:, row, column].nonzero()[:, 0].tolist()) for row, column in places]
+    return [tap for tap in taps if tap[2]]
+
+
+def weights_at(taps: Taps) -> int:
+    """How many weights there are for each channel."""
+    return sum(len(outputs) for _, _, outputs in taps)
+
+
+def convolution_taps(block: int, kernel: int) -> Taps:
+    return taps_of(torch.ones(block, kernel, kernel))
+
+
+def phases(deconv_weight: Tensor, scale: int) -> Tensor:
+    """The deconvolution as a convolution with scale^2 outputs: d x 1 x 9 x 9 to scale^2 x d x 5 x 5, zero-padded.
+
+    Output pixel scale*y + p has tap p + 4 - scale*j of the deconvolution for the small picture's pixel y + j.
+    """
+    size = 2 * REACH + 1
+    before = REACH * scale - DECONV_PADDING
+    after = size * scale - DECONV_KERNEL - before
+    blocks = F.pad(deconv_weight, (before, after) * 2).reshape(-1, size, scale, size, scale).flip(1, 3)
+    return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, size, size)
+
+
+def deconvolution_taps(scale: int) -> list[Taps]:
+    """For each block of outputs, whole rows of phases."""
+    block, _ = blocking(scale**2, scale)
+    kernel = phases(torch.ones(1, 1, DECONV_KERNEL, DECONV_KERNEL), scale)[:, 0]
+    return [taps_of(part) for part in kernel.split(block)]
+
+
+def pack(model: nn.Module) -> Tensor:
+    """All of an FSRCNN's parameters in the order in which the compiled function reads them, float32, on the CPU."""
+
+    def weights(kernel: Tensor, taps: Taps) -> Tensor:
+        return torch.stack([kernel[output, :, row, column] for row, column, outs in taps for output in outs], 1)
+
+    pieces, scale = [], model.upscale_factor
+    slopes = (module.weight for module in model.modules() if isinstance(module, nn.PReLU))
+    for conv, slope in zip(model.convolutions(), slopes, strict=True):
+        block, _ = blocking(conv.out_channels)
+        taps = convolution_taps(block, conv.kernel_size[0])
+        for bias, kernel, slopes_of_block in zip(
+            *(x.split(block) for x in (conv.bias, conv.weight, slope)), strict=True
+        ):
+            pieces += [bias, weights(kernel, taps), slopes_of_block]
+    block, _ = blocking(scale**2, scale)
+    for kernel, taps in zip(phases(model.deconv.weight, scale).split(block), deconvolution_taps(scale), strict=True):
+        pieces += [model.deconv.bias.expand(block), weights(kernel, taps)]
+    return torch.cat([piece.detach().cpu().float().flatten() for piece in pieces])
+
+
+def emit_sums(
+    b: Builder, source: Rows, channels: int, taps: Taps, block: int, vectors: int, weights: ir.Value
+) -> list[list[ir.Value]]:
+    """Bias plus the sum over channels and taps, for each output of a block and each of some vectors of pixels.
+
+    source: a row for each row of the kernel, at its first column. weights: the biases, then for each channel and tap
+    the weights of the outputs that have one.
+    """
+
+    def add_channel(channel: ir.Value, *carried: ir.Value) -> list[ir.Value]:
+        sums = list(carried)
+        rows = source.moved(b, b.mul(channel, source.pitch)).addresses
+        weight_at = b.at(weights, block, b.mul(channel, b.index(weights_at(taps))))
+        place = itertools.count()
+        for row, column, outputs in taps:
+            pixels = [b.vector(b.at(rows[row], column + v * LANES)) for v in range(vectors)]
+            for output in outputs:
+                weight = b.broadcast(b.at(weight_at, next(place)))
+                for v in range(vectors):
+                    sums[output * vectors + v] = b.multiply_add(pixels[v], weight, sums[output * vectors + v])
+        return sums
+
+    biases = [b.broadcast(b.at(weights, output)) for output in range(block)]
+    start = [bias for bias in biases for _ in range(vectors)]
+    sums = b.loop(b.index(0), b.index(channels), 1, add_channel, start)
+    return [sums[i : i + vectors] for i in range(0, len(sums), vectors)]
+
+
+class Convolution(NamedTuple):
+    """A convolution with its PReLU, and where its parameters are among those of the network."""
+
+    channels: int
+    outputs: int
+    kernel: int
+    place: int
+
+    @property
+    def end(self) -> int:
+        return self.place + self.outputs * (self.channels * self.kernel**2 + 2)
+
+    def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, inside: ir.Value, to: Rows) -> None:
+        """All outputs of the next vectors of pixels, times `inside`, which is 0 for pixels beyond the picture."""
+        block, _ = blocking(self.outputs)
+        taps = convolution_taps(block, self.kernel)
+        per_output = self.channels * self.kernel**2
+        source = source.moved(b, -(self.kernel // 2))
+        zeros = ir.Constant(VECTOR, [0.0] * LANES)
+
+        def emit_block(first: ir.Value) -> None:
+            of_block = b.at(weights, self.place, b.mul(first, b.index(per_output + 2)))
+            sums = emit_sums(b, source, self.channels, taps, block, vectors, of_block)
+            for output in range(block):
+                slope = b.broadcast(b.at(of_block, block * (per_output + 1) + output))
+                row = b.at(to.addresses[0], b.mul(b.add(first, b.index(output)), to.pitch))
+                for v, total in enumerate(sums[output]):
+                    active = b.select(b.fcmp_ordered(">", total, zeros), total, b.fmul(total, slope))
+                    kept = b.fmul(active, b.vector(b.at(inside, v * LANES)))
+                    b.store(kept, b.at(row, v * LANES), align=FLOAT_ALIGNMENT)
+
+        b.loop(b.index(0), b.index(self.outputs), block, emit_block)
+
+
+class Ring(NamedTuple):
+    """The last rows that a layer has computed, in memory: rows x channels x pitch floats."""
+
+    start: ir.Value
+    rows: int
+    channels: int
+    pitch: ir.Value
+
+    def around(self, b: Builder, row: ir.Value, reach: int) -> Rows:
+        """The rows from `reach` before this one to as many after it; no row's number may be negative."""
+        numbers = (b.urem(b.add(row, b.index(i)), b.index(self.rows)) for i in range(-reach, reach + 1))
+        size = b.mul(self.pitch, b.index(self.channels))
+        return Rows([b.at(self.start, b.mul(number, size)) for number in numbers], self.pitch)
+
+
+def interleave(b: Builder, vectors: list[ir.Value]) -> ir.Value:
+    """Lane 0 of each of two, three or four vectors, then lane 1 of each, and so on: one long vector."""
+    order = [v * LANES + lane for lane in range(LANES) for v in range(len(vectors))]
+    if len(vectors) == 2:
+        return b.shuffle(*vectors, order)
+    pairs = (vectors[:2], [vectors[2], vectors[-1]])
+    return b.shuffle(*(b.shuffle(*pair, list(range(2 * LANES))) for pair in pairs), order)
+
+
+def emit_deconvolution(
+    b: Builder, source: Rows, channels: int, scale: int, width: ir.Value, weights: ir.Value, to: Rows
+) -> None:
+    """`scale` rows of the large picture from five of the small one."""
+    block, vectors = blocking(scale**2, scale)
+
+    def emit_rows(taps: Taps, weights: ir.Value, rows: list[ir.Value], x: ir.Value, vectors: int) -> None:
+        sums = emit_sums(b, source.moved(b, x, -REACH), channels, taps, block, vectors, weights)
+        for i, row in enumerate(rows):
+            for v in range(vectors):
+                pixels = interleave(b, [phase[v] for phase in sums[i * scale : (i + 1) * scale]])
+                b.store(pixels, b.at(row, b.mul(x, b.index(scale)), v * LANES * scale), align=FLOAT_ALIGNMENT)
+
+    at_once = block // scale
+    for i, taps in enumerate(deconvolution_taps(scale)):
+        rows = to.addresses[i * at_once : (i + 1) * at_once]
+        b.across(width, vectors, functools.partial(emit_rows, taps, weights, rows))
+        weights = b.at(weights, block + channels * weights_at(taps))
+
+
+POINTERS = "image inside outside weights work output".split()
+INDICES = "image_pitch pitch output_pitch first last height width columns".split()
+
+
+def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
+    """The function `run`: rows `first` to `last` of one block of columns, all layers over `width` columns of it and
+    the deconvolution over the `columns` in its middle.
+
+    Its arguments are POINTERS, of row 0 of the image and of the output, each at the block's first column, of the two
+    masks (for each column 1 where there is picture, else 0; and zeros), of the parameters and of work memory, and
+    INDICES. A row beyond the picture is computed like any other and masked.
+    """
+    module = ir.Module()
+    types = [POINTER] * len(POINTERS) + [INDEX] * len(INDICES)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "run")
+    image, inside, outside, weights, work, output, image_pitch, pitch, output_pitch, *numbers = function.args
+    first, last, height, width, columns = numbers
+    b, halo = Builder(function.append_basic_block()), halo_of(m)
+
+    features = Convolution(1, d, 2 * REACH + 1, 0)
+    shrink = Convolution(d, s, 1, features.end)
+    mapping = [Convolution(s, s, 3, shrink.end)]
+    for _ in range(m):
+        mapping.append(mapping[-1]._replace(place=mapping[-1].end))
+    expand = Convolution(s, d, 1, mapping.pop().place)
+
+    work = b.at(work, LANES)
+    shrunk = [Ring(b.at(work, b.mul(pitch, b.index(3 * s * i))), 3, s, pitch) for i in range(m + 1)]
+    expanded = Ring(b.at(work, b.mul(pitch, b.index(3 * s * (m + 1)))), 2 * REACH + 1, d, pitch)
+    (_, vectors_d), (_, vectors_s) = blocking(d), blocking(s)
+    patch = Rows([b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))], b.index(vectors_s * LANES))
+
+    def emit_step(step: ir.Value) -> None:
+        """A row of each layer, of the later ones `delay` rows further up, where their input is complete."""
+
+        def row_of(delay: int) -> ir.Value:
+            return b.sub(b.add(first, step), b.index(halo + delay))
+
+        def in_ring(delay: int) -> ir.Value:
+            return b.add(step, b.index(15 * halo - delay))  # 15: of three and of five rows; positive, the same place
+
+        def mask_of(delay: int) -> ir.Value:
+            row = row_of(delay)
+            there = b.and_(b.icmp_signed(">=", row, b.index(0)), b.icmp_signed("<", row, height))
+            return b.select(there, inside, outside)
+
+        def emit_layer(layer: Convolution, source: Ring, to: Ring, delay: int) -> None:
+            mask, into = mask_of(delay), to.around(b, in_ring(delay), 0)
+            rows = source.around(b, in_ring(delay), layer.kernel // 2)
+
+            def emit(x: ir.Value, vectors: int) -> None:
+                layer.emit(b, rows.moved(b, x), vectors, weights, b.at(mask, x), into.moved(b, x))
+
+            b.across(width, blocking(layer.outputs)[1], emit)
+
+        picture = Rows([b.at(image, b.mul(image_pitch, b.add(row_of(REACH), b.index(i)))) for i in range(5)], pitch)
+        mask, into = mask_of(0), shrunk[0].around(b, in_ring(0), 0)
+
+        def emit_features_and_shrink(x: ir.Value, vectors: int) -> None:
+            """Together, so that the features never leave the L1 cache."""
+            at_once = min(vectors, vectors_d)
+            for offset in range(0, vectors * LANES, at_once * LANES):
+                pixels, to = picture.moved(b, x, offset), patch.moved(b, offset)
+                features.emit(b, pixels, at_once, weights, b.at(mask, x, offset), to)
+            shrink.emit(b, patch, vectors, weights, b.at(mask, x), into.moved(b, x))
+
+        b.across(width, vectors_s, emit_features_and_shrink)
+        for i, layer in enumerate(mapping):
+            emit_layer(layer, shrunk[i], shrunk[i + 1], i + 1)
+        emit_layer(expand, shrunk[m], expanded, m)
+        row = row_of(halo)
+        with b.if_then(b.icmp_signed(">=", row, first)):
+            top = b.mul(row, b.index(scale))
+            to = Rows([b.at(output, b.mul(b.add(top, b.index(i)), output_pitch)) for i in range(scale)], pitch)
+            source = expanded.around(b, in_ring(halo), REACH).moved(b, halo)
+            emit_deconvolution(b, source, d, scale, columns, b.at(weights, expand.end), to)
+
+    b.loop(b.index(0), b.add(b.sub(last, first), b.index(2 * halo)), 1, emit_step)
+    b.ret_void()
+    return module
+
+
+def halo_of(m: int) -> int:
+    """How far around a block the mapping layers and the deconvolution reach, in pixels of the small picture."""
+    return m + REACH
+
+
+def machine_code(module: ir.Module, types: list[Any]) -> Callable[..., None]:
+    """The module's function `run`, compiled for this CPU; types: ctypes' types of its arguments."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    target = binding.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=binding.get_host_cpu_name(), features=FEATURES.flatten())
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
+    function.engine = engine  # owns the machine code
+    return function
+
+
+@functools.cache
+def compiled(d: int, s: int, m: int, upscale_factor: int) -> Callable[..., None]:
+    """The native function for one shape of network; takes about a second to compile."""
+    types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
+    return machine_code(emit_network(d, s, m, upscale_factor), types)
+
+
+def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
+    """Runs the network: N x 1 x H x W, float32, on the CPU, to N x 1 x scale*H x scale*W.
+
+    weights: as `pack` makes them. Works on torch.get_num_threads() threads, each with less than a megabyte of its own.
+    """
+    run, scale, (number, _, height, width) = compiled(d, s, m, upscale_factor), upscale_factor, x.shape
+    threads, halo, margin = torch.get_num_threads(), halo_of(m), halo_of(m) + REACH
+    channels = 3 * s * (m + 1) + (2 * REACH + 1) * d
+    blocks = math.ceil(width * channels * x.itemsize / CACHE)
+    columns = _whole_vectors(math.ceil(width / blocks))
+    wider = _whole_vectors(columns + 2 * halo)
+    strips = min(threads // math.gcd(blocks * number, threads), math.ceil(height / LEAST_ROWS))
+
+    padded = x.new_zeros(number, height + 2 * margin, margin + (blocks - 1) * columns + wider + margin)
+    padded[:, margin : margin + height, margin : margin + width] = x[:, 0]
+    masks = x.new_zeros(2, padded.shape[2])
+    masks[0, margin : margin + width] = 1
+    output = x.new_empty(number, 1, scale * height, scale * blocks * columns)
+    pitch = wider + 2 * LANES
+
+    def run_block(image: int, strip: int, block: int) -> None:
+        work = x.new_zeros(channels * pitch + 4 * d * LANES + LANES)
+        left = block * columns
+        run(
+            padded[image, margin:, left + REACH :].data_ptr(),
+            masks[0, left + REACH :].data_ptr(),
+            masks[1].data_ptr(),
+            weights.data_ptr(),
+            work.data_ptr(),
+            output[image, 0, :, scale * left :].data_ptr(),
+            padded.stride(1),
+            pitch,
+            output.stride(2),
+            height * strip // strips,
+            height * (strip + 1) // strips,
+            height,
+            wider,
+            columns,
+        )
+
+    _in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
+    return output[..., : scale * width]
+
+
+def _whole_vectors(width: int) -> int:
+    return math.ceil(width / LANES) * LANES
+
+
+@functools.cache
+def _workers(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads do not survive a fork, so each process has its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"fsrcnn-{process}")
+
+
+def _in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
+    """Calls task with each of the arguments; it is in native code most of the time, where Python lets others run."""
+    if min(threads, len(arguments)) == 1:
+        for each in arguments:
+            task(*each)
+    else:
+        list(_workers(os.getpid(), threads).map(task, *zip(*arguments, strict=True)))
