@@ -5,7 +5,10 @@ palette, alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolut
 has no 16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
 """
 
+import errno
 import mmap
+import os
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +34,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 PART = 352  # LR pixels enlarged at once, along each axis
 LARGEST = 2**30  # pixels of an input; a file that promises more is taken for a decompression bomb
-LEVELS = 512  # flat pictures on which the network's error is measured
+LEVELS = {np.uint8: 256, np.uint16: 8192}  # flat pictures on which the network's error is measured, by their depth
 
 # The formats by suffix, called as in libvips' operations, how they are written, and how long a side they can have.
 FORMATS = dict(
@@ -47,12 +50,13 @@ OPTIONS = {
 LONGEST = {"jpeg": 65_500, "webp": 16_383}
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}
+TIFF_EXIF = (b"\x69\x87\x04\x00", b"\x87\x69\x00\x04")  # the tag that points to EXIF, in both byte orders
 # The metadata that stays true of the enlarged picture, besides EXIF.
 KEPT = {"icc-profile-data", "xmp-data", "iptc-data", "image-description", "resolution-unit"}
 
 
-def upscale_picture(source: Path, target: Path, network: nn.Module) -> None:
-    """Enlarges the picture file `source` into the file `target` of the same format.
+def upscale_picture(source: Path, target: Path, network: nn.Module) -> tuple[str, ...]:
+    """Enlarges the picture file `source` into the file `target` of the same format; returns what the user should know.
 
     network: as `FSRCNN.fuse` makes it, on any device. Kept: 8 or 16 bits, ICC profile, EXIF, resolution; EXIF's
     orientation is applied. Memory is bounded, but for BMP: the result's pixels are gathered in a temporary file.
@@ -72,6 +76,8 @@ def upscale_picture(source: Path, target: Path, network: nn.Module) -> None:
                 file.write(strip)
         result = _with_metadata(picture, pixels, network.upscale_factor)
         _stoppable(result, lambda: write_picture(result, unfinished, like=source))
+    lost = FORMATS[source.suffix.lower()] == "tiff" and any(_contains(source, mark) for mark in TIFF_EXIF)
+    return ("libvips does not write EXIF into TIFF files, the result is without it",) if lost else ()
 
 
 def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
@@ -94,6 +100,10 @@ def write_picture(picture: pyvips.Image, path: Path, like: Path) -> None:
     if format_ == "bmp":
         dpi = (picture.xres * 25.4, picture.yres * 25.4)
         Image.fromarray(picture.numpy()).save(path, format="BMP", dpi=dpi)
+        with path.open("rb") as file:
+            _, size = struct.unpack("<HI", file.read(6))
+        if path.stat().st_size < size:  # Pillow does not notice that the end did not fit on the disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
     options = OPTIONS["lossless webp" if format_ == "webp" and _contains(like, b"VP8L") else format_]
     if format_ == "tiff":
@@ -116,7 +126,7 @@ def upscaled_strips(picture: pyvips.Image, network: nn.Module, source: Path) -> 
     """
     scale, width, height, bands = network.upscale_factor, picture.width, picture.height, picture.bands
     dtype = DTYPES[picture.format]
-    enlarger = Enlarger(network, (height, width), has_alpha=picture.hasalpha())
+    enlarger = Enlarger(network, (height, width), dtype, picture.hasalpha())
     region = pyvips.Region.new(picture)
     parts = list(spans(height, PART, enlarger.margin))
     # A second bar, for pictures that take long.
@@ -139,15 +149,15 @@ class Enlarger:
     enlarged by bicubic interpolation, which, unlike the network, keeps opaque opaque and empty empty.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, int], has_alpha: bool) -> None:
-        """shape: height and width of the picture in LR pixels."""
+    def __init__(self, network: nn.Module, shape: tuple[int, int], dtype: type, has_alpha: bool) -> None:
+        """shape: height and width of the picture in LR pixels; dtype: numpy's uint8 or uint16, of its samples."""
         self._network, self._scale, self._has_alpha = network, network.upscale_factor, has_alpha
         reached = reach(network)
         # Bicubic interpolation of alpha reaches 2 pixels; what is seen there depends on `reached` more.
         self._fill = reached + 2
         self.margin = reached + self._fill if has_alpha else reached
         measured = tuple(min(length, 2 * reached + 1) for length in shape)
-        self._flat_error = flat_error(network, *measured)
+        self._flat_error = flat_error(network, *measured, LEVELS[dtype])
         self._places = [_places(length, size, reached) for length, size in zip(shape, measured, strict=True)]
         self._taps = [resize_taps(length, self._scale * length, self._scale) for length in shape]
 
@@ -180,8 +190,8 @@ class Enlarger:
         """The network's result without its error on flat pictures. y: h x w."""
         scale, (rows, columns) = self._scale, spans_
         sr = upscale_luma(self._network, y)[rows.inside(scale), columns.inside(scale)]
-        level = np.clip(y[rows.inside(1), columns.inside(1)], 0, 255) * ((LEVELS - 1) / 255)
-        below = np.minimum(level.astype(np.intp), LEVELS - 2)
+        level = (y[rows.inside(1), columns.inside(1)] - 16) / 219 * (len(self._flat_error) - 1)
+        below = np.clip(level.astype(np.intp), 0, len(self._flat_error) - 2)
         down, across = (places[span.start : span.stop] for places, span in zip(self._places, spans_, strict=True))
         error, next_ = (self._flat_error[index, down[:, None], across] for index in (below, below + 1))
         error = error + (level - below)[..., None, None] * (next_ - error)
@@ -196,18 +206,20 @@ class Enlarger:
         return planes
 
 
-@lru_cache(maxsize=4)
-def flat_error(network: nn.Module, height: int, width: int) -> NDArray[np.float32]:
-    """What the network adds to flat pictures of LEVELS lumas from 0 to 255, height x width LR pixels small.
+@lru_cache(maxsize=2)
+def flat_error(network: nn.Module, height: int, width: int, levels: int) -> NDArray[np.float32]:
+    """What the network adds to flat pictures of `levels` lumas from 16 to 235, height x width LR pixels small.
 
-    Returns LEVELS x height x width x scale x scale: for every LR pixel that of its SR pixels.
+    Returns levels x height x width x scale x scale: for every LR pixel that of its SR pixels.
     """
     scale, device = network.upscale_factor, next(network.parameters()).device
-    luma = torch.linspace(0, 1, LEVELS, device=device).view(-1, 1, 1, 1)
-    with torch.inference_mode():
-        error = network(luma.expand(-1, 1, height, width).contiguous()) - luma
-    blocks = error.cpu().numpy().reshape(LEVELS, height, scale, width, scale) * np.float32(255)
-    return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
+    errors = []
+    for luma in torch.linspace(16 / 255, 235 / 255, levels, device=device).view(-1, 1, 1, 1).split(128):
+        with torch.inference_mode():
+            error = network(luma.expand(-1, 1, height, width).contiguous()) - luma
+        blocks = error.cpu().numpy().reshape(-1, height, scale, width, scale) * np.float32(255)
+        errors.append(np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4)))
+    return np.concatenate(errors)
 
 
 def _places(length: int, size: int, reached: int) -> NDArray[np.intp]:
@@ -245,6 +257,8 @@ def _objection(picture: pyvips.Image, path: Path, upscale_factor: int) -> str | 
     size = f"{picture.width} x {picture.height} pixels"
     if picture.width * picture.height > LARGEST:
         return f"{size} is more than is read ({LARGEST:,} in all); cut it"
+    if format_ == "bmp" and pixel_bytes(picture) * upscale_factor**2 > 2**32 - 2**20:
+        return f"{size}, enlarged, is more than the 4 GB of a BMP; convert it to PNG or TIFF"
     longest = LONGEST.get(format_, 2**31 - 1)
     if upscale_factor * max(picture.width, picture.height) > longest:
         return f"{size}, enlarged, is more than {format_} can hold ({longest} a side); convert it to PNG or TIFF"
@@ -301,4 +315,5 @@ def _failing(path: Path, what: str) -> Iterator[None]:
         yield
     except (pyvips.Error, OSError) as error:
         reason = error.detail if isinstance(error, pyvips.Error) else error.strerror or str(error)
-        raise FailureError(f"{path}: {what} ({'; '.join(dict.fromkeys(filter(None, reason.splitlines())))})") from error
+        lines = dict.fromkeys(filter(None, reason.splitlines()))
+        raise FailureError(f"{path}: {what} ({'; '.join(list(lines)[:2])})") from error

@@ -120,8 +120,7 @@ def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Call
     def enlarge(job: Job) -> tuple[str, ...]:
         if is_video(job):
             return upscale_video(*job, network, config.codec, config.quality, config.duration).warnings
-        upscale_picture(*job, network)
-        return ()
+        return upscale_picture(*job, network)
 
     return enlarge
 
