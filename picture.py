@@ -37,9 +37,15 @@ LARGEST = 2**30  # pixels of an input; a file that promises more is taken for a 
 LEVELS = {np.uint8: 256, np.uint16: 8192}  # flat pictures on which the network's error is measured, by their depth
 
 # The formats by suffix, called as in libvips' operations, how they are written, and how long a side they can have.
-FORMATS = dict(
-    zip(".bmp .jpeg .jpg .png .tif .tiff .webp".split(), "bmp jpeg jpeg png tiff tiff webp".split(), strict=True)
-)
+FORMATS = {
+    ".bmp": "bmp",
+    ".jpeg": "jpeg",
+    ".jpg": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+}
 OPTIONS = {
     "jpeg": {"Q": 95, "subsample_mode": "off"},
     "png": {"filter": "paeth"},
@@ -50,7 +56,12 @@ OPTIONS = {
 LONGEST = {"jpeg": 65_500, "webp": 16_383}
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}
-TIFF_EXIF = (b"\x69\x87\x04\x00", b"\x87\x69\x00\x04")  # the tag that points to EXIF, in both byte orders
+# What libvips does not carry over, by the bytes that tell of it: TIFF's tag that points to EXIF, in both byte orders.
+LOST = [
+    ("tiff", b"\x69\x87\x04\x00", "EXIF"),
+    ("tiff", b"\x87\x69\x00\x04", "EXIF"),
+    ("jpeg", b"hdrgm:Version", "HDR gain map"),
+]
 # The metadata that stays true of the enlarged picture, besides EXIF.
 KEPT = {"icc-profile-data", "xmp-data", "iptc-data", "image-description", "resolution-unit"}
 
@@ -68,7 +79,7 @@ def upscale_picture(source: Path, target: Path, network: nn.Module) -> tuple[str
         tempfile.TemporaryDirectory() as folder,
     ):
         unfinished.touch()  # a folder that cannot be written to is found out before the work
-        with _failing(source, "not a readable picture"):
+        with _failing(source, "not a readable picture of its suffix's format"):
             picture = read_picture(source, network.upscale_factor)
         pixels = Path(folder) / "pixels"
         with _failing(pixels, "temporary file cannot be written"), pixels.open("wb") as file:
@@ -76,8 +87,11 @@ def upscale_picture(source: Path, target: Path, network: nn.Module) -> tuple[str
                 file.write(strip)
         result = _with_metadata(picture, pixels, network.upscale_factor)
         _stoppable(result, lambda: write_picture(result, unfinished, like=source))
-    lost = FORMATS[source.suffix.lower()] == "tiff" and any(_contains(source, mark) for mark in TIFF_EXIF)
-    return ("libvips does not write EXIF into TIFF files, the result is without it",) if lost else ()
+    return tuple(
+        f"the result is without the {what}, which libvips does not write"
+        for format_, mark, what in LOST
+        if format_ == FORMATS[source.suffix.lower()] and _contains(source, mark)
+    )
 
 
 def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
@@ -87,8 +101,9 @@ def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
     """
     if not path.stat().st_size:
         raise FailureError(f"{path}: the file is empty; replace or remove it")
-    is_bmp = FORMATS[path.suffix.lower()] == "bmp"
-    picture = _read_bmp(path) if is_bmp else pyvips.Image.new_from_file(str(path), fail_on="error")
+    format_ = FORMATS[path.suffix.lower()]
+    load = getattr(pyvips.Image, f"{format_}load", None)  # there is none for BMP
+    picture = load(str(path), fail_on="error") if load else _read_bmp(path)
     if objection := _objection(picture, path, upscale_factor):
         raise FailureError(f"{path}: {objection}")
     return picture.autorot()
@@ -134,7 +149,7 @@ def upscaled_strips(picture: pyvips.Image, network: nn.Module, source: Path) -> 
         strip = np.empty((scale * (rows.stop - rows.start), scale * width, bands), dtype)
         for columns in spans(width, PART, enlarger.margin):
             size = (columns.last - columns.first, rows.last - rows.first)
-            with _failing(source, "not a readable picture"):
+            with _failing(source, "not a readable picture of its suffix's format"):
                 window = region.fetch(columns.first, rows.first, *size)
             window = np.frombuffer(window, dtype).reshape(*size[::-1], bands)
             strip[:, columns.enlarged(scale)] = enlarger(window, rows, columns)
@@ -245,9 +260,6 @@ def fill_transparent(colour: FloatImage, alpha: FloatImage, radius: int) -> Floa
 def _objection(picture: pyvips.Image, path: Path, upscale_factor: int) -> str | None:
     """Why the picture cannot be enlarged without damage, if so, and what to do."""
     format_, fields = FORMATS[path.suffix.lower()], picture.get_fields()
-    loader = picture.get("vips-loader") if "vips-loader" in fields else "bmp"
-    if not loader.startswith(format_):
-        return f"its content is not what its name says (libvips' {loader} reads it); rename it"
     if ("n-pages" in fields and picture.get("n-pages") > 1) or (format_ == "png" and _contains(path, b"acTL", b"IDAT")):
         return "an animation or several pages; save the pictures one by one"
     if picture.format not in DTYPES:
@@ -316,4 +328,5 @@ def _failing(path: Path, what: str) -> Iterator[None]:
     except (pyvips.Error, OSError) as error:
         reason = error.detail if isinstance(error, pyvips.Error) else error.strerror or str(error)
         lines = dict.fromkeys(filter(None, reason.splitlines()))
-        raise FailureError(f"{path}: {what} ({'; '.join(list(lines)[:2])})") from error
+        why = f" ({'; '.join(list(lines)[:2])})" if lines else ""
+        raise FailureError(f"{path}: {what}{why}") from error
