@@ -9,7 +9,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
@@ -109,6 +109,37 @@ class Config:
         _require(self, "exp_name", one_run, "left out, or one upscale_factor given, when several networks are trained")
 
 
+@dataclass(frozen=True)
+class UpscaleConfig:
+    """What upscale.py is asked to do; a value that cannot be meant raises RequestError."""
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
+    """Pictures, videos, folders (with all folders in them) and quoted patterns ('photos/**/*.jpg')."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for the results, {stem}_x{scale}{suffix}, in the inputs' own folder structure; None: beside the inputs."""
+    upscale_factor: Literal[2, 3, 4] = 2
+    """Scale."""
+    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
+    """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights file to use in place of the shipped one."""
+    overwrite: bool = False
+    """Write over results that are already there, which are otherwise left as they are."""
+    device: str = "auto"
+    """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
+    codec: str = "libx264"
+    """Videos: FFmpeg's name of the encoder."""
+    quality: int | None = None
+    """Videos: the encoder's constant rate factor, 0 the best; None: its own default."""
+    duration: float | None = None
+    """Videos: seconds to enlarge, from the start; None: all."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _require(self, "quality", self.quality is None or self.quality >= 0, "zero or more")
+        _require(self, "duration", self.duration is None or self.duration > 0, "more than zero")
+
+
 # Settings that go together; a flag given beside --recipe still wins.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -142,6 +173,9 @@ RECIPE_FIELDS = (
 ).split()
 
 
+AnyConfig = TypeVar("AnyConfig", Config, UpscaleConfig)
+
+
 def read_config(mode: Literal["train", "valid", "prepare"], description: str) -> Config:
     """The configuration of a script: config.py's defaults, the recipe's settings, then the command line's flags.
 
@@ -152,11 +186,19 @@ def read_config(mode: Literal["train", "valid", "prepare"], description: str) ->
     return _parse(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
 
 
-def _parse(defaults: Config, description: str) -> Config:
+def read_upscale_config(description: str) -> UpscaleConfig:
+    """What upscale.py's command line asks for. Raises RequestError for an unknown flag, a wrong value, or no input."""
+    config = _parse(UpscaleConfig(), description)
+    _require(config, "inputs", bool(config.inputs), "a picture, a folder, a quoted pattern or a video")
+    return config
+
+
+def _parse(defaults: AnyConfig, description: str) -> AnyConfig:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(Config, default=defaults, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+            flags = (tyro.conf.FlagCreatePairsOff,)
+            return tyro.cli(type(defaults), default=defaults, description=description, config=flags)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
@@ -165,14 +207,14 @@ def _parse(defaults: Config, description: str) -> Config:
         raise RequestError(" ".join(re.sub(r"[^\x20-\x7e]", " ", boxed).split())) from None
 
 
-def _require(config: Config, field: str, right: bool, expected: str) -> None:
+def _require(config: Config | UpscaleConfig, field: str, right: bool, expected: str) -> None:
     if not right:
         raise RequestError(f"{field}: got {getattr(config, field)!r}, expected {expected}")
 
 
-def _check_choices(config: Config) -> None:
+def _check_choices(config: Config | UpscaleConfig) -> None:
     """A default edited in this file has not passed through the command line's check of its choices."""
-    for field, annotation in get_type_hints(Config).items():
+    for field, annotation in get_type_hints(type(config)).items():
         choices = getattr(annotation, "__args__", ()) if "Literal" in str(annotation) else ()
         _require(
             config, field, not choices or getattr(config, field) in choices, f"one of {', '.join(map(str, choices))}"

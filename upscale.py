@@ -1,0 +1,195 @@
+"""Enlarges pictures and videos: `python upscale.py photo.jpg`, a folder, or a quoted pattern."""
+
+import glob
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from tqdm import tqdm
+
+from config import UpscaleConfig, read_upscale_config
+from errors import FAILURE, WRONG_REQUEST, FailureError, RequestError, run_script
+from model import load_weights, select_device
+from picture import FORMATS, upscale_picture
+
+PRETRAINED = Path(__file__).parent / "results" / "pretrained"
+VIDEO_SUFFIXES = frozenset(".avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+SUFFIXES = VIDEO_SUFFIXES | FORMATS.keys()
+
+
+class Found(NamedTuple):
+    """A file to enlarge and its place below the folder that was searched."""
+
+    source: Path
+    place: Path
+
+
+class Job(NamedTuple):
+    """A file to enlarge and the file that comes of it."""
+
+    source: Path
+    target: Path
+
+
+class Plan(NamedTuple):
+    """What a command comes to: the jobs to do, how many are done already, how many files found are results."""
+
+    jobs: list[Job]
+    finished: int
+    results: int
+
+
+def find_inputs(inputs: tuple[str, ...]) -> list[Found]:
+    """Every file that the inputs name, hold or match, once. Raises RequestError for an input that leads to none."""
+    found: dict[Path, Found] = {}
+    for text in inputs:
+        named = Path(text)
+        if named.is_file():
+            if named.suffix.lower() not in SUFFIXES:
+                raise RequestError(f"{named}: no known picture or video ({' '.join(sorted(SUFFIXES))})")
+            root, sources = named.parent, [named]
+        elif named.is_dir():
+            root, sources = named, list(_enlargeable(named.rglob("*")))
+        elif glob.has_magic(text):
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), named.parts))
+            sources = list(_enlargeable(root.glob(str(named.relative_to(root)))))
+        else:
+            raise RequestError(f"{named}: no such file or folder")
+        if not sources:
+            raise RequestError(f"{text}: nothing to enlarge here (looked for {' '.join(sorted(SUFFIXES))})")
+        for source in sorted(sources):
+            found.setdefault(source.absolute(), Found(source, source.relative_to(root)))
+    return list(found.values())
+
+
+def _enlargeable(paths: Iterable[Path]) -> Iterator[Path]:
+    """The known files among what a search brought; a hidden one is unfinished, or not meant."""
+    return (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+
+
+def result_name(source: Path, upscale_factor: int) -> str:
+    return f"{source.stem}_x{upscale_factor}{source.suffix}"
+
+
+def make_plan(config: UpscaleConfig) -> Plan:
+    """Decides which file becomes which. Raises RequestError where that is not possible."""
+    if config.output and config.output.exists() and not config.output.is_dir():
+        raise RequestError(f"output: {config.output} is a file, expected a folder")
+    found = find_inputs(config.inputs)
+    results = {result_name(source, scale) for source, _ in found for scale in (2, 3, 4)}
+    jobs: dict[Path, Job] = {}
+    for source, place in found:
+        if source.name in results:
+            continue
+        folder = config.output / place.parent if config.output else source.parent
+        target = folder / result_name(source, config.upscale_factor)
+        if target in jobs:
+            raise RequestError(f"{jobs[target].source} and {source} would both become {target}; do them one by one")
+        jobs[target] = Job(source, target)
+    to_do = [job for job in jobs.values() if config.overwrite or not job.target.exists()]
+    return Plan(to_do, len(jobs) - len(to_do), len(found) - len(jobs))
+
+
+def load_network(config: UpscaleConfig, device: str) -> nn.Module:
+    """The network to run. Raises RequestError for weights of another scale."""
+    scale = config.upscale_factor
+    path = config.weights or PRETRAINED / f"{config.variant}_x{scale}.pth"
+    model = load_weights(path, scale)
+    if model.upscale_factor != scale:
+        right = f"--upscale-factor {model.upscale_factor}"
+        raise RequestError(f"weights: {path} is for x{model.upscale_factor}, asked for was x{scale}; add {right}")
+    return model.fuse().to(select_device(device))
+
+
+def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Callable[[Job], tuple[str, ...]]:
+    """What enlarges one file and returns remarks. Raises RequestError where there are videos and no PyAV."""
+    if any(is_video(job) for job in jobs):
+        try:
+            from video import upscale_video
+        except ModuleNotFoundError as error:
+            raise RequestError(f"videos need PyAV: pip install av ({error})") from error
+
+    def enlarge(job: Job) -> tuple[str, ...]:
+        if is_video(job):
+            return upscale_video(*job, network, config.codec, config.quality, config.duration).warnings
+        return upscale_picture(*job, network)
+
+    return enlarge
+
+
+def is_video(job: Job) -> bool:
+    return job.source.suffix.lower() in VIDEO_SUFFIXES
+
+
+def run_jobs(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], shown: bool) -> list[Path]:
+    """Does the jobs, says of each that fails why, and returns the files that failed."""
+    failed = []
+    for job in tqdm(jobs, unit="file", dynamic_ncols=True, disable=None if shown else True):
+        try:
+            for remark in enlarge(job):
+                tqdm.write(f"{job.source}: {remark}", file=sys.stderr)
+        except (RequestError, FailureError, OSError) as error:
+            tqdm.write(f"failed: {error}", file=sys.stderr)
+            failed.append(job.source)
+    return failed
+
+
+def join_processes() -> tuple[int, int]:
+    """Under torchrun joins its processes; this process's number and how many there are."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    # A process that has finished waits for the others, which may have days to go.
+    dist.init_process_group("gloo", timeout=timedelta(days=365))
+    return dist.get_rank(), dist.get_world_size()
+
+
+def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
+    """The plan that the first process makes: the others would find what is written meanwhile. Where it cannot be made,
+    the first raises RequestError and the others get None.
+    """
+    if ranks == 1:
+        return make_plan(config)
+    plans: list[Plan | None] = [None]
+    try:
+        if rank == 0:
+            plans = [make_plan(config)]
+    finally:
+        dist.broadcast_object_list(plans)
+    return plans[0]
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unfinished files are removed
+    config = read_upscale_config(__doc__)
+    rank, ranks = join_processes()
+    on_own_gpu = ranks > 1 and config.device in ("auto", "cuda") and torch.cuda.is_available()
+    network = load_network(config, f"cuda:{os.environ['LOCAL_RANK']}" if on_own_gpu else config.device)
+    plan = same_plan(config, rank, ranks)
+    if plan is None:
+        return WRONG_REQUEST
+    enlarge = enlarger(config, network, plan.jobs)
+    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, shown=rank == 0)]
+    if ranks > 1:
+        failed = failed * ranks
+        dist.all_gather_object(failed, failed[rank])
+        dist.destroy_process_group()
+    failures = sorted(chain(*failed))
+    if rank == 0:
+        print(f"{len(plan.jobs) - len(failures)} enlarged", end="")
+        print(f", {plan.finished} were there already (--overwrite does them again)" * (plan.finished > 0), end="")
+        print(f", {plan.results} results of earlier runs left as they are" * (plan.results > 0))
+    if failures and rank == 0:
+        raise FailureError(f"{len(failures)} of {len(plan.jobs)} failed: {', '.join(map(str, failures))}")
+    return FAILURE if failures else 0
+
+
+if __name__ == "__main__":
+    run_script(main)
