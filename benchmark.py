@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +21,12 @@ import cv2
 import numpy as np
 import skimage.data
 import torch
-import tyro
 from llvmlite import binding, ir
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from config import read_command_line
 from errors import FailureError, RequestError, run_script
 from files import write_json
 from imgproc import luma
@@ -282,12 +283,15 @@ def print_table(rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def main(threads: int = os.cpu_count() or 1) -> None:
-    """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json.
+@dataclass(frozen=True)
+class Settings:
+    threads: int = os.cpu_count() or 1
+    """Threads that each way to run the network may use."""
 
-    Args:
-        threads: Threads that each of them may use.
-    """
+
+def main() -> None:
+    """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json."""
+    threads = read_command_line(Settings(), __doc__).threads
     if threads < 1:
         raise RequestError(f"threads: got {threads}, expected one or more")
     torch.set_num_threads(threads)
@@ -325,4 +329,4 @@ def main(threads: int = os.cpu_count() or 1) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: tyro.cli(main))
+    run_script(main)

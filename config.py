@@ -173,7 +173,7 @@ RECIPE_FIELDS = (
 ).split()
 
 
-AnyConfig = TypeVar("AnyConfig", Config, UpscaleConfig)
+AnyConfig = TypeVar("AnyConfig")
 
 
 def read_config(mode: Literal["train", "valid", "prepare"], description: str) -> Config:
@@ -182,18 +182,19 @@ def read_config(mode: Literal["train", "valid", "prepare"], description: str) ->
     Raises RequestError for an unknown flag or a wrong value.
     """
     defaults = Config(mode=mode)
-    recipe = _parse(defaults, description).recipe
-    return _parse(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
+    recipe = read_command_line(defaults, description).recipe
+    return read_command_line(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
 
 
 def read_upscale_config(description: str) -> UpscaleConfig:
     """What upscale.py's command line asks for. Raises RequestError for an unknown flag, a wrong value, or no input."""
-    config = _parse(UpscaleConfig(), description)
+    config = read_command_line(UpscaleConfig(), description)
     _require(config, "inputs", bool(config.inputs), "a picture, a folder, a quoted pattern or a video")
     return config
 
 
-def _parse(defaults: AnyConfig, description: str) -> AnyConfig:
+def read_command_line(defaults: AnyConfig, description: str) -> AnyConfig:
+    """The dataclass `defaults` with the command line's flags in it. Raises RequestError for what it does not take."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

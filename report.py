@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from files import written_whole
 ROOT = Path(__file__).parent
 TEST = ROOT / "results" / "test"
 PRETRAINED, TRANSFER = ROOT / "results" / "pretrained", ROOT / "results" / "transfer"
+SPEED = ROOT / "results" / "benchmark" / "network.json"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
 Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
@@ -120,6 +122,21 @@ def transfer_table() -> str:
     return "\n".join(lines)
 
 
+def speed_table(said: dict[str, Any]) -> str:
+    """The medians that benchmark.py wrote, each peer in its faster form, in Markdown."""
+    peers = ("PyTorch, deconvolution", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
+    lines = [f"| network, output | here | frames/s | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
+    for case, measured in said["cases"].items():
+        medians = {way: statistics.median(rounds) for way, rounds in measured["milliseconds"].items()}
+        ours = medians["fuse()"]
+        cells = [f"**{ours:.1f} ms**", f"{1e3 / ours:,.0f}"]
+        for peer in peers:
+            best = min(time for way, time in medians.items() if way.startswith(peer))
+            cells.append(f"{best:.1f} ms ({best / ours:.1f}x)")
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, tables: dict[str, str]) -> str:
     """The text with each table between its markers, <!-- name --> and <!-- /name -->."""
     for name, table in tables.items():
@@ -138,6 +155,7 @@ def readme() -> str:
         "training": training_table(),
         "paper": paper_table(paper),
         "transfer": transfer_table(),
+        "speed": speed_table(json.loads(SPEED.read_text(encoding="utf-8"))),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 
@@ -169,6 +187,7 @@ def draw_transfer() -> None:
     for name, log in transfer_logs().items():
         axes.plot(log["step"], log["psnr"], marker=".", label=name)
     axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x2")
+    axes.set_ylim(31.6)  # what lies below is over after the first few hundred steps
     axes.grid(alpha=0.3)
     axes.legend()
     with written_whole(TRANSFER / "curves.png") as unfinished:
