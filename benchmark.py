@@ -285,6 +285,8 @@ def print_table(rows: list[list[str]]) -> None:
 
 @dataclass(frozen=True)
 class Settings:
+    """What a run of the benchmark is."""
+
     threads: int = os.cpu_count() or 1
     """Threads that each way to run the network may use."""
 
