@@ -35,7 +35,7 @@ from native import FLOAT_ALIGNMENT, INDEX, POINTER, VECTOR, Builder, machine_cod
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "benchmark" / "network.json"
-ROUNDS = 5
+ROUNDS = 7
 SHORTEST = 0.02  # seconds that a timing takes at least, of as many runs as that needs
 TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
 PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # optional packages
