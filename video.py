@@ -111,7 +111,7 @@ def upscale_video(
                     else:
                         frames += 1
                         bar.update()
-    return VideoResult(frames, tuple(f"{source}: {warning}" for warning in warnings))
+    return VideoResult(frames, tuple(warnings))
 
 
 @contextmanager
