@@ -20,7 +20,7 @@ from errors import run_script
 from files import write_json
 from imgproc import dihedral, imresize, luma, modcrop
 from model import FSRCNN, initialise
-from recipe import network_to_train, reuse_freed_memory, start_run, train_step
+from recipe import loss_to_train, prepare_cpu, start_run, train_step
 
 STEPS, ROUNDS = 50, 7
 RESULT = Path(__file__).parent / "results" / "benchmark" / "training.json"
@@ -70,11 +70,11 @@ def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], No
     """As many steps of train.py, with its optimiser and its moving average of the weights."""
     run = start_run(config, torch.device("cpu"))
     patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
-    network = network_to_train(run, config)
+    batch_loss = loss_to_train(run, config)
 
     def steps() -> None:
         for _ in range(STEPS):
-            train_step(run, config, network, patches)
+            train_step(run, config, batch_loss, patches)
 
     return steps
 
@@ -103,7 +103,7 @@ def main() -> None:
     configs = {f"x{scale}": replace(config, upscale_factor=(scale,), exp_name="") for scale in config.upscale_factor}
     # The plain loop first: glibc's new ways with memory, once set, would be its own too.
     results = {name: milliseconds_per_step({"plain": plain_loop(each, images)}) for name, each in configs.items()}
-    reuse_freed_memory()
+    prepare_cpu()
     for name, each in configs.items():
         results[name] |= milliseconds_per_step({"ours": our_loop(each, images), "cutting": cutting(each, images)})
         plain, ours, cut = (statistics.median(results[name][loop]) for loop in ("plain", "ours", "cutting"))

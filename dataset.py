@@ -167,19 +167,22 @@ class TrainingPatches:
         first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
         row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]
         place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
-        return self._gather(self._lr, 1, *place) / 255, self._gather(self._hr, self.upscale_factor, *place) / 255
+        return self._gather(self._lr, 1, *place).div_(255), self._gather(self._hr, self.upscale_factor, *place).div_(
+            255
+        )
 
     def _gather(
         self, pixels: Tensor, scale: int, start: Tensor, width: Tensor, row: Tensor, column: Tensor, operation: Tensor
     ) -> Tensor:
         """Cuts the patches at the LR positions given out of the pictures enlarged by `scale`: N x 1 x size x size."""
-        start, width, row, column, operation = (v.view(-1, 1, 1) for v in (start, width, row, column, operation))
+        start, width, row, column, operation = (v.view(-1, 1) for v in (start, width, row, column, operation))
         size = scale * self.patch_size
         along = torch.arange(size, device=self.device)
-        down, across = along.view(1, -1, 1), along.view(1, 1, -1)
+        y = torch.where(operation & 1 > 0, size - 1 - along, along)
+        x = torch.where(operation & 2 > 0, size - 1 - along, along)
+        down, across = start * scale**2 + (row * scale + y) * (width * scale), column * scale + x
         swap = operation & 4 > 0  # as imgproc.dihedral: flips first, then the axes are swapped
-        y, x = torch.where(swap, across, down), torch.where(swap, down, across)
-        y = torch.where(operation & 1 > 0, size - 1 - y, y)
-        x = torch.where(operation & 2 > 0, size - 1 - x, x)
-        positions = start * scale**2 + (row * scale + y) * (width * scale) + column * scale + x
-        return pixels[positions].unsqueeze(1).float()
+        down, across = torch.where(swap, across, down), torch.where(swap, down, across)
+        positions = down[:, :, None] + across[:, None]
+        # index_select, because on a CPU it is several times faster than indexing.
+        return pixels.index_select(0, positions.view(-1)).view(-1, 1, size, size).float()

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 
 from errors import RequestError
 
 try:
     import native
+    import native_training
 except ImportError:  # llvmlite is not there
     native = None
 
@@ -176,11 +176,11 @@ class FusedFSRCNN(nn.Module):
         self.kernel = nn.Parameter(subpixel_kernel(plain.deconv.weight, self.upscale_factor))
         self.bias = plain.deconv.bias
         if native:
-            self.register_buffer("packed", native.pack(plain), persistent=False)
+            self.register_buffer("packed", native.pack(list(plain.parameters()), self.upscale_factor), persistent=False)
         self.to(model.deconv.weight.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._runs_natively(x):
+        if _runs_natively(x, self.kernel):
             return native.upscale(x, self.packed, **self.model_args)
         return self.subpixel(x)
 
@@ -189,13 +189,15 @@ class FusedFSRCNN(nn.Module):
         features = self.features(x.contiguous(memory_format=torch.channels_last))
         return subpixel_deconvolution(features, self.kernel, self.bias, self.upscale_factor)
 
-    def _runs_natively(self, x: Tensor) -> bool:
-        recorded = (
-            torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and x.requires_grad)
-        )
-        if native is None or recorded or x.ndim != 4 or x.shape[1] != 1 or not x.numel():
-            return False
-        return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (x, self.packed))
+
+def _runs_natively(x: Tensor, weight: Tensor) -> bool:
+    """Whether the compiled functions can run on this input, and nobody asks for what they do not give: a graph that is
+    recorded for an export, or for the gradient of the input.
+    """
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and x.requires_grad)
+    if native is None or recorded or x.ndim != 4 or x.shape[1] != 1 or not x.numel():
+        return False
+    return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (x, weight))
 
 
 class LinearFactors(nn.Module):
@@ -221,45 +223,18 @@ class LinearFactors(nn.Module):
         return self.start + (outer @ inner).view_as(self.start)
 
 
-class _PReLUFunction(torch.autograd.Function):
-    """PReLU with its gradients written as whole-array operations, equal to PyTorch's to the last bit."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(x, slope)
-        return F.prelu(x, slope)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        x, slope = ctx.saved_tensors
-        where_positive = torch.ops.aten.threshold_backward(gradient, x, 0)
-        where_negative = gradient - where_positive
-        slope_gradient = (where_negative * x).sum((0, 2, 3))
-        return where_positive.addcmul_(where_negative, slope.view(1, -1, 1, 1)), slope_gradient
-
-
-class FastPReLU(nn.PReLU):
-    """PReLU that is several times faster to differentiate on a CPU, where PyTorch takes its pixels one by one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _PReLUFunction.apply(x, self.weight)
-
-
 class CollapsibleFSRCNN(FSRCNN):
     """The training form: every weight a product of two linear factors, `width` wide, multiplied out at each step so
-    that a step costs what the plain network's does; the deconvolution computed as a convolution and pixel shuffle.
+    that a step costs what the plain network's does. A width of 0 trains the weights themselves.
 
     It starts as the function of the `FSRCNN` it is made from, and `collapse` returns the `FSRCNN` it has become.
-    A width of 0 trains the weights themselves.
+    The deconvolution is computed as a convolution and pixel shuffle; on a CPU the error of float32 patches and its
+    gradient come from one compiled function (see native_training.py).
     """
 
     def __init__(self, model: FSRCNN, width: int = 128) -> None:
         super().__init__(**model.model_args)
         self._names = [name for name, _ in model.named_parameters()]
-        for block in (self.feature_extraction, self.shrink, self.map, self.expand):
-            for index in range(1, len(block), 2):
-                block[index] = FastPReLU(block[index].num_parameters)
         self.load_state_dict(model.state_dict())
         if width:
             for layer in (*self.convolutions(), self.deconv):
@@ -268,6 +243,13 @@ class CollapsibleFSRCNN(FSRCNN):
     def forward(self, x: Tensor) -> Tensor:
         kernel = subpixel_kernel(self.deconv.weight, self.upscale_factor)
         return subpixel_deconvolution(self.features(x), kernel, self.deconv.bias, self.upscale_factor)
+
+    def error(self, lr: Tensor, hr: Tensor, squared: bool) -> Tensor:
+        """The sum of the absolute or squared differences from hr, N x 1 x scale*H x scale*W in [0, 1]."""
+        if _runs_natively(lr, self.deconv.bias):
+            return native_training.error(lr, hr, self.collapsed_parameters(), squared)
+        difference = self(lr) - hr
+        return (difference.square() if squared else difference.abs()).sum()
 
     def collapsed_parameters(self) -> list[Tensor]:
         """The parameters of the `FSRCNN` this is equal to, in the order of its ``parameters()``."""

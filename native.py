@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from llvmlite import binding, ir
-from torch import Tensor, nn
+from torch import Tensor
 
 if binding.llvm_version_info < (20,):
     raise ImportError("llvmlite 0.45 or newer is needed")
@@ -45,6 +45,24 @@ CACHE = 640 * 1024  # bytes of the L2 cache that one thread's rows may take
 LEAST_ROWS = 32  # that are worth a thread of their own
 
 Taps = list[tuple[int, int, list[int]]]  # row and column of the kernel, and the outputs that have a weight there
+Finish = Callable[[ir.Value, ir.Value, list[ir.Value]], None]  # of an output's number, slope, and vectors of sums
+
+
+_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """Threads that the compiled functions share their work among: PyTorch's own number, unless it was set."""
+    return _threads or torch.get_num_threads()
+
+
+def take_threads() -> None:
+    """From now on the compiled functions use as many threads as PyTorch does now, and PyTorch's operations one: where
+    those are small they are faster so, and PyTorch's idle threads, which wait in a busy loop, slow the functions.
+    """
+    global _threads
+    _threads = get_num_threads()
+    torch.set_num_threads(1)
 
 
 class Builder(ir.IRBuilder):
@@ -124,7 +142,7 @@ class Rows(NamedTuple):
 
 
 def blocking(outputs: int, multiple_of: int = 1) -> tuple[int, int]:
-    """How many outputs, and vectors of pixels, are summed at a time so that the sums stay in registers."""
+    """How many outputs, and vectors of pixels, two or four, are summed at a time so that the sums stay in registers."""
     sums = REGISTERS - 4  # the others hold pixels and a weight
     blocks = range(multiple_of, max(sums // 2, multiple_of) + 1, multiple_of)
     block = max(block for block in blocks if outputs % block == 0)
@@ -143,8 +161,9 @@ def weights_at(taps: Taps) -> int:
     return sum(len(outputs) for _, _, outputs in taps)
 
 
-def convolution_taps(block: int, kernel: int) -> Taps:
-    return taps_of(torch.ones(block, kernel, kernel))
+def square(size: int) -> list[tuple[int, int]]:
+    """Row and column of each tap of a kernel."""
+    return list(itertools.product(range(size), repeat=2))
 
 
 def phases(deconv_weight: Tensor, scale: int) -> Tensor:
@@ -166,25 +185,27 @@ def deconvolution_taps(scale: int) -> list[Taps]:
     return [taps_of(part) for part in kernel.split(block)]
 
 
-def pack(model: nn.Module) -> Tensor:
-    """All of an FSRCNN's parameters in the order in which the compiled function reads them, float32, on the CPU."""
+def pack(parameters: Sequence[Tensor], upscale_factor: int) -> Tensor:
+    """An FSRCNN's parameters, as its ``parameters()`` has them, in the order in which the compiled function reads them:
+    one float32 vector on the CPU.
+    """
+    *convolutions, deconv, deconv_bias = (parameter.detach().cpu().float() for parameter in parameters)
+    pieces = []
+    for weight, bias, slope in zip(*[iter(convolutions)] * 3, strict=True):
+        pieces += pack_convolution(weight.flatten(2), bias, slope)
+    block, _ = blocking(upscale_factor**2, upscale_factor)
+    kernels = phases(deconv, upscale_factor).split(block)
+    for kernel, taps in zip(kernels, deconvolution_taps(upscale_factor), strict=True):
+        weights = [kernel[output, :, row, column] for row, column, outputs in taps for output in outputs]
+        pieces += [deconv_bias.expand(block), torch.stack(weights, 1)]
+    return torch.cat([piece.flatten() for piece in pieces])
 
-    def weights(kernel: Tensor, taps: Taps) -> Tensor:
-        return torch.stack([kernel[output, :, row, column] for row, column, outs in taps for output in outs], 1)
 
-    pieces, scale = [], model.upscale_factor
-    slopes = (module.weight for module in model.modules() if isinstance(module, nn.PReLU))
-    for conv, slope in zip(model.convolutions(), slopes, strict=True):
-        block, _ = blocking(conv.out_channels)
-        taps = convolution_taps(block, conv.kernel_size[0])
-        for bias, kernel, slopes_of_block in zip(
-            *(x.split(block) for x in (conv.bias, conv.weight, slope)), strict=True
-        ):
-            pieces += [bias, weights(kernel, taps), slopes_of_block]
-    block, _ = blocking(scale**2, scale)
-    for kernel, taps in zip(phases(model.deconv.weight, scale).split(block), deconvolution_taps(scale), strict=True):
-        pieces += [model.deconv.bias.expand(block), weights(kernel, taps)]
-    return torch.cat([piece.detach().cpu().float().flatten() for piece in pieces])
+def pack_convolution(kernel: Tensor, biases: Tensor, slopes: Tensor) -> list[Tensor]:
+    """The parameters of a `Convolution` in its order; kernel: outputs x channels x taps."""
+    block, _ = blocking(len(kernel))
+    blocks = zip(*(parameter.split(block) for parameter in (biases, kernel, slopes)), strict=True)
+    return [piece for bias, weights, slope in blocks for piece in (bias, weights.permute(1, 2, 0), slope)]
 
 
 def emit_sums(
@@ -216,37 +237,52 @@ def emit_sums(
 
 
 class Convolution(NamedTuple):
-    """A convolution with its PReLU, and where its parameters are among those of the network."""
+    """A convolution, followed by PReLU, and where its parameters are among those of the network."""
 
     channels: int
     outputs: int
-    kernel: int
+    taps: list[tuple[int, int]]  # row and column of each
     place: int
 
     @property
     def end(self) -> int:
-        return self.place + self.outputs * (self.channels * self.kernel**2 + 2)
+        return self.place + self.outputs * (self.channels * len(self.taps) + 2)
 
-    def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, inside: ir.Value, to: Rows) -> None:
-        """All outputs of the next vectors of pixels, times `inside`, which is 0 for pixels beyond the picture."""
+    @property
+    def vectors(self) -> int:
+        """Of pixels that are best computed at a time."""
+        return blocking(self.outputs)[1]
+
+    def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, finish: Finish) -> None:
+        """The next vectors of pixels of all outputs; `finish` takes each with its number and its slope.
+
+        source: a row for each row of the kernel, at its first column.
+        """
         block, _ = blocking(self.outputs)
-        taps = convolution_taps(block, self.kernel)
-        per_output = self.channels * self.kernel**2
-        source = source.moved(b, -(self.kernel // 2))
-        zeros = ir.Constant(VECTOR, [0.0] * LANES)
+        taps = [(row, column, list(range(block))) for row, column in self.taps]
+        per_output = self.channels * len(taps)
 
         def emit_block(first: ir.Value) -> None:
             of_block = b.at(weights, self.place, b.mul(first, b.index(per_output + 2)))
             sums = emit_sums(b, source, self.channels, taps, block, vectors, of_block)
             for output in range(block):
                 slope = b.broadcast(b.at(of_block, block * (per_output + 1) + output))
-                row = b.at(to.addresses[0], b.mul(b.add(first, b.index(output)), to.pitch))
-                for v, total in enumerate(sums[output]):
-                    active = b.select(b.fcmp_ordered(">", total, zeros), total, b.fmul(total, slope))
-                    kept = b.fmul(active, b.vector(b.at(inside, v * LANES)))
-                    b.store(kept, b.at(row, v * LANES), align=FLOAT_ALIGNMENT)
+                finish(b.add(first, b.index(output)), slope, sums[output])
 
         b.loop(b.index(0), b.index(self.outputs), block, emit_block)
+
+
+def convolutions(d: int, s: int, m: int) -> list[Convolution]:
+    """Those of FSRCNN(d, s, m), in order."""
+    layers = [Convolution(1, d, square(2 * REACH + 1), 0)]
+    for channels, outputs, size in [(d, s, 1), *[(s, s, 3)] * m, (s, d, 1)]:
+        layers.append(Convolution(channels, outputs, square(size), layers[-1].end))
+    return layers
+
+
+def emit_prelu(b: Builder, total: ir.Value, slope: ir.Value) -> ir.Value:
+    zeros = ir.Constant(VECTOR, [0.0] * LANES)
+    return b.select(b.fcmp_ordered(">", total, zeros), total, b.fmul(total, slope))
 
 
 class Ring(NamedTuple):
@@ -312,18 +348,12 @@ def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
     first, last, height, width, columns = numbers
     b, halo = Builder(function.append_basic_block()), halo_of(m)
 
-    features = Convolution(1, d, 2 * REACH + 1, 0)
-    shrink = Convolution(d, s, 1, features.end)
-    mapping = [Convolution(s, s, 3, shrink.end)]
-    for _ in range(m):
-        mapping.append(mapping[-1]._replace(place=mapping[-1].end))
-    expand = Convolution(s, d, 1, mapping.pop().place)
+    features, shrink, *mapping, expand = convolutions(d, s, m)
 
     work = b.at(work, LANES)
     shrunk = [Ring(b.at(work, b.mul(pitch, b.index(3 * s * i))), 3, s, pitch) for i in range(m + 1)]
     expanded = Ring(b.at(work, b.mul(pitch, b.index(3 * s * (m + 1)))), 2 * REACH + 1, d, pitch)
-    (_, vectors_d), (_, vectors_s) = blocking(d), blocking(s)
-    patch = Rows([b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))], b.index(vectors_s * LANES))
+    patch = Rows([b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))], b.index(shrink.vectors * LANES))
 
     def emit_step(step: ir.Value) -> None:
         """A row of each layer, of the later ones `delay` rows further up, where their input is complete."""
@@ -339,27 +369,38 @@ def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
             there = b.and_(b.icmp_signed(">=", row, b.index(0)), b.icmp_signed("<", row, height))
             return b.select(there, inside, outside)
 
+        def emit_masked(layer: Convolution, source: Rows, vectors: int, mask: ir.Value, to: Rows) -> None:
+            """The next vectors of pixels, times the mask, which is 0 for those beyond the picture."""
+
+            def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
+                row = b.at(to.addresses[0], b.mul(output, to.pitch))
+                for v, total in enumerate(sums):
+                    kept = b.fmul(emit_prelu(b, total, slope), b.vector(b.at(mask, v * LANES)))
+                    b.store(kept, b.at(row, v * LANES), align=FLOAT_ALIGNMENT)
+
+            layer.emit(b, source.moved(b, -(len(source.addresses) // 2)), vectors, weights, store)
+
         def emit_layer(layer: Convolution, source: Ring, to: Ring, delay: int) -> None:
             mask, into = mask_of(delay), to.around(b, in_ring(delay), 0)
-            rows = source.around(b, in_ring(delay), layer.kernel // 2)
+            rows = source.around(b, in_ring(delay), math.isqrt(len(layer.taps)) // 2)
 
             def emit(x: ir.Value, vectors: int) -> None:
-                layer.emit(b, rows.moved(b, x), vectors, weights, b.at(mask, x), into.moved(b, x))
+                emit_masked(layer, rows.moved(b, x), vectors, b.at(mask, x), into.moved(b, x))
 
-            b.across(width, blocking(layer.outputs)[1], emit)
+            b.across(width, layer.vectors, emit)
 
         picture = Rows([b.at(image, b.mul(image_pitch, b.add(row_of(REACH), b.index(i)))) for i in range(5)], pitch)
         mask, into = mask_of(0), shrunk[0].around(b, in_ring(0), 0)
 
         def emit_features_and_shrink(x: ir.Value, vectors: int) -> None:
             """Together, so that the features never leave the L1 cache."""
-            at_once = min(vectors, vectors_d)
+            at_once = min(vectors, features.vectors)
             for offset in range(0, vectors * LANES, at_once * LANES):
                 pixels, to = picture.moved(b, x, offset), patch.moved(b, offset)
-                features.emit(b, pixels, at_once, weights, b.at(mask, x, offset), to)
-            shrink.emit(b, patch, vectors, weights, b.at(mask, x), into.moved(b, x))
+                emit_masked(features, pixels, at_once, b.at(mask, x, offset), to)
+            emit_masked(shrink, patch, vectors, b.at(mask, x), into.moved(b, x))
 
-        b.across(width, vectors_s, emit_features_and_shrink)
+        b.across(width, shrink.vectors, emit_features_and_shrink)
         for i, layer in enumerate(mapping):
             emit_layer(layer, shrunk[i], shrunk[i + 1], i + 1)
         emit_layer(expand, shrunk[m], expanded, m)
@@ -403,14 +444,14 @@ def compiled(d: int, s: int, m: int, upscale_factor: int) -> Callable[..., None]
 def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
     """Runs the network: N x 1 x H x W, float32, on the CPU, to N x 1 x scale*H x scale*W.
 
-    weights: as `pack` makes them. Works on torch.get_num_threads() threads, each with less than a megabyte of its own.
+    weights: as `pack` makes them. Works on `get_num_threads` threads, each with less than a megabyte of its own.
     """
     run, scale, (number, _, height, width) = compiled(d, s, m, upscale_factor), upscale_factor, x.shape
-    threads, halo, margin = torch.get_num_threads(), halo_of(m), halo_of(m) + REACH
+    threads, halo, margin = get_num_threads(), halo_of(m), halo_of(m) + REACH
     channels = 3 * s * (m + 1) + (2 * REACH + 1) * d
     blocks = math.ceil(width * channels * x.itemsize / CACHE)
-    columns = _whole_vectors(math.ceil(width / blocks))
-    wider = _whole_vectors(columns + 2 * halo)
+    columns = whole_vectors(math.ceil(width / blocks))
+    wider = whole_vectors(columns + 2 * halo)
     strips = min(threads // math.gcd(blocks * number, threads), math.ceil(height / LEAST_ROWS))
 
     padded = x.new_zeros(number, height + 2 * margin, margin + (blocks - 1) * columns + wider + margin)
@@ -440,11 +481,11 @@ def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: 
             columns,
         )
 
-    _in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
+    in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
     return output[..., : scale * width]
 
 
-def _whole_vectors(width: int) -> int:
+def whole_vectors(width: int) -> int:
     return math.ceil(width / LANES) * LANES
 
 
@@ -454,7 +495,7 @@ def _workers(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=f"fsrcnn-{process}")
 
 
-def _in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
+def in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
     """Calls task with each of the arguments; it is in native code most of the time, where Python lets others run."""
     if min(threads, len(arguments)) == 1:
         for each in arguments:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 
 class SOAP(torch.optim.Optimizer):
@@ -30,21 +31,38 @@ class SOAP(torch.optim.Optimizer):
     def step(self) -> None:
         """One step of every parameter; the first only measures the gradient, as the paper does."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:  # not trained at present
-                    continue
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self._vector_steps([parameter for parameter in trained if parameter.ndim == 1], group)
+            for parameter in trained:
                 if parameter.ndim > 1:
                     self._matrix_step(parameter, group)
-                else:
-                    self._vector_step(parameter, group)
 
-    def _vector_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
-        state["step"] += 1
-        mean = state["mean"].lerp_(parameter.grad, 1 - group["betas"][0])
-        parameter.sub_(group["lr"] * _adam_direction(mean, parameter.grad, state, group))
+    def _vector_steps(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                zero = torch.zeros((), device=parameter.device)
+                state = {"step": zero, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
+                self.state[parameter] = state
+        states = [self.state[parameter] for parameter in parameters]
+        means, squares, steps = ([state[name] for state in states] for name in ("mean", "square", "step"))
+        gradients = [parameter.grad for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        adam(
+            parameters,
+            gradients,
+            means,
+            squares,
+            max_exp_avg_sqs=[],
+            state_steps=steps,
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def _matrix_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad.reshape(len(parameter), -1)

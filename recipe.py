@@ -6,24 +6,31 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from config import Config
 from dataset import TrainingPatches
 from errors import RequestError
-from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights, native
 from optimizer import SOAP
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "mse": F.mse_loss,
-    "euclidean": lambda sr, hr: F.mse_loss(sr, hr, reduction="sum") / (2 * len(sr)),
+
+class Loss(NamedTuple):
+    """The sum of a batch's absolute or squared errors, divided by something."""
+
+    squared: bool
+    divisor: Callable[[Tensor], int]  # of the HR patches
+
+
+LOSSES: dict[str, Loss] = {
+    "l1": Loss(False, Tensor.numel),
+    "mse": Loss(True, Tensor.numel),
+    "euclidean": Loss(True, lambda hr: 2 * len(hr)),
 }
 MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
@@ -82,8 +89,7 @@ def learning_rate_factor(config: Config, step: int) -> float:
     return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
 
 
-def loss_function(config: Config, step: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a step, of SR and HR patches N x 1 x H x W."""
+def loss_of_step(config: Config, step: int) -> Loss:
     if config.loss == "l1_then_mse":
         return LOSSES["l1" if step < MSE_FROM * config.steps else "mse"]
     return LOSSES[config.loss]
@@ -101,20 +107,36 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return value / rank_and_ranks()[1]
 
 
-def network_to_train(run: Run, config: Config) -> nn.Module:
-    """The training form with the layers of this step set to be trained, gradients averaged over the processes."""
+class BatchLoss(nn.Module):
+    """The loss of a batch as a module's output, which is what DistributedDataParallel takes."""
+
+    def __init__(self, model: CollapsibleFSRCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lr: Tensor, hr: Tensor, loss: Loss) -> Tensor:
+        """Of patches N x 1 x H x W and N x 1 x scale*H x scale*W."""
+        return self.model.error(lr, hr, loss.squared) / loss.divisor(hr)
+
+
+def loss_to_train(run: Run, config: Config) -> nn.Module:
+    """The loss with the layers of this step set to be trained, gradients averaged over the processes."""
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
-    return DistributedDataParallel(run.model) if dist.is_initialized() else run.model
+    batch_loss = BatchLoss(run.model)
+    return DistributedDataParallel(batch_loss) if dist.is_initialized() else batch_loss
 
 
-def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPatches) -> Tensor:
-    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device."""
+def train_step(run: Run, config: Config, batch_loss: nn.Module, patches: TrainingPatches) -> Tensor:
+    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device.
+
+    batch_loss: from `loss_to_train`.
+    """
     factor = learning_rate_factor(config, run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
     lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
-    loss = loss_function(config, run.step)(network(lr), hr)
+    loss = batch_loss(lr, hr, loss_of_step(config, run.step))
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()
@@ -126,10 +148,15 @@ def train_step(run: Run, config: Config, network: nn.Module, patches: TrainingPa
     return loss.detach()
 
 
-def reuse_freed_memory() -> None:
-    """Tells glibc to keep freed arrays for the next step. By default it returns the large ones to the kernel, and each
-    step gets them back cleared page by page.
+def prepare_cpu() -> None:
+    """Makes training on a CPU faster, for the rest of this process.
+
+    The compiled functions take the threads, and PyTorch's operations, which are small here, run on one. glibc keeps
+    freed arrays for the next step: by default it returns the large ones to the kernel, and each step gets them back
+    cleared page by page.
     """
+    if native:
+        native.take_threads()
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(trim_threshold, 2**31 - 1)

@@ -37,7 +37,7 @@ from model import (
     upscale_luma,
     weights_digest,
 )
-from recipe import Run, mean_over_ranks, network_to_train, rank_and_ranks, reuse_freed_memory, start_run, train_step
+from recipe import Run, loss_to_train, mean_over_ranks, prepare_cpu, rank_and_ranks, start_run, train_step
 
 LOG_FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
 STEPS_BETWEEN_AGREEMENTS = 10  # of several processes on whether to stop
@@ -210,7 +210,7 @@ def run_steps(
     """Trains to the last step, or up to an interruption, whose signal it returns. One process alone writes."""
     started = time.monotonic() - run.seconds
     writes = rank_and_ranks()[0] == 0
-    losses, network = LossMeter(patches.device), network_to_train(run, config)
+    losses, batch_loss = LossMeter(patches.device), loss_to_train(run, config)
     interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds between updates of the bar: a log file keeps them all
     with (
         Interruption() as interruption,
@@ -226,8 +226,8 @@ def run_steps(
     ):
         while run.step < config.steps and not stop_asked(interruption, run.step, patches.device):
             if run.step == config.deconv_only_steps:
-                network = network_to_train(run, config)
-            losses.add(train_step(run, config, network, patches))
+                batch_loss = loss_to_train(run, config)
+            losses.add(train_step(run, config, batch_loss, patches))
             run.seconds = time.monotonic() - started
             bar.update()
             if run.step % STEPS_BETWEEN_READINGS == 0:
@@ -297,7 +297,7 @@ def main() -> int:
         raise RequestError(
             f"resume: no interrupted run in {runs[0].results_dir / runs[0].exp_name}; leave --resume out"
         )
-    reuse_freed_memory()
+    prepare_cpu()
     stopped_by = next((signal_ for run in runs if (signal_ := train(run))), None)
     if stopped_by and rank_and_ranks()[0] == 0:
         arguments = [argument for argument in sys.argv if argument != "--resume"]

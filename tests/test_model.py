@@ -11,7 +11,7 @@ from torch import nn
 import native
 from errors import RequestError
 from imgproc import imresize
-from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, FastPReLU, initialise, load_weights, save_weights, upscale_luma
+from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise, load_weights, save_weights, upscale_luma
 
 SCALES = (2, 3, 4)
 
@@ -103,14 +103,40 @@ def test_inference_form_runs_in_several_threads_at_once():
     assert all(torch.equal(fused(picture), sr) for picture, sr in zip(pictures, together, strict=True))
 
 
-def test_training_form_has_the_gradients_of_the_plain_network():
-    model = random_network(3)
+# Patches of the default and of the paper's size, and an odd one, more of them than threads and fewer.
+@pytest.mark.parametrize(("number", "height", "width"), [(5, 18, 18), (3, 7, 7), (1, 9, 13)])
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_training_form_has_the_plain_networks_error_and_gradients(
+    variant: str, scale: int, squared: bool, number: int, height: int, width: int, threads: int
+):
+    model = random_network(scale, variant)
     training = CollapsibleFSRCNN(model, width=0)
-    x, target = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 24, 24)
-    for network in (model, training):
-        nn.functional.mse_loss(network(x), target).backward()
-    for expected, parameter in zip(model.parameters(), training.parameters(), strict=True):
-        torch.testing.assert_close(parameter.grad, expected.grad, atol=1e-5, rtol=1e-3)
+    lr, hr = torch.rand(number, 1, height, width), torch.rand(number, 1, scale * height, scale * width)
+    error = training.error(lr, hr, squared)
+    (error / 10).backward()
+    exact = model.double()
+    difference = exact(lr.double()) - hr
+    expected = (difference.square() if squared else difference.abs()).sum()
+    (expected / 10).backward()
+    torch.testing.assert_close(error.double(), expected, rtol=1e-6, atol=0)
+    for ours, theirs in zip(training.parameters(), exact.parameters(), strict=True):
+        largest = theirs.grad.abs().max().item()
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0, atol=2e-6 * largest)
+
+
+def test_training_form_in_pytorchs_operations_agrees_with_the_compiled_one():
+    compiled, plain = (CollapsibleFSRCNN(random_network(3), width=8) for _ in range(2))
+    plain.double()
+    lr, hr = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 24, 24)
+    error, expected = compiled.error(lr, hr, False), plain.error(lr.double(), hr.double(), False)
+    torch.testing.assert_close(error.double(), expected, rtol=1e-5, atol=0)
+    error.backward()
+    expected.backward()
+    for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+        largest = theirs.grad.abs().max().item()
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0, atol=1e-5 * largest)
 
 
 # At x2 the 9 taps hold the whole bicubic kernel; at x3 and x4 its far end is cut off.
@@ -133,19 +159,6 @@ def test_msra_start_is_the_papers():
     # He et al.: 2 / ((1 + slope^2) fan_in)
     assert model.expand[0].weight.std().item() == pytest.approx((2 / (1.0625 * 12)) ** 0.5, rel=0.1)
     assert all((module.weight == 0.25).all() for module in model.modules() if isinstance(module, nn.PReLU))
-
-
-def test_fast_prelu_differentiates_as_pytorch() -> None:
-    x = torch.randn(2, 3, 5, 4).to(memory_format=torch.channels_last)
-    x[0, 0, 0, 0] = 0
-    results = []
-    for prelu in (torch.nn.PReLU(3), FastPReLU(3)):
-        torch.nn.init.constant_(prelu.weight, -0.3)
-        leaf = x.clone().requires_grad_()
-        y = prelu(leaf)
-        results.append((y, *torch.autograd.grad(y.square().sum(), [leaf, prelu.weight])))
-    for theirs, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
 def test_weights_file_round_trip(tmp_path: Path):

@@ -1,0 +1,396 @@
+"""FSRCNN's error on small patches and its gradient as one native function for CPUs, compiled as native.py's is.
+
+A training step by a framework is slow because of its memory traffic: each layer's output for the whole batch, and each
+gradient, goes through memory that no cache holds. Here a thread takes one patch after the other through all layers and
+back, in the same megabyte.
+
+A patch is small: rows of 18 pixels would leave vectors half empty. So its rows lie end to end with REACH zeros between
+them, vectors run across the ends of rows, and a tap of a kernel is one shift of the whole. What is computed between
+the rows is masked. Gradients of weights are sums of products of two such planes, one of them shifted.
+"""
+
+import ctypes
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from llvmlite import ir
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+import native
+from native import FLOAT_ALIGNMENT, INDEX, LANES, POINTER, REACH, VECTOR, Builder, Convolution, Rows
+
+KERNEL = 2 * REACH + 1  # size of the first convolution's, and of the deconvolution's in small pixels
+# Sums of products that are computed together, in registers: of so many planes with so many others.
+LEFT, RIGHT = (4, 4) if native.REGISTERS == 32 else (2, 4)
+
+
+class Plane(NamedTuple):
+    """How a patch lies in memory; sizes in pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def pitch(self) -> int:
+        return self.width + REACH
+
+    @property
+    def length(self) -> int:
+        """A multiple of as many vectors as are computed at a time."""
+        return math.ceil(self.height * self.pitch / (4 * LANES)) * 4 * LANES
+
+    @property
+    def guard(self) -> int:
+        """Zeros before and after every plane, two rows and more."""
+        return native.whole_vectors(REACH * self.pitch + REACH)
+
+    @property
+    def stride(self) -> int:
+        """From one plane to the next."""
+        return self.length + self.guard
+
+    def shift(self, row: int, column: int) -> int:
+        """To the pixel that a 5 x 5 kernel has at this row and column."""
+        return (row - REACH) * self.pitch + column - REACH
+
+    def memory(self, planes: int) -> int:
+        """Of several planes, with a guard before the first."""
+        return self.guard + planes * self.stride
+
+    def pixels(self, memory: Tensor) -> Tensor:
+        """View of the patches in N x planes: N x planes x height x width."""
+        planes = memory[:, self.guard :].unflatten(1, (-1, self.stride))[..., : self.height * self.pitch]
+        return planes.unflatten(2, (self.height, self.pitch))[..., : self.width]
+
+
+class Products(NamedTuple):
+    """The sums, over the pixels, of the products of planes with shifted planes: the gradient of a layer's weights."""
+
+    lefts: int
+    rights: list[int]  # where each begins, from some plane on
+    place: int  # of the sums in a thread's memory
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        return math.ceil(self.lefts / LEFT), math.ceil(len(self.rights) / RIGHT)
+
+    @property
+    def end(self) -> int:
+        return self.place + math.prod(self.tiles) * LEFT * RIGHT
+
+    def places(self) -> Tensor:
+        """Where the sum of each left and right is: lefts x rights."""
+        down, across = self.tiles
+        numbers = torch.arange(self.place, self.end).view(down, across, LEFT, RIGHT)
+        return numbers.transpose(1, 2).reshape(down * LEFT, -1)[: self.lefts, : len(self.rights)]
+
+
+class Layout:
+    """Where everything is in a thread's memory, for one shape of network and of patch.
+
+    First come planes: the mask (1 where there is picture), the LR picture, for each convolution the outputs before and
+    after PReLU, the gradient of the SR picture (scale^2 phases), and twice d for the gradients of a layer's outputs,
+    which are computed from those of the layer after it. Then come the gradients of the parameters: of the weights, as
+    `Products`, and LANES parts of each slope's and of the deconvolution's bias's; at last LANES parts of the error.
+    """
+
+    def __init__(self, shapes: Sequence[torch.Size], scale: int, height: int, width: int) -> None:
+        """shapes: of the FSRCNN's parameters, as its ``parameters()`` has them."""
+        d, s, m = shapes[0][0], shapes[3][0], len(shapes) // 3 - 3
+        self.plane, self.scale, self.d = Plane(height, width), scale, d
+        self.forward = native.convolutions(d, s, m)
+        self.before = [2 + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
+        self.sr = self.before[-1] + 2 * d
+        self.gradients = [self.sr + scale**2 + i * d for i in range(2)]
+
+        # What gives the gradient of each layer's output from that of the next layer's before PReLU.
+        taps = [(phase * KERNEL + row, column) for phase, row, column in deconvolution_taps(scale)]
+        backward = [Convolution(1, d, taps, 0)]
+        for layer in self.forward[:0:-1]:
+            backward.append(Convolution(layer.outputs, layer.channels, layer.taps, backward[-1].end))
+        self.backward = backward[::-1]
+
+        self.products, place = [], self.plane.memory(self.gradients[-1] + d + LEFT)
+        for layer, before in zip(self.forward, self.before, strict=True):
+            self.products.append(Products(layer.outputs, self._inputs(layer, before - layer.channels), place))
+            place = self.products[-1].end
+        rights = [phase * self.plane.stride + self.plane.shift(*tap) for phase, *tap in deconvolution_taps(scale)]
+        self.deconv_products = Products(d, rights, place)
+        self.slopes = self.deconv_products.end
+        self.deconv_bias = self.slopes + LANES * sum(layer.outputs for layer in self.forward)
+        self.error = self.deconv_bias + LANES
+        self.memory = self.error + LANES
+        self.order = Order(self, shapes)
+
+    def _inputs(self, layer: Convolution, source: int) -> list[int]:
+        """From the mask on, where each of a layer's weights finds its input; the bias finds the mask."""
+        margin = REACH - math.isqrt(len(layer.taps)) // 2
+        shifts = [self.plane.shift(row + margin, column + margin) for row, column in layer.taps]
+        planes = range(source, source + layer.channels)
+        return [plane * self.plane.stride + shift for plane in planes for shift in shifts] + [0]
+
+
+class Order:
+    """Where the function finds each parameter, and leaves its gradient: index tensors."""
+
+    def __init__(self, layout: Layout, shapes: Sequence[torch.Size]) -> None:
+        self.shapes, self.sizes = shapes, [shape.numel() for shape in shapes]
+        numbers = torch.arange(sum(self.sizes) + 1)
+        *numbered, zero = numbers.split([*self.sizes, 1])
+        numbered = [part.view(shape) for part, shape in zip(numbered, shapes, strict=True)]
+        weights, biases, slopes = numbered[:-2:3], numbered[1:-2:3], numbered[2:-2:3]
+        phase, row, column = (list(axis) for axis in zip(*deconvolution_taps(layout.scale), strict=True))
+        deconv = native.phases(numbered[-2].double(), layout.scale).long().flip(2, 3)[phase, :, row, column].T
+
+        kernels = [weight.transpose(0, 1).flip(2, 3).flatten(2) for weight in weights[1:]] + [deconv[:, None]]
+        backward = [
+            piece.flatten()
+            for kernel, slope in reversed(list(zip(kernels, slopes, strict=True)))
+            for piece in native.pack_convolution(kernel, zero.expand(len(kernel)), slope)
+        ]
+        # Of the parameters laid end to end, with a zero after them: in the order in which each pass reads them.
+        self.forward, self.backward = native.pack(numbered, layout.scale).long(), torch.cat(backward)
+
+        # In a thread's memory, after the LANES parts of each slope's and of the bias's are summed.
+        self.gradients = torch.empty(sum(self.sizes), dtype=torch.int64)
+        for weight, bias, products in zip(weights, biases, layout.products, strict=True):
+            places = products.places()
+            self.gradients[weight.flatten(1)], self.gradients[bias] = places[:, :-1], places[:, -1]
+        self.gradients[deconv] = layout.deconv_products.places()
+        self.gradients[torch.cat([*slopes, numbered[-1]])] = layout.slopes + torch.arange(sum(map(len, slopes)) + 1)
+
+
+def deconvolution_taps(scale: int) -> list[tuple[int, int, int]]:
+    """Phase of the SR picture, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
+    taps = native.phases(torch.ones(1, 1, native.DECONV_KERNEL, native.DECONV_KERNEL), scale)[:, 0].flip(1, 2)
+    return [tuple(tap) for tap in taps.nonzero().tolist()]
+
+
+class Program:
+    """Emits what the function does with one patch, layer by layer, in a thread's memory."""
+
+    def __init__(self, b: Builder, layout: Layout, memory: ir.Value) -> None:
+        self.b, self.layout, self.plane, self.memory = b, layout, layout.plane, memory
+        self.mask, self.lr, self.sr = (self.plane_at(number) for number in (0, 1, layout.sr))
+        self.features = self.plane_at(layout.sr - layout.d)  # what the deconvolution works on
+        self.zeros = ir.Constant(VECTOR, [0.0] * LANES)
+
+    def plane_at(self, number: int) -> ir.Value:
+        return self.b.at(self.memory, self.plane.guard + number * self.plane.stride)
+
+    def along(self, vectors: int, body: Callable[[ir.Value], None]) -> None:
+        """body(x) for each so many vectors of pixels of a plane."""
+        self.b.loop(self.b.index(0), self.b.index(self.plane.length), vectors * LANES, body)
+
+    def masked(self, vector: ir.Value, x: ir.Value, v: int) -> ir.Value:
+        return self.b.fmul(vector, self.b.vector(self.b.at(self.mask, x, v * LANES)))
+
+    def store(self, vector: ir.Value, address: ir.Value) -> None:
+        self.b.store(vector, address, align=FLOAT_ALIGNMENT)
+
+    def add_to(self, address: ir.Value, vector: ir.Value) -> None:
+        self.store(self.b.fadd(vector, self.b.vector(address)), address)
+
+    def rows(self, source: ir.Value, size: int, planes: int = 1) -> Rows:
+        """What a kernel of this size reads at pixel 0 of so many planes, for each of its rows from the first column."""
+        margin = REACH - size // 2
+        places = itertools.product(range(planes), range(size))
+        shifts = [plane * self.plane.stride + self.plane.shift(margin + row, margin) for plane, row in places]
+        return Rows([self.b.at(source, shift) for shift in shifts], self.b.index(self.plane.stride))
+
+    def emit_forward(self, lr: ir.Value, weights: ir.Value) -> None:
+        """The LR picture copied into the memory, and all layers before the deconvolution."""
+        self.along(1, lambda x: self.store(self.b.vector(self.b.at(lr, x)), self.b.at(self.lr, x)))
+        for layer, before in zip(self.layout.forward, self.layout.before, strict=True):
+            self._emit_layer(layer, self.plane_at(before - layer.channels), self.plane_at(before), weights)
+
+    def _emit_layer(self, layer: Convolution, source: ir.Value, to: ir.Value, weights: ir.Value) -> None:
+        """to: planes for the outputs before PReLU, after which come those for the outputs after it."""
+        b, stride, vectors = self.b, self.plane.stride, layer.vectors
+        rows = self.rows(source, math.isqrt(len(layer.taps)))
+
+        def emit(x: ir.Value) -> None:
+            def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
+                for v, total in enumerate(sums):
+                    place = b.at(to, b.mul(output, b.index(stride)), x, v * LANES)
+                    self.store(total, place)
+                    self.store(
+                        self.masked(native.emit_prelu(b, total, slope), x, v), b.at(place, layer.outputs * stride)
+                    )
+
+            layer.emit(b, rows.moved(b, x), vectors, weights, store)
+
+        self.along(vectors, emit)
+
+    def emit_error(self, hr: ir.Value, squared: ir.Value, weights: ir.Value) -> None:
+        """The deconvolution, the sum of its absolute or squared errors, and the gradient of the SR picture."""
+        b, scale, d = self.b, self.layout.scale, self.layout.d
+        block, vectors = native.blocking(scale**2, scale)
+        rows, place, phase = self.rows(self.features, KERNEL), self.layout.forward[-1].end, 0
+        ones = ir.Constant(VECTOR, [1.0] * LANES)
+
+        def emit(x: ir.Value) -> None:
+            sums = native.emit_sums(b, rows.moved(b, x), d, taps, block, vectors, b.at(weights, place))
+            for i, v in itertools.product(range(block), range(vectors)):
+                pixels = b.add(x, b.index((phase + i) * self.plane.stride + v * LANES))
+                error = self.masked(b.fsub(sums[i][v], b.vector(b.at(hr, pixels))), x, v)
+                signs = (b.select(b.fcmp_ordered(sign, error, self.zeros), ones, self.zeros) for sign in "><")
+                sign = b.fsub(*signs)
+                gradient = b.select(squared, b.fadd(error, error), sign)
+                self.store(gradient, b.at(self.sr, pixels))
+                self.add_to(b.at(self.memory, self.layout.deconv_bias), gradient)
+                self.add_to(b.at(self.memory, self.layout.error), b.fmul(error, b.select(squared, error, sign)))
+
+        for taps in native.deconvolution_taps(scale):
+            self.along(vectors, emit)
+            place += block + d * native.weights_at(taps)
+            phase += block
+
+    def emit_backward(self, weights: ir.Value) -> None:
+        """The gradients of all parameters, added to those in the memory."""
+        layout, slopes, later = self.layout, self.layout.deconv_bias, self.sr
+        self._emit_products(layout.deconv_products, self.features, self.sr)
+        for i in reversed(range(len(layout.forward))):
+            layer, earlier = layout.backward[i], self.plane_at(layout.gradients[i % 2])
+            slopes -= layer.outputs * LANES
+            self._emit_layer_backward(layer, later, self.plane_at(layout.before[i]), earlier, slopes, weights)
+            self._emit_products(layout.products[i], earlier, self.mask)
+            later = earlier
+
+    def _emit_layer_backward(
+        self, layer: Convolution, source: ir.Value, before: ir.Value, to: ir.Value, slopes: int, weights: ir.Value
+    ) -> None:
+        """The gradients of a layer's outputs before PReLU, from the next layer's, and of its slopes."""
+        b, stride, vectors = self.b, self.b.index(self.plane.stride), layer.vectors
+        deconv = layer is self.layout.backward[-1]
+        shape = (KERNEL, self.layout.scale**2) if deconv else (math.isqrt(len(layer.taps)), 1)
+        rows = self.rows(source, *shape)
+
+        def emit(x: ir.Value) -> None:
+            def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
+                of_slope = self.zeros
+                for v, total in enumerate(sums):
+                    place = b.add(b.mul(output, stride), b.add(x, b.index(v * LANES)))
+                    gradient, sum_before = self.masked(total, x, v), b.vector(b.at(before, place))
+                    positive = b.fcmp_ordered(">", sum_before, self.zeros)
+                    of_slope = b.multiply_add(gradient, b.select(positive, self.zeros, sum_before), of_slope)
+                    self.store(b.select(positive, gradient, b.fmul(gradient, slope)), b.at(to, place))
+                self.add_to(b.at(self.memory, slopes, b.mul(output, b.index(LANES))), of_slope)
+
+            layer.emit(b, rows.moved(b, x), vectors, weights, store)
+
+        self.along(vectors, emit)
+
+    def _emit_products(self, products: Products, left: ir.Value, right: ir.Value) -> None:
+        """Adds the sums to those in the memory, a tile at a time."""
+        b, (down, across) = self.b, products.tiles
+        table = [*products.rights, *products.rights[-1:] * (RIGHT * across - len(products.rights))]
+        constant = ir.Constant(ir.ArrayType(INDEX, len(table)), table)
+        offsets = ir.GlobalVariable(b.module, constant.type, b.module.get_unique_name("offsets"))
+        offsets.initializer, offsets.global_constant = constant, True
+
+        def emit_tile(tile: ir.Value) -> None:
+            row, column = b.udiv(tile, b.index(across)), b.urem(tile, b.index(across))
+            first_left = b.at(left, b.mul(row, b.index(LEFT * self.plane.stride)))
+            lefts = [b.at(first_left, i * self.plane.stride) for i in range(LEFT)]
+            first = b.mul(column, b.index(RIGHT))
+            addresses = [b.gep(offsets, [b.index(0), b.add(first, b.index(i))]) for i in range(RIGHT)]
+            rights = [b.at(right, b.load(address, typ=INDEX)) for address in addresses]
+
+            def add_products(x: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+                xs, ys = ([b.vector(b.at(address, x)) for address in side] for side in (lefts, rights))
+                pairs = zip(itertools.product(xs, ys), sums, strict=True)
+                return [b.multiply_add(x, y, total) for (x, y), total in pairs]
+
+            start = [self.zeros] * (LEFT * RIGHT)
+            sums = b.loop(b.index(0), b.index(self.plane.length), LANES, add_products, start)
+            place = b.at(self.memory, products.place, b.mul(tile, b.index(LEFT * RIGHT)))
+            for i in range(0, len(sums), LANES):
+                self.add_to(b.at(place, i), sums_of_lanes(b, sums[i : i + LANES]))
+
+        b.loop(b.index(0), b.index(down * across), 1, emit_tile)
+
+
+def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
+    """LANES vectors to one, whose lanes are their sums."""
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [b.fadd(*(b.shuffle(*pair, list(range(start, 2 * LANES, 2))) for start in (0, 1))) for pair in pairs]
+    return vectors[0]
+
+
+def emit_function(layout: Layout) -> ir.Module:
+    """The function `run(lr, hr, weights, backward_weights, memory, squared, count)`: the errors of so many patches and
+    the gradients, added to those in memory. lr and hr: planes, of hr its phases.
+    """
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 2), "run")
+    lr, hr, weights, backward_weights, memory, squared, count = function.args
+    b, plane = Builder(function.append_basic_block()), layout.plane
+    program, squared = Program(b, layout, memory), b.icmp_signed("!=", squared, b.index(0))
+
+    def emit_patch(number: ir.Value) -> None:
+        program.emit_forward(b.at(lr, b.mul(number, b.index(plane.memory(1))), plane.guard), weights)
+        of_patch = b.at(hr, b.mul(number, b.index(plane.memory(layout.scale**2))), plane.guard)
+        program.emit_error(of_patch, squared, weights)
+        program.emit_backward(backward_weights)
+
+    b.loop(b.index(0), count, 1, emit_patch)
+    b.ret_void()
+    return function.module
+
+
+@functools.cache
+def compiled(shapes: tuple[torch.Size, ...], scale: int, height: int, width: int) -> tuple[Layout, Callable[..., None]]:
+    """For one shape of network and of patch; takes about two seconds to compile."""
+    layout = Layout(shapes, scale, height, width)
+    types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 2
+    return layout, native.machine_code(emit_function(layout), types)
+
+
+class _Error(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, lr: Tensor, hr: Tensor, squared: bool, *parameters: Tensor) -> Tensor:
+        (number, _, height, width), scale = lr.shape, hr.shape[-1] // lr.shape[-1]
+        layout, function = compiled(tuple(parameter.shape for parameter in parameters), scale, height, width)
+        plane, order, threads = layout.plane, layout.order, native.get_num_threads()
+        lr_planes, hr_planes = lr.new_zeros(number, plane.memory(1)), lr.new_zeros(number, plane.memory(scale**2))
+        plane.pixels(lr_planes)[:], plane.pixels(hr_planes)[:] = lr, F.pixel_unshuffle(hr, scale)
+        flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
+        weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
+        memory = lr.new_empty(threads, layout.memory)
+
+        def run(thread: int) -> None:
+            memory[thread] = 0  # here, so that it is in the cache of the thread's processor
+            plane.pixels(memory[thread : thread + 1, : plane.memory(1)])[:] = 1
+            first, last = (number * i // threads for i in (thread, thread + 1))
+            tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
+            function(*(tensor.data_ptr() for tensor in tensors), squared, last - first)
+
+        native.in_threads(run, [(thread,) for thread in range(threads)], threads)
+        total = memory.sum(0)
+        of_lanes = total[layout.slopes :].view(-1, LANES).sum(1)
+        ctx.order = order
+        ctx.save_for_backward(torch.cat([total[: layout.slopes], of_lanes]).index_select(0, order.gradients))
+        return of_lanes[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        parts = (ctx.saved_tensors[0] * gradient).split(ctx.order.sizes)
+        gradients = (part.view(shape) for part, shape in zip(parts, ctx.order.shapes, strict=True))
+        return None, None, None, *gradients
+
+
+def error(lr: Tensor, hr: Tensor, parameters: Sequence[Tensor], squared: bool) -> Tensor:
+    """The sum of an FSRCNN's absolute or squared errors, differentiable with respect to its parameters.
+
+    lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W; parameters: as its ``parameters()`` has them. All float32, on the
+    CPU.
+    """
+    return _Error.apply(lr, hr, squared, *parameters)
