@@ -19,7 +19,7 @@ from picture import upscale_picture
 ROOT = Path(__file__).parent
 TEST = ROOT / "results" / "test"
 PRETRAINED, TRANSFER = ROOT / "results" / "pretrained", ROOT / "results" / "transfer"
-SPEED = ROOT / "results" / "benchmark" / "network.json"
+BENCHMARK = ROOT / "results" / "benchmark"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
 Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
@@ -56,6 +56,10 @@ ORIGINAL: dict[tuple[str, int], Score] = {
 }
 
 
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def results_table(metrics: dict[str, Any], variant: str, references: dict[str, dict[tuple[str, int], Score]]) -> str:
     """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of a row are bold."""
     columns = ["set, scale", "bicubic", *references, "this repository"]
@@ -83,7 +87,7 @@ def training_table() -> str:
     """What the json files beside the shipped weights say of their training, in Markdown."""
     lines = ["| weights | steps | best at | minutes | validation |", "| --- | --- | --- | --- | --- |"]
     for path in sorted(PRETRAINED.glob("*.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_json(path)
         score = f"{said['validation']['psnr']:.2f} / {said['validation']['ssim']:.4f}"
         steps, best, minutes = said["recipe"]["steps"], said["step"], said["seconds"] / 60
         lines.append(f"| {path.stem} | {steps:,} | {best:,} | {minutes:.0f} | {score} |")
@@ -143,6 +147,29 @@ def speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def training_speed_table(said: dict[str, Any]) -> str:
+    """The medians that benchmark_training.py wrote, in Markdown."""
+    lines = ["| scale | steps/s | a plain loop's | times | cutting patches |", "| --- | --- | --- | --- | --- |"]
+    for scale, loops in said["milliseconds_per_step"].items():
+        plain, ours, cutting = (statistics.median(loops[loop]) for loop in ("plain", "ours", "cutting"))
+        cells = f"**{1e3 / ours:.0f}** | {1e3 / plain:.0f} | {plain / ours:.1f} | {cutting / ours:.0%} of a step"
+        lines.append(f"| {scale} | {cells} |")
+    return "\n".join(lines)
+
+
+def files_table(said: dict[str, Any]) -> str:
+    """The medians that benchmark_files.py wrote, in Markdown."""
+    start = statistics.median(said["seconds"]["start"])
+    lines = ["| file to file | a second |", "| --- | --- |"]
+    for name, rounds in said["seconds"].items():
+        if name == "start":
+            continue
+        number = said[name.partition(",")[0]]["number"]
+        took = statistics.median(rounds) - (0 if name.endswith("bicubic") else start)
+        lines.append(f"| {name} | {number / took:.1f} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, tables: dict[str, str]) -> str:
     """The text with each table between its markers, <!-- name --> and <!-- /name -->."""
     for name, table in tables.items():
@@ -152,16 +179,16 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README with its tables made anew."""
-    metrics, paper = (
-        json.loads((TEST / name / "metrics.json").read_text(encoding="utf-8")) for name in ("pretrained", "paper")
-    )
+    metrics, paper = (read_json(TEST / name / "metrics.json") for name in ("pretrained", "paper"))
     tables = {
         "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
         "fsrcnn_s": results_table(metrics, "fsrcnn_s", {"paper": PAPER_S}),
         "training": training_table(),
         "paper": paper_table(paper),
         "transfer": transfer_table(),
-        "speed": speed_table(json.loads(SPEED.read_text(encoding="utf-8"))),
+        "speed": speed_table(read_json(BENCHMARK / "network.json")),
+        "files": files_table(read_json(BENCHMARK / "files.json")),
+        "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
 

@@ -1,0 +1,121 @@
+"""Measures upscale.py from file to file, a folder of pictures and a video: `python benchmark_files.py`."""
+
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import cv2
+import numpy as np
+import skimage.data
+import torch
+from llvmlite import binding
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from errors import FailureError, run_script
+from files import write_image, write_json
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "benchmark" / "files.json"
+ROUNDS = 3
+SCALE = 2
+PICTURES, PICTURE_SIZE = 24, (640, 480)
+FRAMES, FRAME_SIZE, RATE = 300, (640, 360), 30
+
+
+def crops(number: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Parts of a photograph, size = (width, height), each further to the right and down than the one before."""
+    photograph = cv2.resize(skimage.data.astronaut(), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    (width, height), steps = size, np.linspace(0, 1, number)
+    corners = [(int(step * (1024 - height)), int(step * (1024 - width))) for step in steps]
+    return [photograph[top : top + height, left : left + width] for top, left in corners]
+
+
+def make_pictures(folder: Path) -> None:
+    folder.mkdir()
+    for i, picture in enumerate(crops(PICTURES, PICTURE_SIZE)):
+        write_image(folder / f"{i:02}.png", picture)
+
+
+def encode(path: Path, frames: list[av.VideoFrame], size: tuple[int, int]) -> None:
+    """H.264 with the encoder's defaults, as upscale.py encodes."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height = size
+        for frame in frames:
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+
+
+def make_video(path: Path) -> None:
+    frames = [av.VideoFrame.from_ndarray(picture, "rgb24") for picture in crops(FRAMES, FRAME_SIZE)]
+    encode(path, [frame.reformat(format="yuv420p") for frame in frames], FRAME_SIZE)
+
+
+def bicubic_video(source: Path, target: Path) -> None:
+    """The same without a network: decoded, enlarged by FFmpeg's bicubic interpolation, encoded."""
+    width, height = (SCALE * length for length in FRAME_SIZE)
+    with av.open(str(source)) as video:
+        video.streams.video[0].thread_type = "AUTO"
+        enlarged = (frame.reformat(width, height, interpolation="BICUBIC") for frame in video.decode(video=0))
+        encode(target, enlarged, (width, height))
+
+
+def upscale(*arguments: str | Path) -> None:
+    """Runs upscale.py as a user does. Raises FailureError where it fails."""
+    command = [sys.executable, HERE / "upscale.py", *arguments, "--upscale-factor", str(SCALE), "--overwrite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FailureError(f"upscale.py ended with {done.returncode}: {done.stderr.strip()}")
+
+
+def seconds(task: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Times upscale.py on a folder of pictures and on a video and writes results/benchmark/files.json."""
+    with TemporaryDirectory() as name:
+        folder, results = Path(name) / "pictures", Path(name) / "results"
+        video, one = Path(name) / "video.mp4", Path(name) / "one.png"
+        make_pictures(folder)
+        make_video(video)
+        write_image(one, np.zeros((16, 16, 3), np.uint8))
+        tasks: dict[str, Callable[[], None]] = {
+            "start": lambda: upscale(one, "--output", results),
+            "video, bicubic": lambda: bicubic_video(video, results / "bicubic.mp4"),
+        }
+        for variant in ("fsrcnn", "fsrcnn_s"):
+            flags = ("--output", results, "--variant", variant)
+            tasks[f"pictures, {variant}"] = lambda flags=flags: upscale(folder, *flags)
+            tasks[f"video, {variant}"] = lambda flags=flags: upscale(video, *flags)
+        rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in tqdm(range(ROUNDS), leave=False)]
+    times = {name: [each[name] for each in rounds] for name in tasks}
+
+    start = statistics.median(times["start"])
+    (width, height), picture_size = FRAME_SIZE, "x".join(map(str, PICTURE_SIZE))
+    print(f"start: {start:.1f} s, of which the others are free:")
+    for name in list(tasks)[1:]:
+        number = FRAMES if name.startswith("video") else PICTURES
+        took = statistics.median(times[name]) - (0 if name == "video, bicubic" else start)
+        print(f"{name}: {number / took:.1f} a second")
+    print(f"{PICTURES} pictures {picture_size} (PNG), {FRAMES} frames {width}x{height} (H.264), x{SCALE}")
+    machine = f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
+    settings = {"processor": machine, "threads": torch.get_num_threads(), "torch": torch.__version__, "scale": SCALE}
+    sizes = {
+        "pictures": {"number": PICTURES, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]},
+        "video": {"number": FRAMES, "width": width, "height": height},
+    }
+    write_json(RESULT, settings | sizes | {"seconds": times})
+
+
+if __name__ == "__main__":
+    run_script(main)
