@@ -98,7 +98,7 @@ def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, lis
 
 def main() -> None:
     """Steps per second of train.py beside a plain loop, on a CPU and pictures that come with scikit-image."""
-    config = read_config("train", __doc__)
+    config, threads = read_config("train", __doc__), torch.get_num_threads()
     images = [luma(load()) for load in SAMPLES.values()]
     configs = {f"x{scale}": replace(config, upscale_factor=(scale,), exp_name="") for scale in config.upscale_factor}
     # The plain loop first: glibc's new ways with memory, once set, would be its own too.
@@ -109,7 +109,7 @@ def main() -> None:
         plain, ours, cut = (statistics.median(results[name][loop]) for loop in ("plain", "ours", "cutting"))
         print(f"{name}: {1e3 / ours:.1f} steps/s, plain loop {1e3 / plain:.1f}: {plain / ours:.1f} times;", end=" ")
         print(f"cutting patches {cut / ours:.1%} of a step")
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    machine = {"processor": platform.processor() or platform.machine(), "threads": threads}
     write_json(RESULT, {"torch": torch.__version__, **machine, "milliseconds_per_step": results})
 
 

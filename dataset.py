@@ -109,25 +109,26 @@ def training_paths(data_dir: Path, names: Iterable[str]) -> list[Path]:
     return [path for path in paths if path.stem not in VALIDATION_NAMES]
 
 
-def load_training_images(paths: list[Path], smallest: int) -> list[Y]:
+def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], list[Path]]:
     """The luma of each picture and, the paper's augmentation (section 4.1), of its bicubic reductions by 0.9, 0.8, 0.7
-    and 0.6 that are still `smallest` pixels high and wide. Turns and flips come when patches are drawn.
+    and 0.6, as far as they are `smallest` pixels high and wide; and the pictures that are not so themselves. Turns and
+    flips come when patches are drawn.
 
-    Raises RequestError for a picture that is too small itself.
+    Raises RequestError where every picture is too small.
     """
 
     def load(path: Path) -> list[Y]:
         y = luma(read_image(path))
-        if min(y.shape) < smallest:
-            raise RequestError(
-                f"{path}: {y.shape[1]} x {y.shape[0]} pixels, a patch needs {smallest}; remove it or lower patch_size"
-            )
         versions = (to_uint8(imresize(y, scale)) if scale < 1 else y for scale in (1.0, 0.9, 0.8, 0.7, 0.6))
         return [version for version in versions if min(version.shape) >= smallest]
 
     with ThreadPoolExecutor() as pool:
-        loaded = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False, disable=None)
-        return [version for versions in loaded for version in versions]
+        loading = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False, disable=None)
+        loaded = dict(zip(paths, loading, strict=True))
+    images = [version for versions in loaded.values() for version in versions]
+    if not images:
+        raise RequestError(f"train_sets: no picture is {smallest} x {smallest}, a patch's size; lower patch_size")
+    return images, [path for path, versions in loaded.items() if not versions]
 
 
 class TrainingPatches:

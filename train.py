@@ -251,9 +251,12 @@ def train(config: Config) -> int | None:
     stopped_by = None
     if run.step < config.steps:
         validation = validation_pairs(config.data_dir, scale)
-        images = load_training_images(training_paths(config.data_dir, config.train_sets), scale * config.patch_size)
+        paths = training_paths(config.data_dir, config.train_sets)
+        images, too_small = load_training_images(paths, scale * config.patch_size)
         patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
         if rank == 0:
+            for path in too_small:
+                print(f"{path}: smaller than a patch, left out")
             print(f"{folder}: {config.variant} x{scale}, {len(images)} pictures, {device}, ", end="")
             print(f"step {run.step} of {config.steps}", flush=True)
             write_json(folder / "config.json", as_plain(config))

@@ -91,10 +91,20 @@ def test_training_leaves_the_validation_pictures_out(data_dir: Path):
 
 
 def test_training_images_are_augmented_by_scale(data_dir: Path):
-    images = load_training_images([data_dir / "Train" / "chelsea.png"], smallest=200)
+    images, too_small = load_training_images([data_dir / "Train" / "chelsea.png"], smallest=200)
     assert [image.shape for image in images] == [(300, 400), (270, 360), (240, 320), (210, 280)]
-    with pytest.raises(RequestError, match=r"chelsea.png: 400 x 300 pixels, a patch needs 301"):
-        load_training_images([data_dir / "Train" / "chelsea.png"], smallest=301)
+    assert not too_small
+
+
+def test_training_images_smaller_than_a_patch_are_left_out_and_named(tmp_path: Path):
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    write_image(small, np.zeros((40, 29), np.uint8))
+    write_image(large, np.zeros((40, 30), np.uint8))
+    images, too_small = load_training_images([small, large], smallest=30)
+    assert [image.shape for image in images] == [(40, 30)]
+    assert too_small == [small]
+    with pytest.raises(RequestError, match="no picture is 41 x 41"):
+        load_training_images([small, large], smallest=41)
 
 
 def test_pairs_of_a_folder(tmp_path: Path):

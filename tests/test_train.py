@@ -94,27 +94,48 @@ def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
     assert not (tmp_path / "run" / "best.pth").exists()
 
 
-def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
+def test_two_processes_train_as_one_does_and_one_goes_on_where_two_stopped(data_dir: Path, tmp_path: Path):
     flags = ["train.py", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu", "--exp-name", "run"]
-    flags += ["--steps", "30", "--validate-every", "10", "--data-dir", str(data_dir)]
+    flags += ["--steps", "60", "--validate-every", "10", "--data-dir", str(data_dir)]
     # By the adaptive optimisers, rounding errors in gradients near zero grow to whole steps; SGD shows the sums alone,
     # at rates that are low enough for it not to swing about.
     flags += ["--recipe", "paper", "--learning-rate", "1e-4", "--deconv-learning-rate", "1e-5"]
+    one = [sys.executable, *flags]
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *flags]
 
-    def run(command: list[str], results: str, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [*command, "--results-dir", str(tmp_path / results)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+    def run(command: list[str], results: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [*command, "--results-dir", str(tmp_path / results), *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert run([sys.executable, *flags], "one").returncode == 0
+    assert run(one, "one").returncode == 0
     done = run(two, "two")
     assert done.returncode == 0, done.stderr
+    stopped = start_and_stop([*two, "--results-dir", str(tmp_path / "both")], tmp_path / "both", 10, signal.SIGTERM)
+    assert stopped.returncode != 0
+    step = torch.load(tmp_path / "both" / "run" / "last.pth", weights_only=True)["step"]
+    assert 10 <= step < 60
+    resumed = run(one, "both", "--resume")
+    assert f"step {step} of 60" in resumed.stdout, resumed.stderr
     for field in ("loss", "psnr"):
-        one, other = ([float(value) for value in log_of(tmp_path / name, field)] for name in ("one", "two"))
-        assert one == pytest.approx(other, rel=1e-5)
-    failed = run([*two, "--batch-size", "3"], "three")
+        expected = [float(value) for value in log_of(tmp_path / "one", field)]
+        for results in ("two", "both"):
+            assert [float(value) for value in log_of(tmp_path / results, field)] == pytest.approx(expected, rel=1e-5)
+    failed = run(two, "three", "--batch-size", "3")
     assert failed.returncode != 0
     assert "batch_size: got 3, expected a multiple of the 2 processes" in failed.stderr
+
+
+def start_and_stop(
+    command: list[str], results_dir: Path, step: int, number: signal.Signals
+) -> subprocess.CompletedProcess[str]:
+    """Sends the signal to a training once it has validated at this step."""
+    log = results_dir / "run" / "log.csv"
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not (log.is_file() and f"\n{step}," in log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -126,14 +147,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path
         return [sys.executable, "train.py", *settings, "--results-dir", str(tmp_path / results)]
 
     subprocess.run(command("whole"), cwd=ROOT, check=True, capture_output=True)
-    process = subprocess.Popen(command("halves"), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    log = tmp_path / "halves" / "run" / "log.csv"
-    while process.poll() is None and not (log.is_file() and "\n40," in log.read_text()):
-        time.sleep(0.01)
-    process.send_signal(number)
-    output, errors = process.communicate()
-    assert process.returncode == 128 + number, errors
-    assert "--resume" in output.splitlines()[-1]
+    stopped = start_and_stop(command("halves"), tmp_path / "halves", 40, number)
+    assert stopped.returncode == 128 + number, stopped.stderr
+    assert "--resume" in stopped.stdout.splitlines()[-1]
     step = torch.load(tmp_path / "halves" / "run" / "last.pth", weights_only=True)["step"]
     assert 40 <= step < 120
     resumed = subprocess.run([*command("halves"), "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
