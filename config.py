@@ -69,15 +69,15 @@ class Config:
     """The learning rates over the steps: down to zero along a cosine, or as they are."""
     warmup_steps: int = 300
     """Steps over which the learning rates rise to their values, so that the bicubic start is not shaken off."""
-    steps: int = 60_000
+    steps: int = 120_000
     """Number of batches."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Patches in a batch."""
-    patch_size: int = 18
-    """Side of a square LR patch, in LR pixels."""
+    patch_size: int = 26
+    """Side of a square LR patch, in LR pixels. Pictures that are smaller are left out."""
     ema_decay: float = 0.999
     """Per-step decay of the moving average of the weights, which is what is validated and kept; 0: the weights."""
-    validate_every: int = 1000
+    validate_every: int = 2000
     """Steps between validations; each also saves the run."""
     resume: bool = False
     """Go on with the interrupted run of the same settings."""
@@ -155,6 +155,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "constant",
         "warmup_steps": 0,
         "ema_decay": 0.0,
+        "batch_size": 32,
         "patch_size": 7,
     },
 }

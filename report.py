@@ -117,7 +117,7 @@ def transfer_logs() -> dict[str, dict[str, list[float]]]:
     return {
         "from nothing": read_log(TRANSFER / "fsrcnn_x2_from_nothing.csv"),
         "x3's convolutions, deconvolution alone": read_log(TRANSFER / "fsrcnn_x2_deconvolution_alone.csv"),
-        "x3's convolutions, everything": read_log(PRETRAINED / "fsrcnn_x2.csv"),
+        "x3's convolutions, everything": read_log(TRANSFER / "fsrcnn_x2_everything.csv"),
     }
 
 
