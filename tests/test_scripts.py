@@ -100,7 +100,7 @@ MISTAKES = [
     (["train", "--resume"], 2, "resume"),
     (["train", "--data-dir", "EMPTY"], 2, "prepare_dataset.py"),
     (["train", "--data-dir", "DATA", "--train-sets", "EMPTY"], 2, "no pictures"),
-    (["train", "--data-dir", "DATA", "--train-sets", "TINY"], 2, "no picture is 78 x 78"),
+    (["train", "--data-dir", "DATA", "--train-sets", "TINY"], 2, "no picture is 52 x 52"),
     (["train", "--data-dir", "DATA", "--train-sets", "BROKEN"], 1, "broken.png"),
     (["train", "--data-dir", "DATA", "--train-sets", "BLANK"], 1, "blank.png: the file is empty"),
     (["validate", "--weights", "missing.pth"], 2, "missing.pth: no such weights file"),
