@@ -4,8 +4,12 @@ Every image here is a NumPy array, H x W (one channel) or H x W x 3 (R, G, B or 
 values in 0..255. Nothing modifies its argument.
 """
 
+import math
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from skimage.metrics import structural_similarity
 
 Image = NDArray[np.generic]
@@ -24,11 +28,11 @@ def cubic(x: FloatImage) -> FloatImage:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def resize_taps(in_length: int, out_length: int, scale: float) -> tuple[FloatImage, NDArray[np.intp]]:
-    """Weights and source positions of a bicubic resize along one axis (MATLAB ``imresize``, ``contributions``).
+def resize_matrix(in_length: int, out_length: int, scale: float) -> csr_array:
+    """A bicubic resize along one axis as a matrix, out_length x in_length (MATLAB ``imresize``, ``contributions``).
 
-    Returns two arrays of shape out_length x taps. Reducing widens the kernel by 1/scale against aliasing; beyond
-    the border the signal is mirrored, the edge sample counting twice.
+    Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
+    counting twice.
     """
     stretch = min(scale, 1.0)
     width = 4 / stretch
@@ -40,7 +44,16 @@ def resize_taps(in_length: int, out_length: int, scale: float) -> tuple[FloatIma
     mirrored = positions % (2 * in_length)
     indices = np.where(mirrored < in_length, mirrored, 2 * in_length - 1 - mirrored)
     used = weights.any(axis=0)
-    return weights[:, used], indices[:, used]
+    weights, indices = weights[:, used], indices[:, used]
+    row_starts = np.arange(out_length + 1) * weights.shape[1]
+    return csr_array((weights.ravel(), indices.ravel(), row_starts), shape=(out_length, in_length))
+
+
+def resize_axis(image: FloatImage, matrix: csr_array, axis: int) -> FloatImage:
+    """The image, H x W or H x W x C, resized along one axis by the rows of `resize_matrix` that are wanted."""
+    lines = np.moveaxis(image, axis, 0)
+    resized = matrix @ lines.reshape(len(lines), -1)
+    return np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis)
 
 
 def imresize(image: Image, scale: float) -> FloatImage:
@@ -52,13 +65,8 @@ def imresize(image: Image, scale: float) -> FloatImage:
     if scale <= 0:
         raise ValueError(f"imresize: scale must be positive, got {scale}")
     result = np.asarray(image, dtype=np.float64)
-    for axis in (0, 1):
-        moved = np.moveaxis(result, axis, 0)
-        weights, indices = resize_taps(len(moved), int(np.ceil(len(moved) * scale)), scale)
-        per_row = (-1,) + (1,) * (moved.ndim - 1)
-        # One tap at a time: whole-array arithmetic without a copy of the image for every tap.
-        resized = sum(w.reshape(per_row) * moved[i] for w, i in zip(weights.T, indices.T, strict=True))
-        result = np.moveaxis(resized, 0, axis)
+    for axis, length in enumerate(result.shape[:2]):
+        result = resize_axis(result, resize_matrix(length, math.ceil(length * scale), scale), axis)
     return np.ascontiguousarray(result)
 
 
@@ -69,13 +77,15 @@ def to_uint8(image: Image) -> NDArray[np.uint8]:
 
 def rgb_to_ycbcr(rgb: Image) -> Image:
     """MATLAB ``rgb2ycbcr``. H x W x 3 in 0..255; uint8 gives uint8, any other dtype unrounded float64."""
-    ycbcr = np.asarray(rgb, dtype=np.float64) @ _RGB_TO_YCBCR.T + _YCBCR_OFFSET
+    ycbcr = cv2.transform(np.asarray(rgb, dtype=np.float64), np.column_stack([_RGB_TO_YCBCR, _YCBCR_OFFSET]))
     return to_uint8(ycbcr) if rgb.dtype == np.uint8 else ycbcr
 
 
 def ycbcr_to_rgb(ycbcr: Image) -> Image:
     """MATLAB ``ycbcr2rgb``, the inverse of `rgb_to_ycbcr`. Same layout, range and dtypes; uint8 is clipped."""
-    rgb = (np.asarray(ycbcr, dtype=np.float64) - _YCBCR_OFFSET) @ np.linalg.inv(_RGB_TO_YCBCR).T
+    inverse = np.linalg.inv(_RGB_TO_YCBCR)
+    inverse = np.column_stack([inverse, -inverse @ _YCBCR_OFFSET])
+    rgb = cv2.transform(np.asarray(ycbcr, dtype=np.float64), inverse)
     return to_uint8(rgb) if ycbcr.dtype == np.uint8 else rgb
 
 

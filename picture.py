@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from errors import FailureError
 from files import written_whole
-from imgproc import FloatImage, resize_taps, rgb_to_ycbcr, ycbcr_to_rgb
+from imgproc import FloatImage, resize_axis, resize_matrix, rgb_to_ycbcr, ycbcr_to_rgb
 from model import Span, reach, spans, upscale_luma
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -48,7 +48,7 @@ FORMATS = {
 }
 OPTIONS = {
     "jpeg": {"Q": 95, "subsample_mode": "off"},
-    "png": {"filter": "paeth"},
+    "png": {"filter": "up", "compression": 3},
     "tiff": {"compression": "deflate", "predictor": "horizontal"},
     "webp": {"Q": 95},
     "lossless webp": {"lossless": True, "exact": True},
@@ -174,7 +174,7 @@ class Enlarger:
         measured = tuple(min(length, 2 * reached + 1) for length in shape)
         self._flat_error = flat_error(network, *measured, LEVELS[dtype])
         self._places = [_places(length, size, reached) for length, size in zip(shape, measured, strict=True)]
-        self._taps = [resize_taps(length, self._scale * length, self._scale) for length in shape]
+        self._bicubic = [resize_matrix(length, self._scale * length, self._scale) for length in shape]
 
     def __call__(self, window: Pixels, rows: Span, columns: Span) -> Pixels:
         """window: the pixels of the spans' windows, h x w x bands of L, LA, RGB, RGBA or CMYK. Returns those of the
@@ -214,10 +214,8 @@ class Enlarger:
 
     def _upscale_bicubic(self, planes: FloatImage, spans_: tuple[Span, Span]) -> FloatImage:
         """Part of what `imresize` makes of the whole picture, to the last bit. planes: h x w x n."""
-        for axis, (span, (weights, indices)) in enumerate(zip(spans_, self._taps, strict=True)):
-            part, lines = span.enlarged(self._scale), np.moveaxis(planes, axis, 0)
-            taps = zip(weights[part].T, (indices[part] - span.first).T, strict=True)
-            planes = np.moveaxis(sum(weight[:, None, None] * lines[index] for weight, index in taps), 0, axis)
+        for axis, (span, matrix) in enumerate(zip(spans_, self._bicubic, strict=True)):
+            planes = resize_axis(planes, matrix[span.enlarged(self._scale), span.window], axis)
         return planes
 
 
