@@ -496,9 +496,16 @@ def _workers(process: int, threads: int) -> ThreadPoolExecutor:
 
 
 def in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
-    """Calls task with each of the arguments; it is in native code most of the time, where Python lets others run."""
-    if min(threads, len(arguments)) == 1:
-        for each in arguments:
+    """Calls task with each of the arguments, which the threads, this one among them, take as they come to them; it is
+    in native code most of the time, where Python lets others run.
+    """
+    remaining = iter(arguments)
+
+    def work() -> None:
+        for each in remaining:
             task(*each)
-    else:
-        list(_workers(os.getpid(), threads).map(task, *zip(*arguments, strict=True)))
+
+    helpers = [_workers(os.getpid(), threads).submit(work) for _ in range(min(threads, len(arguments)) - 1)]
+    work()
+    for helper in helpers:
+        helper.result()

@@ -116,7 +116,8 @@ class Layout:
             backward.append(Convolution(layer.outputs, layer.channels, layer.taps, backward[-1].end))
         self.backward = backward[::-1]
 
-        self.products, place = [], self.plane.memory(self.gradients[-1] + d + LEFT)
+        self.sums = place = self.plane.memory(self.gradients[-1] + d + LEFT)
+        self.products = []
         for layer, before in zip(self.forward, self.before, strict=True):
             self.products.append(Products(layer.outputs, self._inputs(layer, before - layer.channels), place))
             place = self.products[-1].end
@@ -127,6 +128,14 @@ class Layout:
         self.error = self.deconv_bias + LANES
         self.memory = self.error + LANES
         self.order = Order(self, shapes)
+
+    def clear(self, memory: Tensor) -> None:
+        """Readies a thread's memory for its first patch: the mask, zeros between the planes, and sums of zero."""
+        planes, sums = memory.split([self.sums, self.memory - self.sums])
+        planes[: self.plane.memory(1)] = 0
+        self.plane.pixels(planes[None, : self.plane.memory(1)])[:] = 1
+        planes[self.plane.guard :].view(-1, self.plane.stride)[:, self.plane.length :] = 0
+        sums[:] = 0
 
     def _inputs(self, layer: Convolution, source: int) -> list[int]:
         """From the mask on, where each of a layer's weights finds its input; the bias finds the mask."""
@@ -157,13 +166,14 @@ class Order:
         # Of the parameters laid end to end, with a zero after them: in the order in which each pass reads them.
         self.forward, self.backward = native.pack(numbered, layout.scale).long(), torch.cat(backward)
 
-        # In a thread's memory, after the LANES parts of each slope's and of the bias's are summed.
+        # Among the sums in a thread's memory, after the LANES parts of each slope's and of the bias's are summed.
         self.gradients = torch.empty(sum(self.sizes), dtype=torch.int64)
         for weight, bias, products in zip(weights, biases, layout.products, strict=True):
             places = products.places()
             self.gradients[weight.flatten(1)], self.gradients[bias] = places[:, :-1], places[:, -1]
         self.gradients[deconv] = layout.deconv_products.places()
         self.gradients[torch.cat([*slopes, numbered[-1]])] = layout.slopes + torch.arange(sum(map(len, slopes)) + 1)
+        self.gradients -= layout.sums
 
 
 def deconvolution_taps(scale: int) -> list[tuple[int, int, int]]:
@@ -366,17 +376,17 @@ class _Error(torch.autograd.Function):
         memory = lr.new_empty(threads, layout.memory)
 
         def run(thread: int) -> None:
-            memory[thread] = 0  # here, so that it is in the cache of the thread's processor
-            plane.pixels(memory[thread : thread + 1, : plane.memory(1)])[:] = 1
+            layout.clear(memory[thread])
             first, last = (number * i // threads for i in (thread, thread + 1))
             tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
             function(*(tensor.data_ptr() for tensor in tensors), squared, last - first)
 
         native.in_threads(run, [(thread,) for thread in range(threads)], threads)
-        total = memory.sum(0)
-        of_lanes = total[layout.slopes :].view(-1, LANES).sum(1)
+        total = memory[:, layout.sums :].sum(0)
+        whole, of_lanes = total.split([layout.slopes - layout.sums, layout.memory - layout.slopes])
+        of_lanes = of_lanes.view(-1, LANES).sum(1)
         ctx.order = order
-        ctx.save_for_backward(torch.cat([total[: layout.slopes], of_lanes]).index_select(0, order.gradients))
+        ctx.save_for_backward(torch.cat([whole, of_lanes]).index_select(0, order.gradients))
         return of_lanes[-1]
 
     @staticmethod

@@ -29,76 +29,100 @@ class SOAP(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step of every parameter; the first only measures the gradient, as the paper does."""
+        """One step of every parameter; a weight's first only measures the gradient, as the paper does."""
         for group in self.param_groups:
             trained = [parameter for parameter in group["params"] if parameter.grad is not None]
-            self._vector_steps([parameter for parameter in trained if parameter.ndim == 1], group)
-            for parameter in trained:
-                if parameter.ndim > 1:
-                    self._matrix_step(parameter, group)
+            vectors = [parameter for parameter in trained if parameter.ndim == 1]
+            stepped = [(vector, vector.grad, self._vector_state(vector)) for vector in vectors]
+            stacks = _stacks(trained)
+            for stack in stacks:
+                stepped += self._turned_gradient(stack, group)
+            _adam_step(stepped, group)
+            for stack in stacks:
+                self._turn_back(stack, group)
 
-    def _vector_steps(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        for parameter in parameters:
-            if not self.state[parameter]:
-                zero = torch.zeros((), device=parameter.device)
-                state = {"step": zero, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
-                self.state[parameter] = state
-        states = [self.state[parameter] for parameter in parameters]
-        means, squares, steps = ([state[name] for state in states] for name in ("mean", "square", "step"))
-        gradients = [parameter.grad for parameter in parameters]
-        beta1, beta2 = group["betas"]
-        adam(
-            parameters,
-            gradients,
-            means,
-            squares,
-            max_exp_avg_sqs=[],
-            state_steps=steps,
-            fused=True,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
-
-    def _matrix_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        state, gradient = self.state[parameter], parameter.grad.reshape(len(parameter), -1)
-        sides = {"rows": gradient @ gradient.T, "columns": gradient.T @ gradient}
+    def _vector_state(self, vector: Tensor) -> dict[str, Any]:
+        state = self.state[vector]
         if not state:
-            state |= {"step": 0, "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
-            for side, covariance in sides.items():
-                basis = torch.linalg.eigh(covariance.cpu())[1].flip(1).to(covariance.device)
+            state |= _adam_state(vector)
+        return state
+
+    def _turned_gradient(self, stack: list[Tensor], group: dict[str, Any]) -> list[tuple[Tensor, Tensor, Any]]:
+        """For Adam: a change, zero as yet, the gradient along the eigenbases, and the state, which the stack's first
+        weight has for all of them. Nothing in the first step.
+        """
+        state, gradient = self.state[stack[0]], torch.stack([weight.grad.flatten(1) for weight in stack])
+        if not state:
+            state |= _adam_state(gradient) | {"age": 0, "change": torch.zeros_like(gradient)}
+            for side, covariance in (("rows", gradient @ gradient.mT), ("columns", gradient.mT @ gradient)):
+                # Matrices this small are decomposed on the CPU; Apple's GPUs could not.
+                basis = torch.linalg.eigh(covariance.cpu())[1].flip(2).to(covariance.device)
                 state |= {side: covariance, f"{side}_basis": basis}
+            return []
+        beta = group["betas"][1]
+        state["rows"].baddbmm_(gradient, gradient.mT, beta=beta, alpha=1 - beta)
+        state["columns"].baddbmm_(gradient.mT, gradient, beta=beta, alpha=1 - beta)
+        state["age"] += 1
+        state["change"].zero_()
+        return [(state["change"], state["rows_basis"].mT @ gradient @ state["columns_basis"], state)]
+
+    def _turn_back(self, stack: list[Tensor], group: dict[str, Any]) -> None:
+        """Adds Adam's change to the weights; the bases follow the gradients every few steps."""
+        state = self.state[stack[0]]
+        if not state["age"]:
             return
-        state["step"] += 1
-        for side, covariance in sides.items():
-            state[side].lerp_(covariance, 1 - group["betas"][1])
-        mean = state["mean"].lerp_(gradient, 1 - group["betas"][0])
-        rows, columns = state["rows_basis"], state["columns_basis"]
-        direction = _adam_direction(rows.T @ mean @ columns, rows.T @ gradient @ columns, state, group)
-        parameter.sub_(group["lr"] * (rows @ direction @ columns.T).view_as(parameter))
-        if state["step"] % group["steps_between_bases"] == 0:
-            for dimension, side in enumerate(sides):
+        changes = state["rows_basis"] @ state["change"] @ state["columns_basis"].mT
+        for weight, change in zip(stack, changes, strict=True):
+            weight.add_(change.view_as(weight))
+        if state["age"] % group["steps_between_bases"] == 0:
+            mean = state["rows_basis"] @ state["mean"] @ state["columns_basis"].mT
+            for dimension, side in enumerate(("rows", "columns"), 1):
                 _turn_basis(state, side, dimension)
+            state["mean"] = state["rows_basis"].mT @ mean @ state["columns_basis"]
 
 
-def _adam_direction(mean: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    """Adam's bias-corrected mean over the root of the second moment, which is updated."""
+def _stacks(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """The weights by their shapes: those that are alike are computed together."""
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    shapes = dict.fromkeys(weight.shape for weight in weights)
+    return [[weight for weight in weights if weight.shape == shape] for shape in shapes]
+
+
+def _adam_state(parameter: Tensor) -> dict[str, Any]:
+    step = torch.zeros((), device=parameter.device)
+    return {"step": step, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
+
+
+def _adam_step(stepped: list[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[str, Any]) -> None:
+    """Adam on parameters, given with their gradients and states, all in one operation."""
+    if not stepped:
+        return
+    parameters, gradients, states = map(list, zip(*stepped, strict=True))
+    means, squares, steps = ([state[name] for state in states] for name in ("mean", "square", "step"))
     beta1, beta2 = group["betas"]
-    square = state["square"].lerp_(gradient.square(), 1 - beta2)
-    root = (square / (1 - beta2 ** state["step"])).sqrt() + group["eps"]
-    return mean / (1 - beta1 ** state["step"]) / root
+    adam(
+        parameters,
+        gradients,
+        means,
+        squares,
+        max_exp_avg_sqs=[],
+        state_steps=steps,
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=0.0,
+        eps=group["eps"],
+        maximize=False,
+    )
 
 
 def _turn_basis(state: dict[str, Any], side: str, dimension: int) -> None:
-    """One power iteration of a side's eigenbasis, sorted by eigenvalue; the second moments are sorted along.
-
-    Matrices this small are decomposed on the CPU; Apple's GPUs could not.
-    """
+    """One power iteration of a side's eigenbases, sorted by eigenvalue; the second moments are sorted along."""
     covariance, basis = state[side], state[f"{side}_basis"]
-    order = (basis * (covariance @ basis)).sum(0).argsort(descending=True)
-    state["square"] = state["square"].index_select(dimension, order)
-    state[f"{side}_basis"] = torch.linalg.qr((covariance @ basis[:, order]).cpu())[0].to(basis.device)
+    order = (basis * (covariance @ basis)).sum(1).argsort(1, descending=True)
+    along = order.unsqueeze(3 - dimension).expand_as(state["square"])
+    state["square"] = state["square"].gather(dimension, along)
+    turned = covariance @ basis.gather(2, order[:, None].expand_as(basis))
+    state[f"{side}_basis"] = torch.linalg.qr(turned.cpu())[0].to(basis.device)

@@ -35,8 +35,8 @@ LOSSES: dict[str, Loss] = {
 MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
     "soap": SOAP,
-    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
-    "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
 }
 
 
