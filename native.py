@@ -19,6 +19,7 @@ import functools
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -49,6 +50,7 @@ Finish = Callable[[ir.Value, ir.Value, list[ir.Value]], None]  # of an output's 
 
 
 _threads: int | None = None
+_compiling = threading.Lock()
 
 
 def get_num_threads() -> int:
@@ -446,7 +448,9 @@ def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: 
 
     weights: as `pack` makes them. Works on `get_num_threads` threads, each with less than a megabyte of its own.
     """
-    run, scale, (number, _, height, width) = compiled(d, s, m, upscale_factor), upscale_factor, x.shape
+    with _compiling:  # by one thread, while the others wait for it
+        run = compiled(d, s, m, upscale_factor)
+    scale, (number, _, height, width) = upscale_factor, x.shape
     threads, halo, margin = get_num_threads(), halo_of(m), halo_of(m) + REACH
     channels = 3 * s * (m + 1) + (2 * REACH + 1) * d
     blocks = math.ceil(width * channels * x.itemsize / CACHE)

@@ -1,16 +1,20 @@
 """A video enlarged: FSRCNN on its luma, bicubic interpolation on its chroma, everything else of the file kept.
 
-The work is three steps, each in a thread of its own and a few frames ahead of the next: `read` (demultiplex and
-decode), `enlarge` (the network) and `write` (encode and multiplex). What passes from one to the next are decoded
+The work is three steps, each in threads of its own and a few frames ahead of the next: `read` (demultiplex and
+decode), `enlarged` (the network) and `write` (encode and multiplex). What passes from one to the next are decoded
 frames, the packets of the streams that are copied, and warnings.
+
+On a CPU several frames are enlarged at a time, by one thread each: so no thread waits for another, and the
+processor is never idle.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,9 +105,11 @@ def upscale_video(
             streams = add_streams(output, target, container, video, first, network.upscale_factor, codec, quality)
             copy_metadata(container, output, start_time(container) + (duration or math.inf))
             start(output, target, codec)
+            enlarge = partial(enlarged, network=network, full_range=is_full_range(first))
             with (
                 ahead(read(container, video, duration or math.inf)) as items,
-                ahead(enlarge(items, network, is_full_range(first))) as sr_items,
+                frames_at_a_time(network) as threads,
+                each_ahead(enlarge, items, threads) as sr_items,
             ):
                 for item in write(sr_items, output, streams, video.index):
                     if isinstance(item, str):
@@ -130,6 +136,27 @@ def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
             yield made()
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def each_ahead(task: Callable[[T], T], items: Iterator[T], threads: int) -> Iterator[Iterator[T]]:
+    """What the task makes of each of the items, in their order, on so many threads; as `ahead` otherwise."""
+    with ThreadPoolExecutor(threads) as pool, ahead(pool.submit(task, item) for item in items) as futures:
+        yield (future.result() for future in futures)
+
+
+@contextmanager
+def frames_at_a_time(network: nn.Module) -> Iterator[int]:
+    """How many frames to enlarge at a time: on a CPU as many as there are threads, of which each frame then has one."""
+    threads = torch.get_num_threads()
+    if next(network.parameters()).device.type != "cpu":
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def reason(error: av.FFmpegError) -> str:
@@ -322,14 +349,12 @@ def converted(frame: av.VideoFrame, width: int, height: int, name: str) -> av.Vi
 # --- enlarging ---
 
 
-def enlarge(items: Iterator[Item], network: nn.Module, full_range: bool) -> Iterator[Item]:
-    """Every frame among the items enlarged, the others as they are."""
-    for item in items:
-        yield enlarged(item, network, full_range) if isinstance(item, av.VideoFrame) else item
-
-
-def enlarged(lr: av.VideoFrame, network: nn.Module, full_range: bool) -> av.VideoFrame:
-    """The frame `scale` times as large, its time kept: the network on its luma, bicubic interpolation on its chroma."""
+def enlarged(lr: Item, network: nn.Module, full_range: bool) -> Item:
+    """A frame `scale` times as large, its time kept: the network on its luma, bicubic interpolation on its chroma.
+    Other items stay as they are.
+    """
+    if not isinstance(lr, av.VideoFrame):
+        return lr
     scale, bits = network.upscale_factor, lr.format.components[0].bits
     sr = av.VideoFrame(*sr_size(lr, scale), lr.format.name.replace("yuvj", "yuv"))
     luma, *chroma = samples(lr)

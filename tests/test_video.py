@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -329,7 +330,14 @@ def test_a_full_disk_is_said_and_leaves_the_target_as_it_was(network: Networks, 
     assert [path.name for path in tmp_path.iterdir()] == ["lr.mkv"]
 
 
-def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on():
+def doubled_out_of_order(number: int) -> int:
+    """Twice the number, the later ones sooner."""
+    time.sleep(0.01 * (number % 2 == 0))
+    return 2 * number
+
+
+@pytest.mark.parametrize("of_each", [False, True])
+def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on(of_each: bool):
     made = []
 
     def items() -> Iterator[int]:
@@ -338,11 +346,10 @@ def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on():
             yield number
         raise OSError("at the end")
 
-    with video.ahead(items()) as ahead:
-        for number in ahead:
+    with video.each_ahead(doubled_out_of_order, items(), 2) if of_each else video.ahead(items()) as ahead:
+        for number in range(20):
+            assert next(ahead) == (2 * number if of_each else number)
             assert len(made) <= number + 1 + video.AHEAD
-            if number == 19:
-                break
         with pytest.raises(OSError, match="at the end"):
             next(ahead)
 
