@@ -234,8 +234,9 @@ class CollapsibleFSRCNN(FSRCNN):
 
     def __init__(self, model: FSRCNN, width: int = 128) -> None:
         super().__init__(**model.model_args)
-        self._names = [name for name, _ in model.named_parameters()]
         self.load_state_dict(model.state_dict())
+        names = (name.rpartition(".") for name, _ in model.named_parameters())
+        self._places = [(self.get_submodule(layer), parameter) for layer, _, parameter in names]
         if width:
             for layer in (*self.convolutions(), self.deconv):
                 parametrize.register_parametrization(layer, "weight", LinearFactors(width))
@@ -253,8 +254,7 @@ class CollapsibleFSRCNN(FSRCNN):
 
     def collapsed_parameters(self) -> list[Tensor]:
         """The parameters of the `FSRCNN` this is equal to, in the order of its ``parameters()``."""
-        places = (name.rpartition(".") for name in self._names)
-        return [getattr(self.get_submodule(layer), parameter) for layer, _, parameter in places]
+        return [getattr(layer, parameter) for layer, parameter in self._places]
 
     @torch.no_grad()
     def collapse(self) -> FSRCNN:

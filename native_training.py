@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from llvmlite import ir
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -28,6 +27,7 @@ from native import FLOAT_ALIGNMENT, INDEX, LANES, POINTER, REACH, VECTOR, Builde
 KERNEL = 2 * REACH + 1  # size of the first convolution's, and of the deconvolution's in small pixels
 # Sums of products that are computed together, in registers: of so many planes with so many others.
 LEFT, RIGHT = (4, 4) if native.REGISTERS == 32 else (2, 4)
+BAND = 10  # tiles of such products beside each other, whose planes stay in the L1 cache from row to row
 
 
 class Plane(NamedTuple):
@@ -305,8 +305,7 @@ class Program:
         offsets = ir.GlobalVariable(b.module, constant.type, b.module.get_unique_name("offsets"))
         offsets.initializer, offsets.global_constant = constant, True
 
-        def emit_tile(tile: ir.Value) -> None:
-            row, column = b.udiv(tile, b.index(across)), b.urem(tile, b.index(across))
+        def emit_tile(row: ir.Value, column: ir.Value) -> None:
             first_left = b.at(left, b.mul(row, b.index(LEFT * self.plane.stride)))
             lefts = [b.at(first_left, i * self.plane.stride) for i in range(LEFT)]
             first = b.mul(column, b.index(RIGHT))
@@ -320,11 +319,17 @@ class Program:
 
             start = [self.zeros] * (LEFT * RIGHT)
             sums = b.loop(b.index(0), b.index(self.plane.length), LANES, add_products, start)
+            tile = b.add(b.mul(row, b.index(across)), column)
             place = b.at(self.memory, products.place, b.mul(tile, b.index(LEFT * RIGHT)))
             for i in range(0, len(sums), LANES):
                 self.add_to(b.at(place, i), sums_of_lanes(b, sums[i : i + LANES]))
 
-        b.loop(b.index(0), b.index(down * across), 1, emit_tile)
+        def emit_band(first: int, last: int) -> None:
+            columns = b.index(first), b.index(last)
+            b.loop(b.index(0), b.index(down), 1, lambda row: b.loop(*columns, 1, lambda x: emit_tile(row, x)))
+
+        for column in range(0, across, BAND):
+            emit_band(column, min(column + BAND, across))
 
 
 def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
@@ -370,7 +375,9 @@ class _Error(torch.autograd.Function):
         layout, function = compiled(tuple(parameter.shape for parameter in parameters), scale, height, width)
         plane, order, threads = layout.plane, layout.order, native.get_num_threads()
         lr_planes, hr_planes = lr.new_zeros(number, plane.memory(1)), lr.new_zeros(number, plane.memory(scale**2))
-        plane.pixels(lr_planes)[:], plane.pixels(hr_planes)[:] = lr, F.pixel_unshuffle(hr, scale)
+        plane.pixels(lr_planes)[:] = lr
+        phases = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
+        phases[:] = hr[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
         flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
         weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
         memory = lr.new_empty(threads, layout.memory)
