@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ VALIDATION_NAMES = frozenset(
     "104022 113016 130034 145014 156079 166081 181079 188063 207056 227040 "
     "239096 25098 274007 309004 35010 370036 42044 56028 66075 90076".split()
 )
+
+STEPS_AT_ONCE = 8  # of which the patches are cut together
 
 # Natural photographs inside the scikit-image package, so that a fresh clone has something to be scored on.
 SAMPLES = {
@@ -156,21 +159,28 @@ class TrainingPatches:
         # A picture has as many patches as it has places for one; all patches of all pictures are equally likely.
         self._columns = width - patch_size + 1
         self._patches_up_to = ((height - patch_size + 1) * self._columns).cumsum(0)
+        self._block = lru_cache(maxsize=1)(self._cut)
 
     def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
         upscale_factor times as high and wide. Of several ranks each gets its part of the same batch.
         """
-        random = np.random.default_rng((self.seed, step))
-        patch = torch.from_numpy(random.integers(int(self._patches_up_to[-1]), size=batch_size))[rank::ranks]
-        operation = torch.from_numpy(random.integers(8, size=batch_size))[rank::ranks]
+        block, place = divmod(step, STEPS_AT_ONCE)
+        lr, hr = self._block(block, batch_size, rank, ranks)
+        return lr[place], hr[place]
+
+    def _cut(self, block: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """The batches of STEPS_AT_ONCE steps, which cost little more than one."""
+        random = np.random.default_rng((self.seed, block))
+        numbers = random.integers((int(self._patches_up_to[-1]), 8), size=(STEPS_AT_ONCE, batch_size, 2))
+        patch, operation = torch.from_numpy(numbers)[:, rank::ranks].flatten(0, 1).T.contiguous()
         image = torch.searchsorted(self._patches_up_to, patch, right=True)
         first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
         row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]
         place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
-        return self._gather(self._lr, 1, *place).div_(255), self._gather(self._hr, self.upscale_factor, *place).div_(
-            255
-        )
+        both = self._gather(self._lr, 1, *place), self._gather(self._hr, self.upscale_factor, *place)
+        lr, hr = (patches.div_(255).unflatten(0, (STEPS_AT_ONCE, -1)) for patches in both)
+        return lr, hr
 
     def _gather(
         self, pixels: Tensor, scale: int, start: Tensor, width: Tensor, row: Tensor, column: Tensor, operation: Tensor

@@ -95,8 +95,8 @@ class Layout:
     """Where everything is in a thread's memory, for one shape of network and of patch.
 
     First come planes: the mask (1 where there is picture), the LR picture, for each convolution the outputs before and
-    after PReLU, the gradient of the SR picture (scale^2 phases), and twice d for the gradients of a layer's outputs,
-    which are computed from those of the layer after it. Then come the gradients of the parameters: of the weights, as
+    after PReLU, and the gradient of the SR picture (scale^2 phases). On the way back the gradients of the outputs
+    before PReLU take the place of these outputs. Then come the gradients of the parameters: of the weights, as
     `Products`, and LANES parts of each slope's and of the deconvolution's bias's; at last LANES parts of the error.
     """
 
@@ -107,7 +107,6 @@ class Layout:
         self.forward = native.convolutions(d, s, m)
         self.before = [2 + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
         self.sr = self.before[-1] + 2 * d
-        self.gradients = [self.sr + scale**2 + i * d for i in range(2)]
 
         # What gives the gradient of each layer's output from that of the next layer's before PReLU.
         taps = [(phase * KERNEL + row, column) for phase, row, column in deconvolution_taps(scale)]
@@ -116,7 +115,7 @@ class Layout:
             backward.append(Convolution(layer.outputs, layer.channels, layer.taps, backward[-1].end))
         self.backward = backward[::-1]
 
-        self.sums = place = self.plane.memory(self.gradients[-1] + d + LEFT)
+        self.sums = place = self.plane.memory(self.sr + scale**2)
         self.products = []
         for layer, before in zip(self.forward, self.before, strict=True):
             self.products.append(Products(layer.outputs, self._inputs(layer, before - layer.channels), place))
@@ -267,16 +266,16 @@ class Program:
         layout, slopes, later = self.layout, self.layout.deconv_bias, self.sr
         self._emit_products(layout.deconv_products, self.features, self.sr)
         for i in reversed(range(len(layout.forward))):
-            layer, earlier = layout.backward[i], self.plane_at(layout.gradients[i % 2])
+            layer, earlier = layout.backward[i], self.plane_at(layout.before[i])
             slopes -= layer.outputs * LANES
-            self._emit_layer_backward(layer, later, self.plane_at(layout.before[i]), earlier, slopes, weights)
+            self._emit_layer_backward(layer, later, earlier, slopes, weights)
             self._emit_products(layout.products[i], earlier, self.mask)
             later = earlier
 
     def _emit_layer_backward(
-        self, layer: Convolution, source: ir.Value, before: ir.Value, to: ir.Value, slopes: int, weights: ir.Value
+        self, layer: Convolution, source: ir.Value, before: ir.Value, slopes: int, weights: ir.Value
     ) -> None:
-        """The gradients of a layer's outputs before PReLU, from the next layer's, and of its slopes."""
+        """The gradients of a layer's outputs before PReLU, in their place, from the next layer's, and of its slopes."""
         b, stride, vectors = self.b, self.b.index(self.plane.stride), layer.vectors
         deconv = layer is self.layout.backward[-1]
         shape = (KERNEL, self.layout.scale**2) if deconv else (math.isqrt(len(layer.taps)), 1)
@@ -286,11 +285,11 @@ class Program:
             def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
                 of_slope = self.zeros
                 for v, total in enumerate(sums):
-                    place = b.add(b.mul(output, stride), b.add(x, b.index(v * LANES)))
-                    gradient, sum_before = self.masked(total, x, v), b.vector(b.at(before, place))
+                    place = b.at(before, b.mul(output, stride), x, v * LANES)
+                    gradient, sum_before = self.masked(total, x, v), b.vector(place)
                     positive = b.fcmp_ordered(">", sum_before, self.zeros)
                     of_slope = b.multiply_add(gradient, b.select(positive, self.zeros, sum_before), of_slope)
-                    self.store(b.select(positive, gradient, b.fmul(gradient, slope)), b.at(to, place))
+                    self.store(b.select(positive, gradient, b.fmul(gradient, slope)), place)
                 self.add_to(b.at(self.memory, slopes, b.mul(output, b.index(LANES))), of_slope)
 
             layer.emit(b, rows.moved(b, x), vectors, weights, store)
