@@ -141,8 +141,8 @@ def speed_table(said: dict[str, Any]) -> str:
         ours = medians["fuse()"]
         cells = [f"**{ours:.1f} ms**", f"{1e3 / ours:,.0f}"]
         for peer in peers:
-            best = min(time for way, time in medians.items() if way.startswith(peer))
-            cells.append(f"{best:.1f} ms ({best / ours:.1f}x)")
+            best = min((time for way, time in medians.items() if way.startswith(peer)), default=None)
+            cells.append(f"{best:.1f} ms ({best / ours:.1f}x)" if best else "not installed")
         lines.append(f"| {case} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

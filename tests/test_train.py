@@ -1,6 +1,7 @@
 """Training: repeatable, resumable to the bit, and worth it."""
 
 import csv
+import dataclasses
 import json
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 import torch
 
 import train
-from config import RECIPES, Config
-from dataset import validation_pairs
+from config import RECIPES, Config, read_config
+from dataset import TrainingPatches, load_training_images, training_paths, validation_pairs
 from errors import FailureError, RequestError
 from model import load_weights, upscale_luma
+from recipe import loss_to_train, start_run, train_step
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,6 +115,22 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     for field in ("loss", "psnr"):
         expected, got = ([float(value) for value in log_of(tmp_path / name, field)] for name in ("one", "two"))
         assert got == pytest.approx(expected, rel=1e-5)
+    # One process's run goes on with two.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", flags)
+        config = dataclasses.replace(read_config("train", ""), upscale_factor=(2,), results_dir=tmp_path / "resumed")
+    images, _ = load_training_images(training_paths(data_dir, config.train_sets), 2 * config.patch_size)
+    patches = TrainingPatches(images, 2, config.patch_size, config.seed)
+    begun = start_run(config, torch.device("cpu"))
+    batch_loss = loss_to_train(begun, config)
+    for _ in range(10):
+        train_step(begun, config, batch_loss, patches)
+    (tmp_path / "resumed" / "run").mkdir(parents=True)
+    train.save_run(begun, config, tmp_path / "resumed" / "run" / "last.pth")
+    done = run(two, "resumed", "--resume")
+    assert done.returncode == 0, done.stderr
+    expected, got = ([float(value) for value in log_of(tmp_path / name, "loss")] for name in ("one", "resumed"))
+    assert got == pytest.approx(expected[1:], rel=1e-5)
     failed = run(two, "three", "--batch-size", "3")
     assert failed.returncode != 0
     assert "batch_size: got 3, expected a multiple of the 2 processes" in failed.stderr

@@ -1,0 +1,77 @@
+"""The benchmarks run, write what the README's tables are made of, and refuse to time what disagrees."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import benchmark
+import benchmark_files
+import benchmark_training
+import native
+import report
+from errors import FailureError
+
+SMALL = benchmark.Case("fsrcnn_s", 3, 120, 120)
+
+
+@pytest.fixture
+def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the benchmarks write; they take no flags, and no longer than they must."""
+    path = tmp_path / "result.json"
+    settings: dict[ModuleType, dict[str, object]] = {
+        benchmark: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
+        benchmark_training: {"STEPS": 2, "ROUNDS": 1},
+        benchmark_files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
+    }
+    for module, values in settings.items():
+        for name, value in (values | {"RESULT": path}).items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py"])
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(native, "_threads", None)
+    yield path
+    torch.set_num_threads(threads)
+
+
+def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmark, "WAYS", {name: benchmark.WAYS[name] for name in (benchmark.OURS, benchmark.PLAIN)})
+    benchmark.main()
+    said = json.loads(result.read_text())
+    weights = 32 * 25 + 32 * 5 + 5 * 5 * 9 + 5 * 32 + 32 * 81
+    assert said["cases"][str(SMALL)]["multiply_adds"] == weights * 40 * 40
+    assert said["multiply_adds_per_second"]["vector units"] > 1e9
+    head, _, row = report.speed_table(said).splitlines()
+    assert head.count("|") == row.count("|")
+    assert row.startswith(f"| {SMALL} | **")
+    assert row.count("x)") == 1
+    assert "not installed" in row
+
+
+def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.MonkeyPatch):
+    wrong = benchmark.Way(benchmark.plain, lambda model, threads: lambda x: benchmark.torch_runner(model)(x) + 2e-5)
+    monkeypatch.setattr(benchmark, "WAYS", {benchmark.PLAIN: benchmark.WAYS[benchmark.PLAIN], "wrong": wrong})
+    with pytest.raises(FailureError, match=r"wrong is 2\.0e-05 from"):
+        benchmark.main()
+    assert not result.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "table", "rows"),
+    [
+        (benchmark_training, report.training_speed_table, ["x2", "x3", "x4"]),
+        (
+            benchmark_files,
+            report.files_table,
+            ["video, bicubic", "pictures, fsrcnn", "video, fsrcnn", "pictures, fsrcnn_s", "video, fsrcnn_s"],
+        ),
+    ],
+)
+def test_training_and_files(result: Path, module: ModuleType, table, rows: list[str]):
+    module.main()
+    written = table(json.loads(result.read_text())).splitlines()[2:]
+    assert [line.split(" | ")[0].strip("| ") for line in written] == rows
