@@ -1,8 +1,6 @@
 # The Python to build .venv with; `make PYTHON=python3.12 demo` takes another.
 PYTHON ?= python3
 VENV := .venv/bin/python
-# What fsrcnn_s_x2 and fsrcnn_s_x4 were trained with, before the default became larger patches and more steps.
-EARLIER := --steps 60000 --batch-size 32 --patch-size 18
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
 .PHONY: demo test lint data pretrained report clean
@@ -30,9 +28,8 @@ pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
 pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
 pretrained-fsrcnn_s_x4: pretrained-fsrcnn_s_x3
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_x3.pth
-pretrained-fsrcnn_s_x2: private FLAGS := $(EARLIER)
 pretrained-fsrcnn_s_x3: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x2.pth
-pretrained-fsrcnn_s_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x3.pth $(EARLIER)
+pretrained-fsrcnn_s_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x3.pth
 
 pretrained-%: .venv/installed
 	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(FLAGS) \

@@ -261,16 +261,17 @@ class Program:
             place += block + d * native.weights_at(taps)
             phase += block
 
-    def emit_backward(self, weights: ir.Value) -> None:
-        """The gradients of all parameters, added to those in the memory."""
+    def emit_backward(self, everything: ir.Value, weights: ir.Value) -> None:
+        """The gradients of all parameters, or of the deconvolution's alone, added to those in the memory."""
         layout, slopes, later = self.layout, self.layout.deconv_bias, self.sr
         self._emit_products(layout.deconv_products, self.features, self.sr)
-        for i in reversed(range(len(layout.forward))):
-            layer, earlier = layout.backward[i], self.plane_at(layout.before[i])
-            slopes -= layer.outputs * LANES
-            self._emit_layer_backward(layer, later, earlier, slopes, weights)
-            self._emit_products(layout.products[i], earlier, self.mask)
-            later = earlier
+        with self.b.if_then(everything):
+            for i in reversed(range(len(layout.forward))):
+                layer, earlier = layout.backward[i], self.plane_at(layout.before[i])
+                slopes -= layer.outputs * LANES
+                self._emit_layer_backward(layer, later, earlier, slopes, weights)
+                self._emit_products(layout.products[i], earlier, self.mask)
+                later = earlier
 
     def _emit_layer_backward(
         self, layer: Convolution, source: ir.Value, before: ir.Value, slopes: int, weights: ir.Value
@@ -340,19 +341,20 @@ def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
 
 
 def emit_function(layout: Layout) -> ir.Module:
-    """The function `run(lr, hr, weights, backward_weights, memory, squared, count)`: the errors of so many patches and
-    the gradients, added to those in memory. lr and hr: planes, of hr its phases.
+    """The function `run(lr, hr, weights, backward_weights, memory, squared, everything, count)`: the errors of so many
+    patches and the gradients, added to those in memory. lr and hr: planes, of hr its phases.
     """
-    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 2), "run")
-    lr, hr, weights, backward_weights, memory, squared, count = function.args
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 3), "run")
+    lr, hr, weights, backward_weights, memory, *flags, count = function.args
     b, plane = Builder(function.append_basic_block()), layout.plane
-    program, squared = Program(b, layout, memory), b.icmp_signed("!=", squared, b.index(0))
+    squared, everything = (b.icmp_signed("!=", flag, b.index(0)) for flag in flags)
+    program = Program(b, layout, memory)
 
     def emit_patch(number: ir.Value) -> None:
         program.emit_forward(b.at(lr, b.mul(number, b.index(plane.memory(1))), plane.guard), weights)
         of_patch = b.at(hr, b.mul(number, b.index(plane.memory(layout.scale**2))), plane.guard)
         program.emit_error(of_patch, squared, weights)
-        program.emit_backward(backward_weights)
+        program.emit_backward(everything, backward_weights)
 
     b.loop(b.index(0), count, 1, emit_patch)
     b.ret_void()
@@ -363,7 +365,7 @@ def emit_function(layout: Layout) -> ir.Module:
 def compiled(shapes: tuple[torch.Size, ...], scale: int, height: int, width: int) -> tuple[Layout, Callable[..., None]]:
     """For one shape of network and of patch; takes about two seconds to compile."""
     layout = Layout(shapes, scale, height, width)
-    types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 2
+    types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 3
     return layout, native.machine_code(emit_function(layout), types)
 
 
@@ -379,13 +381,14 @@ class _Error(torch.autograd.Function):
         phases[:] = hr[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
         flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
         weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
+        everything = any(ctx.needs_input_grad[3:-2])  # the last two are the deconvolution's
         memory = lr.new_empty(threads, layout.memory)
 
         def run(thread: int) -> None:
             layout.clear(memory[thread])
             first, last = (number * i // threads for i in (thread, thread + 1))
             tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
-            function(*(tensor.data_ptr() for tensor in tensors), squared, last - first)
+            function(*(tensor.data_ptr() for tensor in tensors), squared, everything, last - first)
 
         native.in_threads(run, [(thread,) for thread in range(threads)], threads)
         total = memory[:, layout.sums :].sum(0)

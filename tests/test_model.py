@@ -104,7 +104,7 @@ def test_inference_form_runs_in_several_threads_at_once():
 
 
 # Patches of the default and of the paper's size, and an odd one, more of them than threads and fewer.
-@pytest.mark.parametrize(("number", "height", "width"), [(5, 18, 18), (3, 7, 7), (1, 9, 13)])
+@pytest.mark.parametrize(("number", "height", "width"), [(3, 26, 26), (5, 7, 7), (1, 9, 13)])
 @pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", SCALES)
@@ -124,6 +124,12 @@ def test_training_form_has_the_plain_networks_error_and_gradients(
     for ours, theirs in zip(training.parameters(), exact.parameters(), strict=True):
         largest = theirs.grad.abs().max().item()
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0, atol=2e-6 * largest)
+    whole = [parameter.grad for parameter in training.deconv.parameters()]
+    training.zero_grad()
+    for parameter in training.parameters():
+        parameter.requires_grad_(parameter is training.deconv.weight or parameter is training.deconv.bias)
+    (training.error(lr, hr, squared) / 10).backward()
+    assert all(map(torch.equal, whole, (parameter.grad for parameter in training.deconv.parameters())))
 
 
 def test_training_form_in_pytorchs_operations_agrees_with_the_compiled_one():
