@@ -18,7 +18,7 @@ from picture import upscale_picture
 
 ROOT = Path(__file__).parent
 TEST = ROOT / "results" / "test"
-PRETRAINED, TRANSFER = ROOT / "results" / "pretrained", ROOT / "results" / "transfer"
+PRETRAINED, QUICK, TRANSFER = (ROOT / "results" / name for name in ("pretrained", "quick", "transfer"))
 BENCHMARK = ROOT / "results" / "benchmark"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
@@ -121,6 +121,18 @@ def transfer_logs() -> dict[str, dict[str, list[float]]]:
     }
 
 
+def quick_table(metrics: dict[str, Any]) -> str:
+    """What short trainings from nothing come to at x3, in Markdown."""
+    lines = ["| steps | minutes | Set5 x3 |", "| --- | --- | --- |"]
+    trained = {name: read_json(QUICK / f"{name}.json") for name in metrics}
+    for name, said in sorted(trained.items(), key=lambda item: item[1]["recipe"]["steps"]):
+        steps, minutes, score = said["recipe"]["steps"], said["seconds"] / 60, metrics[name]["Set5"]["fsrcnn"]
+        lines.append(f"| {steps:,} | {minutes:.1f} | {_cell((score['psnr'], score['ssim']), set())} |")
+    for name, reported in (("FSRCNN-PyTorch", ORIGINAL), ("paper", PAPER)):
+        lines.append(f"| *{name}* | | {_cell(reported['Set5', 3], set())} |")
+    return "\n".join(lines)
+
+
 def transfer_table() -> str:
     """Steps to within 0.05 dB of where the training from nothing ends, in Markdown."""
     logs = transfer_logs()
@@ -180,12 +192,13 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README with its tables made anew."""
-    metrics, paper = (read_json(TEST / name / "metrics.json") for name in ("pretrained", "paper"))
+    metrics, paper, quick = (read_json(TEST / name / "metrics.json") for name in ("pretrained", "paper", "quick"))
     tables = {
         "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
         "fsrcnn_s": results_table(metrics, "fsrcnn_s", {"paper": PAPER_S}),
         "training": training_table(),
         "paper": paper_table(paper),
+        "quick": quick_table(quick),
         "transfer": transfer_table(),
         "speed": speed_table(read_json(BENCHMARK / "network.json")),
         "files": files_table(read_json(BENCHMARK / "files.json")),

@@ -115,7 +115,7 @@ def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Call
         try:
             from video import upscale_video
         except ModuleNotFoundError as error:
-            raise RequestError(f"videos need PyAV: pip install av ({error})") from error
+            raise RequestError(f"videos need PyAV: pip install -r requirements.txt ({error})") from error
 
     def enlarge(job: Job) -> tuple[str, ...]:
         if is_video(job):
