@@ -254,7 +254,7 @@ def draw_enlarged() -> None:
         write_image(small, lr)
         upscale_picture(small, large, network)
         pictures = {"bicubic": to_uint8(imresize(lr, 3)), "FSRCNN": read_image(large)}
-    figure = Figure(figsize=(9, 3.7), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, (name, picture) in zip(figure.subplots(1, 2), pictures.items(), strict=True):
         axes.imshow(picture[250:450, 70:330])
         axes.set_title(name)
