@@ -108,7 +108,7 @@ def main() -> None:
         deconvolution_alone = our_loop(replace(each, deconv_only_steps=each.steps), images)
         loops = {"ours": our_loop(each, images), "deconvolution": deconvolution_alone, "cutting": cutting(each, images)}
         results[name] |= milliseconds_per_step(loops)
-        plain, ours, deconv, cut = (statistics.median(rounds) for rounds in results[name].values())
+        plain, ours, deconv, cut = (statistics.median(results[name][loop]) for loop in ("plain", *loops))
         print(f"{name}: {1e3 / ours:.1f} steps/s, plain loop {1e3 / plain:.1f}: {plain / ours:.1f} times;", end=" ")
         print(f"the deconvolution alone {1e3 / deconv:.1f} steps/s; cutting patches {cut / ours:.1%} of a step")
     machine = {"processor": platform.processor() or platform.machine(), "threads": threads}

@@ -159,18 +159,18 @@ class TrainingPatches:
         # A picture has as many patches as it has places for one; all patches of all pictures are equally likely.
         self._columns = width - patch_size + 1
         self._patches_up_to = ((height - patch_size + 1) * self._columns).cumsum(0)
-        self._block = lru_cache(maxsize=1)(self._cut)
+        self._kept_block = lru_cache(maxsize=1)(self._cut_block)  # for the steps that follow
 
     def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
         upscale_factor times as high and wide. Of several ranks each gets its part of the same batch.
         """
         block, place = divmod(step, STEPS_AT_ONCE)
-        lr, hr = self._block(block, batch_size, rank, ranks)
+        lr, hr = self._kept_block(block, batch_size, rank, ranks)
         return lr[place], hr[place]
 
-    def _cut(self, block: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-        """The batches of STEPS_AT_ONCE steps, which cost little more than one."""
+    def _cut_block(self, block: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """The batches of STEPS_AT_ONCE steps, which cost little more than one: each as from `batch`, stacked."""
         random = np.random.default_rng((self.seed, block))
         numbers = random.integers((int(self._patches_up_to[-1]), 8), size=(STEPS_AT_ONCE, batch_size, 2))
         patch, operation = torch.from_numpy(numbers)[:, rank::ranks].flatten(0, 1).T.contiguous()

@@ -503,7 +503,7 @@ def in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], thre
     """Calls task with each of the arguments, which the threads, this one among them, take as they come to them; it is
     in native code most of the time, where Python lets others run.
     """
-    remaining = iter(arguments)
+    remaining = iter(arguments)  # Python hands each of them to one thread only
 
     def work() -> None:
         for each in remaining:

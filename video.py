@@ -4,8 +4,8 @@ The work is three steps, each in threads of its own and a few frames ahead of th
 decode), `enlarged` (the network) and `write` (encode and multiplex). What passes from one to the next are decoded
 frames, the packets of the streams that are copied, and warnings.
 
-On a CPU several frames are enlarged at a time, by one thread each: so no thread waits for another, and the
-processor is never idle.
+On a CPU several frames are enlarged at a time, by one thread each, so that none has to wait for the others' parts of
+its frame.
 """
 
 import math
@@ -121,11 +121,11 @@ def upscale_video(
 
 
 @contextmanager
-def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """The items, made in a thread of their own before they are asked for, but no more than AHEAD of them."""
+def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[Iterator[T]]:
+    """The items, made in a thread of their own before they are asked for, but no more than `number` of them."""
     with ThreadPoolExecutor(1) as thread:
         end = object()
-        futures = deque(thread.submit(next, items, end) for _ in range(AHEAD))
+        futures = deque(thread.submit(next, items, end) for _ in range(number))
 
         def made() -> Iterator[T]:
             while (item := futures.popleft().result()) is not end:
@@ -140,8 +140,13 @@ def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
 
 @contextmanager
 def each_ahead(task: Callable[[T], T], items: Iterator[T], threads: int) -> Iterator[Iterator[T]]:
-    """What the task makes of each of the items, in their order, on so many threads; as `ahead` otherwise."""
-    with ThreadPoolExecutor(threads) as pool, ahead(pool.submit(task, item) for item in items) as futures:
+    """What the task makes of each of the items, in their order, on so many threads, all of which have work; as `ahead`
+    otherwise.
+    """
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        ahead((pool.submit(task, item) for item in items), max(AHEAD, threads)) as futures,
+    ):
         yield (future.result() for future in futures)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -71,7 +71,7 @@ def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.M
         ),
     ],
 )
-def test_training_and_files(result: Path, module: ModuleType, table, rows: list[str]):
+def test_training_and_files(result: Path, module: ModuleType, table: Callable[[dict], str], rows: list[str]):
     module.main()
     written = table(json.loads(result.read_text())).splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in written] == rows
