@@ -41,7 +41,7 @@ pretrained-%: .venv/installed
 # Scores them on the test sets and writes the README's tables and the curves.
 report: .venv/installed
 	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.pth) --test-sets Set5 Set14 BSD100 Samples
-	$(VENV) report.py
+	$(VENV) -m benchmarks.report
 
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
@@ -50,4 +50,5 @@ report: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__
+	rm -rf .venv .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -r {} +

@@ -60,7 +60,7 @@ class Config:
     """Mean absolute error, mean squared error, the one for 70 % of the steps and then the other, or Caffe's euclidean
     loss: half the squared error of a patch, summed over its pixels."""
     optimizer: Literal["soap", "adam", "sgd"] = "soap"
-    """SOAP (see optimizer.py), Adam, or SGD with momentum 0.9."""
+    """SOAP (see training/optimizer.py), Adam, or SGD with momentum 0.9."""
     learning_rate: float = 5e-3
     """Learning rate of the convolutions."""
     deconv_learning_rate: float = 5e-3

@@ -1,8 +1,7 @@
 """torch.hub's entry points: ``torch.hub.load(repository, "fsrcnn", upscale_factor=3, pretrained=True)``."""
 
-from pathlib import Path
-
-from model import FSRCNN, VARIANTS, load_weights
+from inference.weights import load_weights, shipped_weights
+from model import FSRCNN, VARIANTS
 
 dependencies = ["torch", "numpy"]
 
@@ -20,4 +19,4 @@ def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True) -> FSRCNN:
 def _network(variant: str, upscale_factor: int, pretrained: bool) -> FSRCNN:
     if not pretrained:
         return FSRCNN(upscale_factor, **VARIANTS[variant])
-    return load_weights(Path(__file__).parent / "results" / "pretrained" / f"{variant}_x{upscale_factor}.pth").eval()
+    return load_weights(shipped_weights(variant, upscale_factor)).eval()

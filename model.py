@@ -4,29 +4,22 @@
 it is run in; each converts exactly to or from the paper's.
 """
 
-import hashlib
-import io
-import itertools
 import math
-import pickle
-import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from errors import RequestError
-
 try:
-    import native
-    import native_training
+    from native import gradient, network
+    from native.target import host
 except ImportError:  # llvmlite is not there
-    native = None
+    HOST = None
+else:
+    HOST = host()
 
 # The paper's two networks: FSRCNN (section 3.2) and FSRCNN-s (section 4.3).
 VARIANTS: dict[str, dict[str, int]] = {
@@ -34,9 +27,8 @@ VARIANTS: dict[str, dict[str, int]] = {
     "fsrcnn_s": {"d": 32, "s": 5, "m": 1},
 }
 
-_DECONV_KERNEL = 9
-_DECONV_PADDING = 4
-_PART = 512  # LR pixels that `upscale_luma` gives the network at once, along each axis
+DECONV_KERNEL = 9
+DECONV_PADDING = 4
 
 
 class FSRCNN(nn.Module):
@@ -60,9 +52,9 @@ class FSRCNN(nn.Module):
         self.deconv = nn.ConvTranspose2d(
             d,
             1,
-            _DECONV_KERNEL,
+            DECONV_KERNEL,
             stride=upscale_factor,
-            padding=_DECONV_PADDING,
+            padding=DECONV_PADDING,
             output_padding=upscale_factor - 1,
         )
 
@@ -122,12 +114,12 @@ def _carry_picture(model: FSRCNN) -> None:
 
 def _bicubic_deconvolution(upscale_factor: int) -> Tensor:
     """The 9 x 9 deconvolution kernel nearest to bicubic interpolation: a = -0.5, each phase summing to one."""
-    taps = torch.arange(_DECONV_KERNEL, dtype=torch.float64)
-    # Output pixel scale*i + tap - padding lies this far from input pixel i, in input pixels.
-    x = ((taps - _DECONV_PADDING + 0.5) / upscale_factor - 0.5).abs()
-    near = (1.5 * x - 2.5) * x**2 + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    kernel = torch.where(x <= 1, near, torch.where(x <= 2, far, 0.0))
+    impulse = torch.zeros(1, 1, 1, DECONV_KERNEL, dtype=torch.float64)
+    impulse[..., DECONV_KERNEL // 2] = 1
+    # Antialiasing does nothing to an enlargement, but with it PyTorch takes Keys' a = -0.5, as MATLAB does.
+    enlarged = F.interpolate(impulse, scale_factor=(1, upscale_factor), mode="bicubic", antialias=True)
+    first = DECONV_KERNEL // 2 * upscale_factor - DECONV_PADDING
+    kernel = enlarged[0, 0, 0, first : first + DECONV_KERNEL]
     for phase in range(upscale_factor):
         kernel[phase::upscale_factor] /= kernel[phase::upscale_factor].sum()
     return torch.outer(kernel, kernel).float()
@@ -139,8 +131,8 @@ def subpixel_kernel(deconv_weight: Tensor, upscale_factor: int) -> Tensor:
     deconv_weight: d x 1 x 9 x 9; returns scale^2 x d x k x k with k = ceil(9 / scale): tap scale*j + p of the
     deconvolution is tap j, counted from the end, of the convolution for phase p. Differentiable.
     """
-    scale, k = upscale_factor, math.ceil(_DECONV_KERNEL / upscale_factor)
-    surplus = scale * k - _DECONV_KERNEL
+    scale, k = upscale_factor, math.ceil(DECONV_KERNEL / upscale_factor)
+    surplus = scale * k - DECONV_KERNEL
     blocks = F.pad(deconv_weight, (0, surplus, 0, surplus)).reshape(-1, k, scale, k, scale).flip(1, 3)
     return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, k, k)
 
@@ -151,9 +143,9 @@ def subpixel_deconvolution(x: Tensor, kernel: Tensor, bias: Tensor, upscale_fact
     x: N x d x H x W; kernel: as `subpixel_kernel` makes it; bias: 1. Returns N x 1 x scale*H x scale*W.
     """
     scale, (height, width) = upscale_factor, x.shape[-2:]
-    padding = math.ceil(_DECONV_PADDING / scale)
+    padding = math.ceil(DECONV_PADDING / scale)
     # The shuffled picture starts this many pixels before the deconvolution's (none at x2 and x4).
-    start = _DECONV_PADDING - scale * (kernel.shape[-1] - 1 - padding)
+    start = DECONV_PADDING - scale * (kernel.shape[-1] - 1 - padding)
     shuffled = F.pixel_shuffle(F.conv2d(x, kernel, bias.expand(scale**2), padding=padding), scale)
     return shuffled[..., start : start + scale * height, start : start + scale * width]
 
@@ -161,9 +153,9 @@ def subpixel_deconvolution(x: Tensor, kernel: Tensor, bias: Tensor, upscale_fact
 class FusedFSRCNN(nn.Module):
     """The inference form. Input and output as `FSRCNN`'s, equal to about 1e-6.
 
-    Float32 pictures on a CPU are run by one compiled function (see native.py). On other devices, in other precisions,
-    without llvmlite, and where the graph is recorded for a gradient or an export, the deconvolution is a convolution
-    on the small picture and a pixel shuffle, which spares the scatter over the large picture.
+    Float32 pictures on a CPU are run by one compiled function (see native/network.py). On other devices, in other
+    precisions, without llvmlite, and where the graph is recorded for a gradient or an export, the deconvolution is a
+    convolution on the small picture and a pixel shuffle, which spares the scatter over the large picture.
     """
 
     def __init__(self, model: FSRCNN) -> None:
@@ -175,13 +167,14 @@ class FusedFSRCNN(nn.Module):
         self.features = nn.Sequential(plain.feature_extraction, plain.shrink, plain.map, plain.expand)
         self.kernel = nn.Parameter(subpixel_kernel(plain.deconv.weight, self.upscale_factor))
         self.bias = plain.deconv.bias
-        if native:
-            self.register_buffer("packed", native.pack(list(plain.parameters()), self.upscale_factor), persistent=False)
+        if HOST:
+            packed = network.pack(list(plain.parameters()), self.upscale_factor, HOST)
+            self.register_buffer("packed", packed, persistent=False)
         self.to(model.deconv.weight.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         if _runs_natively(x, self.kernel):
-            return native.upscale(x, self.packed, **self.model_args)
+            return network.upscale(x, self.packed, HOST, **self.model_args)
         return self.subpixel(x)
 
     def subpixel(self, x: Tensor) -> Tensor:
@@ -195,7 +188,7 @@ def _runs_natively(x: Tensor, weight: Tensor) -> bool:
     recorded for an export, or for the gradient of the input.
     """
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and x.requires_grad)
-    if native is None or recorded or x.ndim != 4 or x.shape[1] != 1 or not x.numel():
+    if HOST is None or recorded or x.ndim != 4 or x.shape[1] != 1 or not x.numel():
         return False
     return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (x, weight))
 
@@ -229,7 +222,7 @@ class CollapsibleFSRCNN(FSRCNN):
 
     It starts as the function of the `FSRCNN` it is made from, and `collapse` returns the `FSRCNN` it has become.
     The deconvolution is computed as a convolution and pixel shuffle; on a CPU the error of float32 patches and its
-    gradient come from one compiled function (see native_training.py).
+    gradient come from one compiled function (see native/gradient.py).
     """
 
     def __init__(self, model: FSRCNN, width: int = 128) -> None:
@@ -248,7 +241,7 @@ class CollapsibleFSRCNN(FSRCNN):
     def error(self, lr: Tensor, hr: Tensor, squared: bool) -> Tensor:
         """The sum of the absolute or squared differences from hr, N x 1 x scale*H x scale*W in [0, 1]."""
         if _runs_natively(lr, self.deconv.bias):
-            return native_training.error(lr, hr, self.collapsed_parameters(), squared)
+            return gradient.error(lr, hr, self.collapsed_parameters(), squared, HOST)
         difference = self(lr) - hr
         return (difference.square() if squared else difference.abs()).sum()
 
@@ -263,153 +256,3 @@ class CollapsibleFSRCNN(FSRCNN):
         for parameter, value in zip(plain.parameters(), self.collapsed_parameters(), strict=True):
             parameter.copy_(value)
         return plain
-
-
-class Span(NamedTuple):
-    """A part of an axis in LR pixels, start..stop, inside the window first..last that it depends on."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-    @property
-    def window(self) -> slice:
-        return slice(self.first, self.last)
-
-    def inside(self, scale: int) -> slice:
-        """Where the part lies in its window, both enlarged."""
-        return slice(scale * (self.start - self.first), scale * (self.stop - self.first))
-
-    def enlarged(self, scale: int) -> slice:
-        """Where the part lies in the whole, both enlarged."""
-        return slice(scale * self.start, scale * self.stop)
-
-
-def spans(length: int, size: int, margin: int) -> Iterator[Span]:
-    """An axis in parts of `size`, each with a window `margin` wider on both sides, up to the ends of the axis."""
-    for start in range(0, length, size):
-        stop = min(start + size, length)
-        yield Span(start, stop, max(start - margin, 0), min(stop + margin, length))
-
-
-def reach(model: nn.Module) -> int:
-    """How many LR pixels to each side an SR pixel depends on, by the layers' kernels: 8 for FSRCNN at x2 and x3."""
-    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-    return sum(conv.kernel_size[0] // 2 for conv in convolutions) + math.ceil(_DECONV_PADDING / model.upscale_factor)
-
-
-def upscale_luma(model: nn.Module, lr: np.ndarray) -> np.ndarray:
-    """Runs any of the forms on one picture, on one part after another so that the network's memory stays bounded.
-
-    lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
-    """
-    device, scale, margin = next(model.parameters()).device, model.upscale_factor, reach(model)
-    height, width = lr.shape
-    sr = np.empty((scale * height, scale * width), dtype=np.float32)
-    for rows, columns in itertools.product(spans(height, _PART, margin), spans(width, _PART, margin)):
-        window = np.asarray(lr[rows.window, columns.window], dtype=np.float32) / np.float32(255)
-        with torch.inference_mode():
-            part = model(torch.from_numpy(window)[None, None].to(device))[
-                0, 0, rows.inside(scale), columns.inside(scale)
-            ]
-        np.multiply(part.cpu().numpy(), np.float32(255), out=sr[rows.enlarged(scale), columns.enlarged(scale)])
-    return sr
-
-
-def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Writes a dictionary of tensors and plain values. On a full disk raises OSError, which torch.save does not."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    path.write_bytes(buffer.getvalue())
-
-
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads what `save_checkpoint` wrote. Raises RequestError for a file that is missing or is something else."""
-    if not path.is_file():
-        raise RequestError(f"{path}: no such weights file")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise RequestError(f"{path}: damaged, or not a PyTorch weights file") from error
-    return content if isinstance(content, dict) else {}
-
-
-def save_weights(model: FSRCNN, path: Path) -> None:
-    """Writes the weights file that `load_weights` reads."""
-    state_dict = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    save_checkpoint({"state_dict": state_dict, "model_args": model.model_args}, path)
-
-
-def weights_digest(model: FSRCNN) -> str:
-    """SHA-256 of the state dict: of each name and its values, float32, in order."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def load_weights(path: Path, upscale_factor: int | None = None) -> FSRCNN:
-    """The network of a weights file, on the CPU.
-
-    Takes this project's files and those of FSRCNN-PyTorch and yjn870/FSRCNN-pytorch: a state dict, plain or under
-    "state_dict", its keys perhaps prefixed by DataParallel or torch.compile. The latter do not say their scale, which
-    `upscale_factor` then gives. Raises RequestError, naming the file and what was expected and found, for a file that
-    is missing or does not hold exactly an FSRCNN's weights.
-    """
-    content = load_checkpoint(path)
-    state_dict = _with_our_keys(content.get("state_dict", content))
-    try:
-        model_args = content.get("model_args") or _model_args(state_dict, upscale_factor)
-        model = FSRCNN(**model_args)
-        model.load_state_dict(state_dict)
-    except (TypeError, RuntimeError) as error:
-        raise RequestError(f"{path}: not an FSRCNN's weights: {' '.join(str(error).split())}") from error
-    except RequestError as error:
-        raise RequestError(f"{path}: {error}") from error
-    return model
-
-
-def _with_our_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without wrappers' prefixes, and with the names of yjn870/FSRCNN-pytorch translated."""
-    plain = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): value for key, value in state_dict.items()}
-    layers = [int(key.split(".")[1]) for key in plain if re.fullmatch(r"mid_part\.\d+\.weight", key)]
-    expand = max(layers, default=0) - 1  # the last convolution of mid_part; a PReLU follows it
-
-    def translated(key: str) -> str:
-        if match := re.fullmatch(r"mid_part\.(\d+)\.(\w+)", key):
-            index = int(match[1])
-            part, first = ("shrink", 0) if index < 2 else ("map", 2) if index < expand else ("expand", expand)
-            return f"{part}.{index - first}.{match[2]}"
-        return key.replace("first_part.", "feature_extraction.").replace("last_part.", "deconv.")
-
-    return {translated(key): value for key, value in plain.items()}
-
-
-def _model_args(state_dict: dict[str, Tensor], upscale_factor: int | None) -> dict[str, int]:
-    """The arguments of the network that a state dict belongs to, from the shapes in it."""
-    features, shrink = state_dict.get("feature_extraction.0.weight"), state_dict.get("shrink.0.weight")
-    if features is None or shrink is None:
-        expected, found = ", ".join(FSRCNN(2, m=1).state_dict()), ", ".join(map(str, state_dict)) or "nothing"
-        raise RequestError(f"not an FSRCNN's weights: expected the keys {expected}, ...; found {found}")
-    if upscale_factor is None:
-        raise RequestError("does not say which scale it is for: give it by --upscale-factor")
-    m = sum(key.startswith("map.") and value.ndim == 4 for key, value in state_dict.items())
-    return {"upscale_factor": upscale_factor, "d": len(features), "s": len(shrink), "m": m}
-
-
-def select_device(name: str) -> torch.device:
-    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU.
-
-    Raises RequestError for a device that this machine or this build of torch does not have.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RequestError(
-            f"device: {name} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
-        ) from error
-    return device

@@ -1,7 +1,6 @@
 """Enlarges pictures and videos: `python upscale.py photo.jpg`, a folder, or a quoted pattern."""
 
 import glob
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,17 +9,17 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.distributed as dist
 from torch import nn
 from tqdm import tqdm
 
 from config import UpscaleConfig, read_upscale_config
+from devices import join_processes, leave_processes, rank_and_ranks, select_device
 from errors import FAILURE, WRONG_REQUEST, FailureError, RequestError, run_script
-from model import load_weights, select_device
-from picture import FORMATS, upscale_picture
+from inference.pictures import FORMATS, upscale_picture
+from inference.weights import load_weights, shipped_weights
 
-PRETRAINED = Path(__file__).parent / "results" / "pretrained"
+PATIENCE = timedelta(days=365)  # a process that has done its files waits for the others, which may have days to go
 VIDEO_SUFFIXES = frozenset(".avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
 SUFFIXES = VIDEO_SUFFIXES | FORMATS.keys()
 
@@ -101,7 +100,7 @@ def make_plan(config: UpscaleConfig) -> Plan:
 def load_network(config: UpscaleConfig, device: str) -> nn.Module:
     """The network to run. Raises RequestError for weights of another scale."""
     scale = config.upscale_factor
-    path = config.weights or PRETRAINED / f"{config.variant}_x{scale}.pth"
+    path = config.weights or shipped_weights(config.variant, scale)
     model = load_weights(path, scale)
     if model.upscale_factor != scale:
         right = f"--upscale-factor {model.upscale_factor}"
@@ -113,7 +112,7 @@ def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Call
     """What enlarges one file and returns remarks. Raises RequestError where there are videos and no PyAV."""
     if any(is_video(job) for job in jobs):
         try:
-            from video import upscale_video
+            from inference.videos import upscale_video
         except ModuleNotFoundError as error:
             raise RequestError(f"videos need PyAV: pip install -r requirements.txt ({error})") from error
 
@@ -142,15 +141,6 @@ def run_jobs(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], shown: 
     return failed
 
 
-def join_processes() -> tuple[int, int]:
-    """Under torchrun joins its processes; this process's number and how many there are."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return 0, 1
-    # A process that has finished waits for the others, which may have days to go.
-    dist.init_process_group("gloo", timeout=timedelta(days=365))
-    return dist.get_rank(), dist.get_world_size()
-
-
 def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
     """The plan that the first process makes: the others would find what is written meanwhile. Where it cannot be made,
     the first raises RequestError and the others get None.
@@ -169,9 +159,9 @@ def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unfinished files are removed
     config = read_upscale_config(__doc__)
-    rank, ranks = join_processes()
-    on_own_gpu = ranks > 1 and config.device in ("auto", "cuda") and torch.cuda.is_available()
-    network = load_network(config, f"cuda:{os.environ['LOCAL_RANK']}" if on_own_gpu else config.device)
+    device = join_processes(config.device, PATIENCE)
+    rank, ranks = rank_and_ranks()
+    network = load_network(config, device)
     plan = same_plan(config, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
@@ -180,7 +170,7 @@ def main() -> int:
     if ranks > 1:
         failed = failed * ranks
         dist.all_gather_object(failed, failed[rank])
-        dist.destroy_process_group()
+    leave_processes()
     failures = sorted(chain(*failed))
     if rank == 0:
         print(f"{len(plan.jobs) - len(failures)} enlarged", end="")

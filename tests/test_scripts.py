@@ -15,7 +15,9 @@ import train
 import validate
 from errors import run_script
 from files import read_image, write_image
-from model import FSRCNN, save_weights
+from inference.comparison import TILE
+from inference.weights import save_weights
+from model import FSRCNN
 
 SCRIPTS = {"train": train.main, "validate": validate.main, "prepare": prepare_dataset.main}
 Run = Callable[..., tuple[int, str, str]]
@@ -60,7 +62,7 @@ def test_validate_writes_table_metrics_and_pictures(run: Run, tmp_path: Path):
         assert recovered.shape == (94 - 94 % scale, 125 - 125 % scale, 3)
         assert np.abs(recovered.astype(int) - colour[: recovered.shape[0], : recovered.shape[1]]).mean() < 10
         assert read_image(folder / name / "mine" / "grey.png").ndim == 2
-    assert read_image(folder / "comparison.png").shape[1] > 4 * validate.TILE
+    assert read_image(folder / "comparison.png").shape[1] > 4 * TILE
 
 
 def test_validate_scores_samples_where_no_set_is_there(run: Run, tmp_path: Path):

@@ -17,8 +17,10 @@ import train
 from config import RECIPES, Config, read_config
 from dataset import TrainingPatches, load_training_images, training_paths, validation_pairs
 from errors import FailureError, RequestError
-from model import load_weights, upscale_luma
-from recipe import loss_to_train, start_run, train_step
+from inference.parts import upscale_luma
+from inference.weights import load_weights
+from training.run import save_run, start_run
+from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
 
@@ -126,7 +128,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     for _ in range(10):
         train_step(begun, config, batch_loss, patches)
     (tmp_path / "resumed" / "run").mkdir(parents=True)
-    train.save_run(begun, config, tmp_path / "resumed" / "run" / "last.pth")
+    save_run(begun, config, tmp_path / "resumed" / "run" / "last.pth")
     done = run(two, "resumed", "--resume")
     assert done.returncode == 0, done.stderr
     expected, got = ([float(value) for value in log_of(tmp_path / name, "loss")] for name in ("one", "resumed"))

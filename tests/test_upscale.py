@@ -8,25 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import pyvips
-import skimage.data
-import torch
-from numpy.typing import NDArray
+from made import load, noise, save
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import upscale
 from errors import run_script
-from imgproc import imresize
-from model import FSRCNN, VARIANTS, FusedFSRCNN, load_weights, reach, upscale_luma
-from picture import fill_transparent, upscaled_strips
-from upscale import PRETRAINED
+from inference.weights import shipped_weights
 
 Run = Callable[..., tuple[int, str, str]]
 REPOSITORY = Path(upscale.__file__).parent
@@ -43,144 +37,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return stop.value.code or 0, *capsys.readouterr()
 
     return run
-
-
-def save(path: Path, pixels: NDArray[np.unsignedinteger]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(pixels).write_to_file(str(path))
-    return path
-
-
-def picture(pixels: NDArray[np.unsignedinteger]) -> pyvips.Image:
-    """As a file with h x w (x 1 to 4) samples is read."""
-    grey = pixels.ndim == 2 or pixels.shape[2] < 3
-    deep = pixels.dtype == np.uint16
-    kind = ("grey16" if deep else "b-w") if grey else ("rgb16" if deep else "srgb")
-    return pyvips.Image.new_from_array(pixels, interpretation=kind)
-
-
-@lru_cache
-def shipped(variant: str, scale: int) -> FusedFSRCNN:
-    return load_weights(PRETRAINED / f"{variant}_x{scale}.pth").fuse()
-
-
-def upscaled(pixels: NDArray[np.unsignedinteger], variant: str, scale: int) -> NDArray[np.unsignedinteger]:
-    network = shipped(variant, scale)
-    return np.concatenate(list(upscaled_strips(picture(pixels), network, Path("picture"))))
-
-
-def load(path: Path) -> NDArray[np.unsignedinteger]:
-    return pyvips.Image.new_from_file(str(path)).numpy()
-
-
-def noise(*shape: int, dtype: type = np.uint8) -> NDArray[np.unsignedinteger]:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
-
-
-# --- the parts make up the whole ---
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_reach_is_exact(variant: str, scale: int):
-    """One LR pixel changed changes SR pixels as far away as `reach` says, to one side at least, and none further."""
-    torch.manual_seed(0)
-    network = FSRCNN(scale, **VARIANTS[variant]).double()
-    assert reach(network) == reach(network.fuse()) == VARIANTS[variant]["m"] + (3 if scale == 4 else 4)
-    centre = 12
-    lr = torch.rand(1, 1, 2 * centre + 1, 2 * centre + 1, dtype=torch.float64, requires_grad=True)
-    furthest = 0
-    for phase in range(scale):
-        lr.grad = None
-        network(lr)[0, 0, scale * centre + phase, scale * centre + phase].backward()
-        rows = lr.grad[0, 0].abs().amax(1).nonzero().flatten() - centre
-        furthest = max(furthest, int(rows.abs().max()))
-    assert furthest == reach(network)
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 2), (17, 16), (31, 40)])
-def test_luma_in_parts_is_luma_as_a_whole(monkeypatch: pytest.MonkeyPatch, scale: int, shape: tuple[int, int]):
-    network = shipped("fsrcnn", scale)
-    lr = skimage.data.camera()[: shape[0], 200 : 200 + shape[1]]
-    whole = network(torch.tensor(lr / np.float32(255))[None, None])[0, 0].numpy()
-    for size in (1, 13):
-        monkeypatch.setattr("model._PART", size)
-        np.testing.assert_allclose(upscale_luma(network, lr) / 255, whole, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("scale", "bands"), [(2, 4), (3, 3), (4, 2)])
-def test_picture_in_parts_is_picture_as_a_whole(monkeypatch: pytest.MonkeyPatch, scale: int, bands: int):
-    pixels = noise(61, 47, bands, dtype=np.uint16)
-    pixels[10:50, 5:30, -1] = 0
-    whole = upscaled(pixels, "fsrcnn_s", scale)
-    monkeypatch.setattr("picture.PART", 11)
-    parts = upscaled(pixels, "fsrcnn_s", scale)
-    assert parts.shape == (61 * scale, 47 * scale, bands)
-    # 16-bit levels: the network's float32 rounding alone, a few millionths of the range.
-    assert np.abs(parts.astype(int) - whole).max() <= 1
-    if bands % 2 == 0:  # alpha, without the network
-        np.testing.assert_array_equal(parts[..., -1], whole[..., -1])
-        expected = np.floor(imresize(pixels[..., -1] * (255 / 65535), scale) * (65535 / 255) + 0.5).clip(0, 65535)
-        np.testing.assert_array_equal(whole[..., -1], expected)
-
-
-def test_memory_is_bounded_by_the_parts(tmp_path: Path):
-    """Four times the pixels do not need more memory once a picture has several parts."""
-    script = (
-        "import resource, sys, upscale; sys.argv = ['', *sys.argv[1:]]; upscale.main(); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    peaks = []
-    for side in (800, 1600):
-        source = save(tmp_path / f"{side}.png", noise(side, side, 3))
-        command = [sys.executable, "-c", script, source, "--variant", "fsrcnn_s", "--device", "cpu"]
-        output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-        peaks.append(int(output.split()[-1]) / 1024)
-    assert peaks[1] - peaks[0] < 60, peaks  # MB; the larger result alone has 29 MB, in float64 it would have 234
-
-
-# --- colours, depth and alpha ---
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(20, 23, 3), (3, 2, 3), (20, 20, 1)])
-@pytest.mark.parametrize(("variant", "scale"), [("fsrcnn", 2), ("fsrcnn", 4), ("fsrcnn_s", 4)])
-def test_flat_colours_stay(variant: str, scale: int, shape: tuple[int, int, int], dtype: type):
-    peak, extremes = np.iinfo(dtype).max, [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]]
-    for colour in [*extremes, *np.random.default_rng(0).random((8, 3))]:
-        colour = np.round(np.array(colour[: shape[2]]) * peak).astype(dtype)
-        enlarged = upscaled(np.broadcast_to(colour, shape).copy(), variant, scale)
-        assert np.abs(enlarged.astype(int) - colour).max() <= 1
-
-
-def test_the_network_does_the_luma():
-    """Of a photograph reduced and enlarged again more is left than with bicubic interpolation."""
-    hr = skimage.data.astronaut()
-    lr = np.clip(np.round(imresize(hr, 1 / 2)), 0, 255).astype(np.uint8)
-    sr = upscaled(lr, "fsrcnn", 2)
-    error = [np.mean((enlarged - hr.astype(float)) ** 2) for enlarged in (sr, imresize(lr, 2))]
-    assert 10 * np.log10(error[1] / error[0]) > 1  # dB
-
-
-def test_edges_of_transparency_have_no_fringe():
-    """A red disc on transparent black stays red to its edge, and what is opaque or empty stays so."""
-    y, x = np.mgrid[-20:20, -20:20]
-    alpha = np.clip((15 - np.hypot(x, y)) * 255, 0, 255).astype(np.uint8)
-    pixels = np.dstack([np.where(alpha > 0, channel, 0) for channel in (200, 30, 40)] + [alpha]).astype(np.uint8)
-    enlarged = upscaled(pixels, "fsrcnn", 3).astype(int)
-    visible = enlarged[..., 3] > 0
-    assert np.abs(enlarged[visible][:, :3] - (200, 30, 40)).max() <= 1
-    assert (enlarged[54:66, 54:66, 3] == 255).all()
-    assert (enlarged[:9, :9, 3] == 0).all()
-
-
-def test_fill_transparent_by_hand():
-    colour = np.array([[[90.0], [7.0], [30.0], [5.0], [5.0], [5.0]]])
-    alpha = np.array([[[255.0], [0.0], [85.0], [0.0], [0.0], [0.0]]])
-    filled = fill_transparent(colour, alpha, 1)
-    # Both neighbours are equally near: (90 * 255 + 30 * 85) / (255 + 85); the last two have no visible neighbour.
-    np.testing.assert_allclose(filled[0, :, 0], [90, 75, 30, 30, 5, 5])
 
 
 # --- what belongs to a picture ---
@@ -349,7 +205,7 @@ def test_a_mistake_gets_one_line(
     save(Path("sub/a.png"), noise(9, 8, 3))
     Path("EMPTY").mkdir()
     Path("notes.txt").write_text("notes")
-    code, _, errors = run(*(PRETRAINED / "fsrcnn_x2.pth" if word == "X2" else word for word in arguments))
+    code, _, errors = run(*(shipped_weights("fsrcnn", 2) if word == "X2" else word for word in arguments))
     assert (code, errors.count("\n")) == (2, 1)
     assert named in errors
     assert not list(tmp_path.rglob("*_x?.png"))

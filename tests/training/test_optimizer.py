@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer import SOAP
+from training.optimizer import SOAP
 
 
 def minimised(start: Tensor, loss: Callable[[Tensor], Tensor], make: Callable[[list[Tensor]], torch.optim.Optimizer]):

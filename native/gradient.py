@@ -1,4 +1,4 @@
-"""FSRCNN's error on small patches and its gradient as one native function for CPUs, compiled as native.py's is.
+"""FSRCNN's error on small patches and its gradient as one native function for CPUs, compiled as network.py's is.
 
 A training step by a framework is slow because of its memory traffic: each layer's output for the whole batch, and each
 gradient, goes through memory that no cache holds. Here a thread takes one patch after the other through all layers and
@@ -21,13 +21,13 @@ from llvmlite import ir
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-import native
-from native import FLOAT_ALIGNMENT, INDEX, LANES, POINTER, REACH, VECTOR, Builder, Convolution, Rows
+from native import network
+from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, Rows, machine_code, sums_of_lanes
+from native.network import REACH, Convolution
+from native.target import Target
+from native.threads import get_num_threads, in_threads
 
 KERNEL = 2 * REACH + 1  # size of the first convolution's, and of the deconvolution's in small pixels
-# Sums of products that are computed together, in registers: of so many planes with so many others.
-LEFT, RIGHT = (4, 4) if native.REGISTERS == 32 else (2, 4)
-BAND = 10  # tiles of such products beside each other, whose planes stay in the L1 cache from row to row
 
 
 class Plane(NamedTuple):
@@ -35,6 +35,7 @@ class Plane(NamedTuple):
 
     height: int
     width: int
+    target: Target
 
     @property
     def pitch(self) -> int:
@@ -43,12 +44,12 @@ class Plane(NamedTuple):
     @property
     def length(self) -> int:
         """A multiple of as many vectors as are computed at a time."""
-        return math.ceil(self.height * self.pitch / (4 * LANES)) * 4 * LANES
+        return math.ceil(self.height * self.pitch / (4 * self.target.lanes)) * 4 * self.target.lanes
 
     @property
     def guard(self) -> int:
         """Zeros before and after every plane, two rows and more."""
-        return native.whole_vectors(REACH * self.pitch + REACH)
+        return self.target.whole_vectors(REACH * self.pitch + REACH)
 
     @property
     def stride(self) -> int:
@@ -75,20 +76,21 @@ class Products(NamedTuple):
     lefts: int
     rights: list[int]  # where each begins, from some plane on
     place: int  # of the sums in a thread's memory
+    tile: tuple[int, int]  # lefts and rights that are summed together
 
     @property
     def tiles(self) -> tuple[int, int]:
-        return math.ceil(self.lefts / LEFT), math.ceil(len(self.rights) / RIGHT)
+        return math.ceil(self.lefts / self.tile[0]), math.ceil(len(self.rights) / self.tile[1])
 
     @property
     def end(self) -> int:
-        return self.place + math.prod(self.tiles) * LEFT * RIGHT
+        return self.place + math.prod(self.tiles) * math.prod(self.tile)
 
     def places(self) -> Tensor:
         """Where the sum of each left and right is: lefts x rights."""
         down, across = self.tiles
-        numbers = torch.arange(self.place, self.end).view(down, across, LEFT, RIGHT)
-        return numbers.transpose(1, 2).reshape(down * LEFT, -1)[: self.lefts, : len(self.rights)]
+        numbers = torch.arange(self.place, self.end).view(down, across, *self.tile)
+        return numbers.transpose(1, 2).reshape(down * self.tile[0], -1)[: self.lefts, : len(self.rights)]
 
 
 class Layout:
@@ -97,14 +99,14 @@ class Layout:
     First come planes: the mask (1 where there is picture), the LR picture, for each convolution the outputs before and
     after PReLU, and the gradient of the SR picture (scale^2 phases). On the way back the gradients of the outputs
     before PReLU take the place of these outputs. Then come the gradients of the parameters: of the weights, as
-    `Products`, and LANES parts of each slope's and of the deconvolution's bias's; at last LANES parts of the error.
+    `Products`, and a vector of parts of each slope's and of the deconvolution's bias's; at last one of the error's.
     """
 
-    def __init__(self, shapes: Sequence[torch.Size], scale: int, height: int, width: int) -> None:
+    def __init__(self, shapes: Sequence[torch.Size], scale: int, height: int, width: int, target: Target) -> None:
         """shapes: of the FSRCNN's parameters, as its ``parameters()`` has them."""
         d, s, m = shapes[0][0], shapes[3][0], len(shapes) // 3 - 3
-        self.plane, self.scale, self.d = Plane(height, width), scale, d
-        self.forward = native.convolutions(d, s, m)
+        self.plane, self.scale, self.d = Plane(height, width, target), scale, d
+        self.forward = network.convolutions(d, s, m)
         self.before = [2 + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
         self.sr = self.before[-1] + 2 * d
 
@@ -118,14 +120,15 @@ class Layout:
         self.sums = place = self.plane.memory(self.sr + scale**2)
         self.products = []
         for layer, before in zip(self.forward, self.before, strict=True):
-            self.products.append(Products(layer.outputs, self._inputs(layer, before - layer.channels), place))
+            inputs = self._inputs(layer, before - layer.channels)
+            self.products.append(Products(layer.outputs, inputs, place, target.tile))
             place = self.products[-1].end
         rights = [phase * self.plane.stride + self.plane.shift(*tap) for phase, *tap in deconvolution_taps(scale)]
-        self.deconv_products = Products(d, rights, place)
+        self.deconv_products = Products(d, rights, place, target.tile)
         self.slopes = self.deconv_products.end
-        self.deconv_bias = self.slopes + LANES * sum(layer.outputs for layer in self.forward)
-        self.error = self.deconv_bias + LANES
-        self.memory = self.error + LANES
+        self.deconv_bias = self.slopes + target.lanes * sum(layer.outputs for layer in self.forward)
+        self.error = self.deconv_bias + target.lanes
+        self.memory = self.error + target.lanes
         self.order = Order(self, shapes)
 
     def clear(self, memory: Tensor) -> None:
@@ -154,18 +157,19 @@ class Order:
         numbered = [part.view(shape) for part, shape in zip(numbered, shapes, strict=True)]
         weights, biases, slopes = numbered[:-2:3], numbered[1:-2:3], numbered[2:-2:3]
         phase, row, column = (list(axis) for axis in zip(*deconvolution_taps(layout.scale), strict=True))
-        deconv = native.phases(numbered[-2].double(), layout.scale).long().flip(2, 3)[phase, :, row, column].T
+        deconv = network.phases(numbered[-2].double(), layout.scale).long().flip(2, 3)[phase, :, row, column].T
 
         kernels = [weight.transpose(0, 1).flip(2, 3).flatten(2) for weight in weights[1:]] + [deconv[:, None]]
         backward = [
             piece.flatten()
             for kernel, slope in reversed(list(zip(kernels, slopes, strict=True)))
-            for piece in native.pack_convolution(kernel, zero.expand(len(kernel)), slope)
+            for piece in network.pack_convolution(kernel, zero.expand(len(kernel)), slope, layout.plane.target)
         ]
         # Of the parameters laid end to end, with a zero after them: in the order in which each pass reads them.
-        self.forward, self.backward = native.pack(numbered, layout.scale).long(), torch.cat(backward)
+        self.forward = network.pack(numbered, layout.scale, layout.plane.target).long()
+        self.backward = torch.cat(backward)
 
-        # Among the sums in a thread's memory, after the LANES parts of each slope's and of the bias's are summed.
+        # Among the sums in a thread's memory, after the parts of each slope's and of the bias's are summed.
         self.gradients = torch.empty(sum(self.sizes), dtype=torch.int64)
         for weight, bias, products in zip(weights, biases, layout.products, strict=True):
             places = products.places()
@@ -177,7 +181,7 @@ class Order:
 
 def deconvolution_taps(scale: int) -> list[tuple[int, int, int]]:
     """Phase of the SR picture, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
-    taps = native.phases(torch.ones(1, 1, native.DECONV_KERNEL, native.DECONV_KERNEL), scale)[:, 0].flip(1, 2)
+    taps = network.phases(torch.ones(1, 1, network.DECONV_KERNEL, network.DECONV_KERNEL), scale)[:, 0].flip(1, 2)
     return [tuple(tap) for tap in taps.nonzero().tolist()]
 
 
@@ -188,17 +192,17 @@ class Program:
         self.b, self.layout, self.plane, self.memory = b, layout, layout.plane, memory
         self.mask, self.lr, self.sr = (self.plane_at(number) for number in (0, 1, layout.sr))
         self.features = self.plane_at(layout.sr - layout.d)  # what the deconvolution works on
-        self.zeros = ir.Constant(VECTOR, [0.0] * LANES)
+        self.lanes, self.zeros = b.lanes, b.constant(0.0)
 
     def plane_at(self, number: int) -> ir.Value:
         return self.b.at(self.memory, self.plane.guard + number * self.plane.stride)
 
     def along(self, vectors: int, body: Callable[[ir.Value], None]) -> None:
         """body(x) for each so many vectors of pixels of a plane."""
-        self.b.loop(self.b.index(0), self.b.index(self.plane.length), vectors * LANES, body)
+        self.b.loop(self.b.index(0), self.b.index(self.plane.length), vectors * self.lanes, body)
 
     def masked(self, vector: ir.Value, x: ir.Value, v: int) -> ir.Value:
-        return self.b.fmul(vector, self.b.vector(self.b.at(self.mask, x, v * LANES)))
+        return self.b.fmul(vector, self.b.vector(self.b.at(self.mask, x, v * self.lanes)))
 
     def store(self, vector: ir.Value, address: ir.Value) -> None:
         self.b.store(vector, address, align=FLOAT_ALIGNMENT)
@@ -221,16 +225,16 @@ class Program:
 
     def _emit_layer(self, layer: Convolution, source: ir.Value, to: ir.Value, weights: ir.Value) -> None:
         """to: planes for the outputs before PReLU, after which come those for the outputs after it."""
-        b, stride, vectors = self.b, self.plane.stride, layer.vectors
+        b, stride, vectors = self.b, self.plane.stride, layer.vectors(self.b.target)
         rows = self.rows(source, math.isqrt(len(layer.taps)))
 
         def emit(x: ir.Value) -> None:
             def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
                 for v, total in enumerate(sums):
-                    place = b.at(to, b.mul(output, b.index(stride)), x, v * LANES)
+                    place = b.at(to, b.mul(output, b.index(stride)), x, v * self.lanes)
                     self.store(total, place)
                     self.store(
-                        self.masked(native.emit_prelu(b, total, slope), x, v), b.at(place, layer.outputs * stride)
+                        self.masked(network.emit_prelu(b, total, slope), x, v), b.at(place, layer.outputs * stride)
                     )
 
             layer.emit(b, rows.moved(b, x), vectors, weights, store)
@@ -240,14 +244,14 @@ class Program:
     def emit_error(self, hr: ir.Value, squared: ir.Value, weights: ir.Value) -> None:
         """The deconvolution, the sum of its absolute or squared errors, and the gradient of the SR picture."""
         b, scale, d = self.b, self.layout.scale, self.layout.d
-        block, vectors = native.blocking(scale**2, scale)
+        block, vectors = b.target.blocking(scale**2, scale)
         rows, place, phase = self.rows(self.features, KERNEL), self.layout.forward[-1].end, 0
-        ones = ir.Constant(VECTOR, [1.0] * LANES)
+        ones = b.constant(1.0)
 
         def emit(x: ir.Value) -> None:
-            sums = native.emit_sums(b, rows.moved(b, x), d, taps, block, vectors, b.at(weights, place))
+            sums = network.emit_sums(b, rows.moved(b, x), d, taps, block, vectors, b.at(weights, place))
             for i, v in itertools.product(range(block), range(vectors)):
-                pixels = b.add(x, b.index((phase + i) * self.plane.stride + v * LANES))
+                pixels = b.add(x, b.index((phase + i) * self.plane.stride + v * self.lanes))
                 error = self.masked(b.fsub(sums[i][v], b.vector(b.at(hr, pixels))), x, v)
                 signs = (b.select(b.fcmp_ordered(sign, error, self.zeros), ones, self.zeros) for sign in "><")
                 sign = b.fsub(*signs)
@@ -256,9 +260,9 @@ class Program:
                 self.add_to(b.at(self.memory, self.layout.deconv_bias), gradient)
                 self.add_to(b.at(self.memory, self.layout.error), b.fmul(error, b.select(squared, error, sign)))
 
-        for taps in native.deconvolution_taps(scale):
+        for taps in network.deconvolution_taps(scale, b.target):
             self.along(vectors, emit)
-            place += block + d * native.weights_at(taps)
+            place += block + d * network.weights_at(taps)
             phase += block
 
     def emit_backward(self, everything: ir.Value, weights: ir.Value) -> None:
@@ -268,7 +272,7 @@ class Program:
         with self.b.if_then(everything):
             for i in reversed(range(len(layout.forward))):
                 layer, earlier = layout.backward[i], self.plane_at(layout.before[i])
-                slopes -= layer.outputs * LANES
+                slopes -= layer.outputs * self.lanes
                 self._emit_layer_backward(layer, later, earlier, slopes, weights)
                 self._emit_products(layout.products[i], earlier, self.mask)
                 later = earlier
@@ -277,7 +281,7 @@ class Program:
         self, layer: Convolution, source: ir.Value, before: ir.Value, slopes: int, weights: ir.Value
     ) -> None:
         """The gradients of a layer's outputs before PReLU, in their place, from the next layer's, and of its slopes."""
-        b, stride, vectors = self.b, self.b.index(self.plane.stride), layer.vectors
+        b, stride, vectors = self.b, self.b.index(self.plane.stride), layer.vectors(self.b.target)
         deconv = layer is self.layout.backward[-1]
         shape = (KERNEL, self.layout.scale**2) if deconv else (math.isqrt(len(layer.taps)), 1)
         rows = self.rows(source, *shape)
@@ -286,12 +290,12 @@ class Program:
             def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
                 of_slope = self.zeros
                 for v, total in enumerate(sums):
-                    place = b.at(before, b.mul(output, stride), x, v * LANES)
+                    place = b.at(before, b.mul(output, stride), x, v * self.lanes)
                     gradient, sum_before = self.masked(total, x, v), b.vector(place)
                     positive = b.fcmp_ordered(">", sum_before, self.zeros)
                     of_slope = b.multiply_add(gradient, b.select(positive, self.zeros, sum_before), of_slope)
                     self.store(b.select(positive, gradient, b.fmul(gradient, slope)), place)
-                self.add_to(b.at(self.memory, slopes, b.mul(output, b.index(LANES))), of_slope)
+                self.add_to(b.at(self.memory, slopes, b.mul(output, b.index(self.lanes))), of_slope)
 
             layer.emit(b, rows.moved(b, x), vectors, weights, store)
 
@@ -299,17 +303,17 @@ class Program:
 
     def _emit_products(self, products: Products, left: ir.Value, right: ir.Value) -> None:
         """Adds the sums to those in the memory, a tile at a time."""
-        b, (down, across) = self.b, products.tiles
-        table = [*products.rights, *products.rights[-1:] * (RIGHT * across - len(products.rights))]
+        b, (down, across), (lefts_of_tile, rights_of_tile) = self.b, products.tiles, products.tile
+        table = [*products.rights, *products.rights[-1:] * (rights_of_tile * across - len(products.rights))]
         constant = ir.Constant(ir.ArrayType(INDEX, len(table)), table)
         offsets = ir.GlobalVariable(b.module, constant.type, b.module.get_unique_name("offsets"))
         offsets.initializer, offsets.global_constant = constant, True
 
         def emit_tile(row: ir.Value, column: ir.Value) -> None:
-            first_left = b.at(left, b.mul(row, b.index(LEFT * self.plane.stride)))
-            lefts = [b.at(first_left, i * self.plane.stride) for i in range(LEFT)]
-            first = b.mul(column, b.index(RIGHT))
-            addresses = [b.gep(offsets, [b.index(0), b.add(first, b.index(i))]) for i in range(RIGHT)]
+            first_left = b.at(left, b.mul(row, b.index(lefts_of_tile * self.plane.stride)))
+            lefts = [b.at(first_left, i * self.plane.stride) for i in range(lefts_of_tile)]
+            first = b.mul(column, b.index(rights_of_tile))
+            addresses = [b.gep(offsets, [b.index(0), b.add(first, b.index(i))]) for i in range(rights_of_tile)]
             rights = [b.at(right, b.load(address, typ=INDEX)) for address in addresses]
 
             def add_products(x: ir.Value, *sums: ir.Value) -> list[ir.Value]:
@@ -317,27 +321,19 @@ class Program:
                 pairs = zip(itertools.product(xs, ys), sums, strict=True)
                 return [b.multiply_add(x, y, total) for (x, y), total in pairs]
 
-            start = [self.zeros] * (LEFT * RIGHT)
-            sums = b.loop(b.index(0), b.index(self.plane.length), LANES, add_products, start)
+            start = [self.zeros] * math.prod(products.tile)
+            sums = b.loop(b.index(0), b.index(self.plane.length), self.lanes, add_products, start)
             tile = b.add(b.mul(row, b.index(across)), column)
-            place = b.at(self.memory, products.place, b.mul(tile, b.index(LEFT * RIGHT)))
-            for i in range(0, len(sums), LANES):
-                self.add_to(b.at(place, i), sums_of_lanes(b, sums[i : i + LANES]))
+            place = b.at(self.memory, products.place, b.mul(tile, b.index(math.prod(products.tile))))
+            for i in range(0, len(sums), self.lanes):
+                self.add_to(b.at(place, i), sums_of_lanes(b, sums[i : i + self.lanes]))
 
         def emit_band(first: int, last: int) -> None:
             columns = b.index(first), b.index(last)
             b.loop(b.index(0), b.index(down), 1, lambda row: b.loop(*columns, 1, lambda x: emit_tile(row, x)))
 
-        for column in range(0, across, BAND):
-            emit_band(column, min(column + BAND, across))
-
-
-def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
-    """LANES vectors to one, whose lanes are their sums."""
-    while len(vectors) > 1:
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        vectors = [b.fadd(*(b.shuffle(*pair, list(range(start, 2 * LANES, 2))) for start in (0, 1))) for pair in pairs]
-    return vectors[0]
+        for column in range(0, across, b.target.band):
+            emit_band(column, min(column + b.target.band, across))
 
 
 def emit_function(layout: Layout) -> ir.Module:
@@ -346,7 +342,7 @@ def emit_function(layout: Layout) -> ir.Module:
     """
     function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 3), "run")
     lr, hr, weights, backward_weights, memory, *flags, count = function.args
-    b, plane = Builder(function.append_basic_block()), layout.plane
+    b, plane = Builder(function.append_basic_block(), layout.plane.target), layout.plane
     squared, everything = (b.icmp_signed("!=", flag, b.index(0)) for flag in flags)
     program = Program(b, layout, memory)
 
@@ -362,26 +358,29 @@ def emit_function(layout: Layout) -> ir.Module:
 
 
 @functools.cache
-def compiled(shapes: tuple[torch.Size, ...], scale: int, height: int, width: int) -> tuple[Layout, Callable[..., None]]:
+def compiled(
+    shapes: tuple[torch.Size, ...], scale: int, height: int, width: int, target: Target
+) -> tuple[Layout, Callable[..., None]]:
     """For one shape of network and of patch; takes about two seconds to compile."""
-    layout = Layout(shapes, scale, height, width)
+    layout = Layout(shapes, scale, height, width, target)
     types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 3
-    return layout, native.machine_code(emit_function(layout), types)
+    return layout, machine_code(emit_function(layout), types, target)
 
 
 class _Error(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, lr: Tensor, hr: Tensor, squared: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, lr: Tensor, hr: Tensor, squared: bool, target: Target, *parameters: Tensor) -> Tensor:
         (number, _, height, width), scale = lr.shape, hr.shape[-1] // lr.shape[-1]
-        layout, function = compiled(tuple(parameter.shape for parameter in parameters), scale, height, width)
-        plane, order, threads = layout.plane, layout.order, native.get_num_threads()
+        shapes = tuple(parameter.shape for parameter in parameters)
+        layout, function = compiled(shapes, scale, height, width, target)
+        plane, order, threads = layout.plane, layout.order, get_num_threads()
         lr_planes, hr_planes = lr.new_zeros(number, plane.memory(1)), lr.new_zeros(number, plane.memory(scale**2))
         plane.pixels(lr_planes)[:] = lr
         phases = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
         phases[:] = hr[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
         flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
         weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
-        everything = any(ctx.needs_input_grad[3:-2])  # the last two are the deconvolution's
+        everything = any(ctx.needs_input_grad[4:-2])  # the last two are the deconvolution's
         memory = lr.new_empty(threads, layout.memory)
 
         def run(thread: int) -> None:
@@ -390,10 +389,10 @@ class _Error(torch.autograd.Function):
             tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
             function(*(tensor.data_ptr() for tensor in tensors), squared, everything, last - first)
 
-        native.in_threads(run, [(thread,) for thread in range(threads)], threads)
+        in_threads(run, [(thread,) for thread in range(threads)], threads)
         total = memory[:, layout.sums :].sum(0)
         whole, of_lanes = total.split([layout.slopes - layout.sums, layout.memory - layout.slopes])
-        of_lanes = of_lanes.view(-1, LANES).sum(1)
+        of_lanes = of_lanes.view(-1, target.lanes).sum(1)
         ctx.order = order
         ctx.save_for_backward(torch.cat([whole, of_lanes]).index_select(0, order.gradients))
         return of_lanes[-1]
@@ -403,13 +402,13 @@ class _Error(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         parts = (ctx.saved_tensors[0] * gradient).split(ctx.order.sizes)
         gradients = (part.view(shape) for part, shape in zip(parts, ctx.order.shapes, strict=True))
-        return None, None, None, *gradients
+        return None, None, None, None, *gradients
 
 
-def error(lr: Tensor, hr: Tensor, parameters: Sequence[Tensor], squared: bool) -> Tensor:
+def error(lr: Tensor, hr: Tensor, parameters: Sequence[Tensor], squared: bool, target: Target) -> Tensor:
     """The sum of an FSRCNN's absolute or squared errors, differentiable with respect to its parameters.
 
     lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W; parameters: as its ``parameters()`` has them. All float32, on the
-    CPU.
+    CPU. target: whose code this machine must be able to run.
     """
-    return _Error.apply(lr, hr, squared, *parameters)
+    return _Error.apply(lr, hr, squared, target, *parameters)

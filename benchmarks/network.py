@@ -1,4 +1,4 @@
-"""Measures the network's speed on a CPU beside other ways to run it, in one run: `python benchmark.py`."""
+"""Measures the network's speed on a CPU beside other ways to run it, in one run: `python -m benchmarks.network`."""
 
 import contextlib
 import ctypes
@@ -30,11 +30,13 @@ from config import read_command_line
 from errors import FailureError, RequestError, run_script
 from files import write_json
 from imgproc import luma
-from model import FSRCNN, load_weights
-from native import FLOAT_ALIGNMENT, INDEX, POINTER, VECTOR, Builder, machine_code
+from inference.weights import load_weights, shipped_weights
+from model import FSRCNN
+from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, machine_code
+from native.target import Target, host
 
-HERE = Path(__file__).parent
-RESULT = HERE / "results" / "benchmark" / "network.json"
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmark" / "network.json"
 ROUNDS = 7
 SHORTEST = 0.02  # seconds that a timing takes at least, of as many runs as that needs
 TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
@@ -56,7 +58,7 @@ class Case(NamedTuple):
         return f"{self.variant} x{self.scale} {self.width}x{self.height}"
 
     def network(self) -> FSRCNN:
-        return load_weights(HERE / "results" / "pretrained" / f"{self.variant}_x{self.scale}.pth").eval()
+        return load_weights(shipped_weights(self.variant, self.scale)).eval()
 
     def picture(self) -> Image:
         """A photograph of the input's size."""
@@ -199,20 +201,20 @@ def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[fl
     return timings(runners, x)
 
 
-def multiply_adds_per_second(threads: int) -> float:
+def multiply_adds_per_second(threads: int, target: Target) -> float:
     """The most that the vector units do: chains of fused multiply-adds that stay in registers, on all threads."""
     module, chains, length = ir.Module(), 16, 5_000_000
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, INDEX]), "run")
     numbers, count = function.args
-    b = Builder(function.append_basic_block())
-    start = [b.vector(b.at(numbers, i * VECTOR.count)) for i in range(chains)]
+    b = Builder(function.append_basic_block(), target)
+    start = [b.vector(b.at(numbers, i * target.lanes)) for i in range(chains)]
     x = start[0]
     sums = b.loop(b.index(0), count, 1, lambda _, *sums: [b.multiply_add(x, x, total) for total in sums], start)
     for i, total in enumerate(sums):
-        b.store(total, b.at(numbers, i * VECTOR.count), align=FLOAT_ALIGNMENT)
+        b.store(total, b.at(numbers, i * target.lanes), align=FLOAT_ALIGNMENT)
     b.ret_void()
-    run = machine_code(module, [ctypes.c_void_p, ctypes.c_int64])
-    memory = np.zeros((threads, chains * VECTOR.count), np.float32)
+    run = machine_code(module, [ctypes.c_void_p, ctypes.c_int64], target)
+    memory = np.zeros((threads, chains * target.lanes), np.float32)
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -298,7 +300,7 @@ def main() -> None:
         raise RequestError(f"threads: got {threads}, expected one or more")
     torch.set_num_threads(threads)
     ways = installed_ways()
-    peak, product = multiply_adds_per_second(threads), matrix_product_rate()
+    peak, product = multiply_adds_per_second(threads, host()), matrix_product_rate()
     cases, rows = {}, [HEAD]
     for case in tqdm(CASES, leave=False):
         times = measure(case, ways, threads)

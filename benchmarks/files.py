@@ -1,4 +1,4 @@
-"""Measures upscale.py from file to file, a folder of pictures and a video: `python benchmark_files.py`."""
+"""Measures upscale.py from file to file, a folder of pictures and a video: `python -m benchmarks.files`."""
 
 import platform
 import statistics
@@ -21,8 +21,8 @@ from tqdm import tqdm
 from errors import FailureError, run_script
 from files import write_image, write_json
 
-HERE = Path(__file__).parent
-RESULT = HERE / "results" / "benchmark" / "files.json"
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmark" / "files.json"
 ROUNDS = 3
 SCALE = 2
 PICTURES, PICTURE_SIZE = 24, (640, 480)
@@ -69,7 +69,7 @@ def bicubic_video(source: Path, target: Path) -> None:
 
 def upscale(*arguments: str | Path) -> None:
     """Runs upscale.py as a user does. Raises FailureError where it fails."""
-    command = [sys.executable, HERE / "upscale.py", *arguments, "--upscale-factor", str(SCALE), "--overwrite"]
+    command = [sys.executable, ROOT / "upscale.py", *arguments, "--upscale-factor", str(SCALE), "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FailureError(f"upscale.py ended with {done.returncode}: {done.stderr.strip()}")

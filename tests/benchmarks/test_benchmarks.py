@@ -9,14 +9,11 @@ from types import ModuleType
 import pytest
 import torch
 
-import benchmark
-import benchmark_files
-import benchmark_training
-import native
-import report
+from benchmarks import files, network, report, training
 from errors import FailureError
+from native import threads as native_threads
 
-SMALL = benchmark.Case("fsrcnn_s", 3, 120, 120)
+SMALL = network.Case("fsrcnn_s", 3, 120, 120)
 
 
 @pytest.fixture
@@ -24,23 +21,27 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the benchmarks write; they take no flags, and no longer than they must."""
     path = tmp_path / "result.json"
     settings: dict[ModuleType, dict[str, object]] = {
-        benchmark: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
-        benchmark_training: {"STEPS": 2, "ROUNDS": 1},
-        benchmark_files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
+        network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
+        training: {"STEPS": 2, "ROUNDS": 1},
+        files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
     }
     for module, values in settings.items():
         for name, value in (values | {"RESULT": path}).items():
             monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(sys, "argv", ["benchmark.py"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
     threads = torch.get_num_threads()
-    monkeypatch.setattr(native, "_threads", None)
+    monkeypatch.setattr(native_threads, "_threads", None)
     yield path
     torch.set_num_threads(threads)
 
 
 def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(benchmark, "WAYS", {name: benchmark.WAYS[name] for name in (benchmark.OURS, benchmark.PLAIN)})
-    benchmark.main()
+    monkeypatch.setattr(
+        network,
+        "WAYS",
+        {name: network.WAYS[name] for name in (network.OURS, network.PLAIN)},
+    )
+    network.main()
     said = json.loads(result.read_text())
     weights = 32 * 25 + 32 * 5 + 5 * 5 * 9 + 5 * 32 + 32 * 81
     assert said["cases"][str(SMALL)]["multiply_adds"] == weights * 40 * 40
@@ -53,19 +54,23 @@ def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.M
 
 
 def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.MonkeyPatch):
-    wrong = benchmark.Way(benchmark.plain, lambda model, threads: lambda x: benchmark.torch_runner(model)(x) + 2e-5)
-    monkeypatch.setattr(benchmark, "WAYS", {benchmark.PLAIN: benchmark.WAYS[benchmark.PLAIN], "wrong": wrong})
+    wrong = network.Way(network.plain, lambda model, threads: lambda x: network.torch_runner(model)(x) + 2e-5)
+    monkeypatch.setattr(
+        network,
+        "WAYS",
+        {network.PLAIN: network.WAYS[network.PLAIN], "wrong": wrong},
+    )
     with pytest.raises(FailureError, match=r"wrong is 2\.0e-05 from"):
-        benchmark.main()
+        network.main()
     assert not result.exists()
 
 
 @pytest.mark.parametrize(
     ("module", "table", "rows"),
     [
-        (benchmark_training, report.training_speed_table, ["x2", "x3", "x4"]),
+        (training, report.training_speed_table, ["x2", "x3", "x4"]),
         (
-            benchmark_files,
+            files,
             report.files_table,
             ["video, bicubic", "pictures, fsrcnn", "video, fsrcnn", "pictures, fsrcnn_s", "video, fsrcnn_s"],
         ),

@@ -18,137 +18,27 @@ import ctypes
 import functools
 import itertools
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from llvmlite import binding, ir
+from llvmlite import ir
 from torch import Tensor
 
-if binding.llvm_version_info < (20,):
-    raise ImportError("llvmlite 0.45 or newer is needed")
-
-FEATURES = binding.get_host_cpu_features()
-# Floats in a vector, and vector registers.
-LANES, REGISTERS = (16, 32) if FEATURES.get("avx512f") else (8, 16) if FEATURES.get("fma") else (4, 32)
-
-FLOAT, INDEX, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
-VECTOR = ir.VectorType(FLOAT, LANES)
-FLOAT_ALIGNMENT = 4
+from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, Rows, interleave, machine_code
+from native.target import Target
+from native.threads import get_num_threads, in_threads
 
 REACH = 2  # of the first convolution and of the deconvolution, in pixels of the small picture
 DECONV_KERNEL, DECONV_PADDING = 9, 4
-CACHE = 640 * 1024  # bytes of the L2 cache that one thread's rows may take
 LEAST_ROWS = 32  # that are worth a thread of their own
 
 Taps = list[tuple[int, int, list[int]]]  # row and column of the kernel, and the outputs that have a weight there
 Finish = Callable[[ir.Value, ir.Value, list[ir.Value]], None]  # of an output's number, slope, and vectors of sums
 
-
-_threads: int | None = None
 _compiling = threading.Lock()
-
-
-def get_num_threads() -> int:
-    """Threads that the compiled functions share their work among: PyTorch's own number, unless it was set."""
-    return _threads or torch.get_num_threads()
-
-
-def take_threads() -> None:
-    """From now on the compiled functions use as many threads as PyTorch does now, and PyTorch's operations one: where
-    those are small they are faster so, and PyTorch's idle threads, which wait in a busy loop, slow the functions.
-    """
-    global _threads
-    _threads = get_num_threads()
-    torch.set_num_threads(1)
-
-
-class Builder(ir.IRBuilder):
-    """llvmlite's builder of LLVM instructions, with the few that make up a network."""
-
-    def index(self, value: int) -> ir.Constant:
-        return ir.Constant(INDEX, value)
-
-    def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
-        """The address so many floats further on."""
-        for offset in offsets:
-            offset = self.index(offset) if isinstance(offset, int) else offset
-            pointer = self.gep(pointer, [offset], source_etype=FLOAT)
-        return pointer
-
-    def vector(self, pointer: ir.Value) -> ir.Value:
-        return self.load(pointer, typ=VECTOR, align=FLOAT_ALIGNMENT)
-
-    def broadcast(self, pointer: ir.Value) -> ir.Value:
-        """A vector whose lanes are all the float there."""
-        nothing, lane = ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        one = self.insert_element(nothing, self.load(pointer, typ=FLOAT, align=FLOAT_ALIGNMENT), lane)
-        return self.shuffle(one, nothing, [0] * LANES)
-
-    def shuffle(self, left: ir.Value, right: ir.Value, lanes: list[int]) -> ir.Value:
-        """A vector of these lanes of the two, counted through."""
-        return self.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
-
-    def multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
-        name = f"llvm.fma.v{LANES}f32"
-        known = self.module.globals.get(name)
-        return self.call(known or ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name), [x, y, total])
-
-    def loop(
-        self,
-        start: ir.Value,
-        stop: ir.Value,
-        step: int,
-        body: Callable[..., Sequence[ir.Value] | None],
-        carried: Sequence[ir.Value] = (),
-    ) -> list[ir.Value]:
-        """for i in range(start, stop, step): carried = body(i, *carried); returns what is carried out."""
-        before = self.block
-        inside, after = self.append_basic_block(), self.append_basic_block()
-        self.cbranch(self.icmp_signed("<", start, stop), inside, after)
-        self.position_at_end(inside)
-        i, *values = (self.phi(value.type) for value in (start, *carried))
-        results = [i, *(body(i, *values) or ())]
-        results[0] = self.add(i, self.index(step))
-        for value, first, following in zip([i, *values], [start, *carried], results, strict=True):
-            value.add_incoming(first, before)
-            value.add_incoming(following, self.block)
-        last = self.block
-        self.cbranch(self.icmp_signed("<", results[0], stop), inside, after)
-        self.position_at_end(after)
-        carried_out = [self.phi(value.type) for value in carried]
-        for value, first, following in zip(carried_out, carried, results[1:], strict=True):
-            value.add_incoming(first, before)
-            value.add_incoming(following, last)
-        return carried_out
-
-    def across(self, width: ir.Value, vectors: int, body: Callable[[ir.Value, int], None]) -> None:
-        """body(x, vectors) along a row, `width` a multiple of LANES: first so many vectors at a time, then single."""
-        whole = self.sub(width, self.urem(width, self.index(vectors * LANES)))
-        self.loop(self.index(0), whole, vectors * LANES, lambda x: body(x, vectors))
-        self.loop(whole, width, LANES, lambda x: body(x, 1))
-
-
-class Rows(NamedTuple):
-    """Rows of an image in memory: the address of each, and the distance from one channel to the next in floats."""
-
-    addresses: list[ir.Value]
-    pitch: ir.Value
-
-    def moved(self, b: Builder, *offsets: ir.Value | int) -> "Rows":
-        return Rows([b.at(address, *offsets) for address in self.addresses], self.pitch)
-
-
-def blocking(outputs: int, multiple_of: int = 1) -> tuple[int, int]:
-    """How many outputs, and vectors of pixels, two or four, are summed at a time so that the sums stay in registers."""
-    sums = REGISTERS - 4  # the others hold pixels and a weight
-    blocks = range(multiple_of, max(sums // 2, multiple_of) + 1, multiple_of)
-    block = max(block for block in blocks if outputs % block == 0)
-    return block, 4 if 4 * block <= sums else 2
 
 
 def taps_of(kernel: Tensor) -> Taps:
@@ -180,32 +70,32 @@ def phases(deconv_weight: Tensor, scale: int) -> Tensor:
     return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, size, size)
 
 
-def deconvolution_taps(scale: int) -> list[Taps]:
+def deconvolution_taps(scale: int, target: Target) -> list[Taps]:
     """For each block of outputs, whole rows of phases."""
-    block, _ = blocking(scale**2, scale)
+    block, _ = target.blocking(scale**2, scale)
     kernel = phases(torch.ones(1, 1, DECONV_KERNEL, DECONV_KERNEL), scale)[:, 0]
     return [taps_of(part) for part in kernel.split(block)]
 
 
-def pack(parameters: Sequence[Tensor], upscale_factor: int) -> Tensor:
-    """An FSRCNN's parameters, as its ``parameters()`` has them, in the order in which the compiled function reads them:
-    one float32 vector on the CPU.
+def pack(parameters: Sequence[Tensor], upscale_factor: int, target: Target) -> Tensor:
+    """An FSRCNN's parameters, as its ``parameters()`` has them, in the order in which the function that is compiled for
+    the target reads them: one float32 vector on the CPU.
     """
     *convolutions, deconv, deconv_bias = (parameter.detach().cpu().float() for parameter in parameters)
     pieces = []
     for weight, bias, slope in zip(*[iter(convolutions)] * 3, strict=True):
-        pieces += pack_convolution(weight.flatten(2), bias, slope)
-    block, _ = blocking(upscale_factor**2, upscale_factor)
+        pieces += pack_convolution(weight.flatten(2), bias, slope, target)
+    block, _ = target.blocking(upscale_factor**2, upscale_factor)
     kernels = phases(deconv, upscale_factor).split(block)
-    for kernel, taps in zip(kernels, deconvolution_taps(upscale_factor), strict=True):
+    for kernel, taps in zip(kernels, deconvolution_taps(upscale_factor, target), strict=True):
         weights = [kernel[output, :, row, column] for row, column, outputs in taps for output in outputs]
         pieces += [deconv_bias.expand(block), torch.stack(weights, 1)]
     return torch.cat([piece.flatten() for piece in pieces])
 
 
-def pack_convolution(kernel: Tensor, biases: Tensor, slopes: Tensor) -> list[Tensor]:
+def pack_convolution(kernel: Tensor, biases: Tensor, slopes: Tensor, target: Target) -> list[Tensor]:
     """The parameters of a `Convolution` in its order; kernel: outputs x channels x taps."""
-    block, _ = blocking(len(kernel))
+    block, _ = target.blocking(len(kernel))
     blocks = zip(*(parameter.split(block) for parameter in (biases, kernel, slopes)), strict=True)
     return [piece for bias, weights, slope in blocks for piece in (bias, weights.permute(1, 2, 0), slope)]
 
@@ -225,7 +115,7 @@ def emit_sums(
         weight_at = b.at(weights, block, b.mul(channel, b.index(weights_at(taps))))
         place = itertools.count()
         for row, column, outputs in taps:
-            pixels = [b.vector(b.at(rows[row], column + v * LANES)) for v in range(vectors)]
+            pixels = [b.vector(b.at(rows[row], column + v * b.lanes)) for v in range(vectors)]
             for output in outputs:
                 weight = b.broadcast(b.at(weight_at, next(place)))
                 for v in range(vectors):
@@ -250,17 +140,16 @@ class Convolution(NamedTuple):
     def end(self) -> int:
         return self.place + self.outputs * (self.channels * len(self.taps) + 2)
 
-    @property
-    def vectors(self) -> int:
+    def vectors(self, target: Target) -> int:
         """Of pixels that are best computed at a time."""
-        return blocking(self.outputs)[1]
+        return target.blocking(self.outputs)[1]
 
     def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, finish: Finish) -> None:
         """The next vectors of pixels of all outputs; `finish` takes each with its number and its slope.
 
         source: a row for each row of the kernel, at its first column.
         """
-        block, _ = blocking(self.outputs)
+        block, _ = b.target.blocking(self.outputs)
         taps = [(row, column, list(range(block))) for row, column in self.taps]
         per_output = self.channels * len(taps)
 
@@ -283,8 +172,7 @@ def convolutions(d: int, s: int, m: int) -> list[Convolution]:
 
 
 def emit_prelu(b: Builder, total: ir.Value, slope: ir.Value) -> ir.Value:
-    zeros = ir.Constant(VECTOR, [0.0] * LANES)
-    return b.select(b.fcmp_ordered(">", total, zeros), total, b.fmul(total, slope))
+    return b.select(b.fcmp_ordered(">", total, b.constant(0.0)), total, b.fmul(total, slope))
 
 
 class Ring(NamedTuple):
@@ -302,30 +190,21 @@ class Ring(NamedTuple):
         return Rows([b.at(self.start, b.mul(number, size)) for number in numbers], self.pitch)
 
 
-def interleave(b: Builder, vectors: list[ir.Value]) -> ir.Value:
-    """Lane 0 of each of two, three or four vectors, then lane 1 of each, and so on: one long vector."""
-    order = [v * LANES + lane for lane in range(LANES) for v in range(len(vectors))]
-    if len(vectors) == 2:
-        return b.shuffle(*vectors, order)
-    pairs = (vectors[:2], [vectors[2], vectors[-1]])
-    return b.shuffle(*(b.shuffle(*pair, list(range(2 * LANES))) for pair in pairs), order)
-
-
 def emit_deconvolution(
     b: Builder, source: Rows, channels: int, scale: int, width: ir.Value, weights: ir.Value, to: Rows
 ) -> None:
     """`scale` rows of the large picture from five of the small one."""
-    block, vectors = blocking(scale**2, scale)
+    block, vectors = b.target.blocking(scale**2, scale)
 
     def emit_rows(taps: Taps, weights: ir.Value, rows: list[ir.Value], x: ir.Value, vectors: int) -> None:
         sums = emit_sums(b, source.moved(b, x, -REACH), channels, taps, block, vectors, weights)
         for i, row in enumerate(rows):
             for v in range(vectors):
                 pixels = interleave(b, [phase[v] for phase in sums[i * scale : (i + 1) * scale]])
-                b.store(pixels, b.at(row, b.mul(x, b.index(scale)), v * LANES * scale), align=FLOAT_ALIGNMENT)
+                b.store(pixels, b.at(row, b.mul(x, b.index(scale)), v * b.lanes * scale), align=FLOAT_ALIGNMENT)
 
     at_once = block // scale
-    for i, taps in enumerate(deconvolution_taps(scale)):
+    for i, taps in enumerate(deconvolution_taps(scale, b.target)):
         rows = to.addresses[i * at_once : (i + 1) * at_once]
         b.across(width, vectors, functools.partial(emit_rows, taps, weights, rows))
         weights = b.at(weights, block + channels * weights_at(taps))
@@ -335,7 +214,7 @@ POINTERS = "image inside outside weights work output".split()
 INDICES = "image_pitch pitch output_pitch first last height width columns".split()
 
 
-def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
+def emit_network(d: int, s: int, m: int, scale: int, target: Target) -> ir.Module:
     """The function `run`: rows `first` to `last` of one block of columns, all layers over `width` columns of it and
     the deconvolution over the `columns` in its middle.
 
@@ -348,14 +227,15 @@ def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "run")
     image, inside, outside, weights, work, output, image_pitch, pitch, output_pitch, *numbers = function.args
     first, last, height, width, columns = numbers
-    b, halo = Builder(function.append_basic_block()), halo_of(m)
+    b, halo, lanes = Builder(function.append_basic_block(), target), halo_of(m), target.lanes
 
     features, shrink, *mapping, expand = convolutions(d, s, m)
 
-    work = b.at(work, LANES)
+    work = b.at(work, lanes)
     shrunk = [Ring(b.at(work, b.mul(pitch, b.index(3 * s * i))), 3, s, pitch) for i in range(m + 1)]
     expanded = Ring(b.at(work, b.mul(pitch, b.index(3 * s * (m + 1)))), 2 * REACH + 1, d, pitch)
-    patch = Rows([b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))], b.index(shrink.vectors * LANES))
+    after = b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))
+    patch = Rows([after], b.index(shrink.vectors(target) * lanes))
 
     def emit_step(step: ir.Value) -> None:
         """A row of each layer, of the later ones `delay` rows further up, where their input is complete."""
@@ -377,8 +257,8 @@ def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
             def store(output: ir.Value, slope: ir.Value, sums: list[ir.Value]) -> None:
                 row = b.at(to.addresses[0], b.mul(output, to.pitch))
                 for v, total in enumerate(sums):
-                    kept = b.fmul(emit_prelu(b, total, slope), b.vector(b.at(mask, v * LANES)))
-                    b.store(kept, b.at(row, v * LANES), align=FLOAT_ALIGNMENT)
+                    kept = b.fmul(emit_prelu(b, total, slope), b.vector(b.at(mask, v * lanes)))
+                    b.store(kept, b.at(row, v * lanes), align=FLOAT_ALIGNMENT)
 
             layer.emit(b, source.moved(b, -(len(source.addresses) // 2)), vectors, weights, store)
 
@@ -389,20 +269,20 @@ def emit_network(d: int, s: int, m: int, scale: int) -> ir.Module:
             def emit(x: ir.Value, vectors: int) -> None:
                 emit_masked(layer, rows.moved(b, x), vectors, b.at(mask, x), into.moved(b, x))
 
-            b.across(width, layer.vectors, emit)
+            b.across(width, layer.vectors(target), emit)
 
         picture = Rows([b.at(image, b.mul(image_pitch, b.add(row_of(REACH), b.index(i)))) for i in range(5)], pitch)
         mask, into = mask_of(0), shrunk[0].around(b, in_ring(0), 0)
 
         def emit_features_and_shrink(x: ir.Value, vectors: int) -> None:
             """Together, so that the features never leave the L1 cache."""
-            at_once = min(vectors, features.vectors)
-            for offset in range(0, vectors * LANES, at_once * LANES):
+            at_once = min(vectors, features.vectors(target))
+            for offset in range(0, vectors * lanes, at_once * lanes):
                 pixels, to = picture.moved(b, x, offset), patch.moved(b, offset)
                 emit_masked(features, pixels, at_once, b.at(mask, x, offset), to)
             emit_masked(shrink, patch, vectors, b.at(mask, x), into.moved(b, x))
 
-        b.across(width, shrink.vectors, emit_features_and_shrink)
+        b.across(width, shrink.vectors(target), emit_features_and_shrink)
         for i, layer in enumerate(mapping):
             emit_layer(layer, shrunk[i], shrunk[i + 1], i + 1)
         emit_layer(expand, shrunk[m], expanded, m)
@@ -423,39 +303,27 @@ def halo_of(m: int) -> int:
     return m + REACH
 
 
-def machine_code(module: ir.Module, types: list[Any]) -> Callable[..., None]:
-    """The module's function `run`, compiled for this CPU; types: ctypes' types of its arguments."""
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    target = binding.Target.from_default_triple()
-    machine = target.create_target_machine(cpu=binding.get_host_cpu_name(), features=FEATURES.flatten())
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
-    engine.finalize_object()
-    function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
-    function.engine = engine  # owns the machine code
-    return function
-
-
 @functools.cache
-def compiled(d: int, s: int, m: int, upscale_factor: int) -> Callable[..., None]:
+def compiled(d: int, s: int, m: int, upscale_factor: int, target: Target) -> Callable[..., None]:
     """The native function for one shape of network; takes about a second to compile."""
     types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
-    return machine_code(emit_network(d, s, m, upscale_factor), types)
+    return machine_code(emit_network(d, s, m, upscale_factor, target), types, target)
 
 
-def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
+def upscale(x: Tensor, weights: Tensor, target: Target, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
     """Runs the network: N x 1 x H x W, float32, on the CPU, to N x 1 x scale*H x scale*W.
 
-    weights: as `pack` makes them. Works on `get_num_threads` threads, each with less than a megabyte of its own.
+    weights: as `pack` makes them for the target, whose code this machine must be able to run. Works on
+    `get_num_threads` threads, each with less than a megabyte of its own.
     """
     with _compiling:  # by one thread, while the others wait for it
-        run = compiled(d, s, m, upscale_factor)
+        run = compiled(d, s, m, upscale_factor, target)
     scale, (number, _, height, width) = upscale_factor, x.shape
     threads, halo, margin = get_num_threads(), halo_of(m), halo_of(m) + REACH
     channels = 3 * s * (m + 1) + (2 * REACH + 1) * d
-    blocks = math.ceil(width * channels * x.itemsize / CACHE)
-    columns = whole_vectors(math.ceil(width / blocks))
-    wider = whole_vectors(columns + 2 * halo)
+    blocks = math.ceil(width * channels * x.itemsize / target.l2)
+    columns = target.whole_vectors(math.ceil(width / blocks))
+    wider = target.whole_vectors(columns + 2 * halo)
     strips = min(threads // math.gcd(blocks * number, threads), math.ceil(height / LEAST_ROWS))
 
     padded = x.new_zeros(number, height + 2 * margin, margin + (blocks - 1) * columns + wider + margin)
@@ -463,10 +331,10 @@ def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: 
     masks = x.new_zeros(2, padded.shape[2])
     masks[0, margin : margin + width] = 1
     output = x.new_empty(number, 1, scale * height, scale * blocks * columns)
-    pitch = wider + 2 * LANES
+    pitch = wider + 2 * target.lanes
 
     def run_block(image: int, strip: int, block: int) -> None:
-        work = x.new_zeros(channels * pitch + 4 * d * LANES + LANES)
+        work = x.new_zeros(channels * pitch + (4 * d + 1) * target.lanes)
         left = block * columns
         run(
             padded[image, margin:, left + REACH :].data_ptr(),
@@ -487,29 +355,3 @@ def upscale(x: Tensor, weights: Tensor, d: int, s: int, m: int, upscale_factor: 
 
     in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
     return output[..., : scale * width]
-
-
-def whole_vectors(width: int) -> int:
-    return math.ceil(width / LANES) * LANES
-
-
-@functools.cache
-def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads do not survive a fork, so each process has its own."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"fsrcnn-{process}")
-
-
-def in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
-    """Calls task with each of the arguments, which the threads, this one among them, take as they come to them; it is
-    in native code most of the time, where Python lets others run.
-    """
-    remaining = iter(arguments)  # Python hands each of them to one thread only
-
-    def work() -> None:
-        for each in remaining:
-            task(*each)
-
-    helpers = [_workers(os.getpid(), threads).submit(work) for _ in range(min(threads, len(arguments)) - 1)]
-    work()
-    for helper in helpers:
-        helper.result()

@@ -1,4 +1,4 @@
-"""Writes the README's tables and the training curves from the files in results/: `python report.py`."""
+"""Writes the README's tables and the training curves from the files in results/: `python -m benchmarks.report`."""
 
 import csv
 import json
@@ -13,12 +13,12 @@ import skimage.data
 from errors import run_script
 from files import read_image, write_image, written_whole
 from imgproc import imresize, modcrop, to_uint8
-from model import load_weights
-from picture import upscale_picture
+from inference.pictures import upscale_picture
+from inference.weights import PRETRAINED, load_weights, shipped_weights
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 TEST = ROOT / "results" / "test"
-PRETRAINED, QUICK, TRANSFER = (ROOT / "results" / name for name in ("pretrained", "quick", "transfer"))
+QUICK, TRANSFER = ROOT / "results" / "quick", ROOT / "results" / "transfer"
 BENCHMARK = ROOT / "results" / "benchmark"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
@@ -145,7 +145,7 @@ def transfer_table() -> str:
 
 
 def speed_table(said: dict[str, Any]) -> str:
-    """The medians that benchmark.py wrote, each peer in its faster form, in Markdown."""
+    """The medians that benchmarks.network wrote, each peer in its faster form, in Markdown."""
     peers = ("PyTorch, deconvolution", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
     lines = [f"| network, output | here | frames/s | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
     for case, measured in said["cases"].items():
@@ -160,7 +160,7 @@ def speed_table(said: dict[str, Any]) -> str:
 
 
 def training_speed_table(said: dict[str, Any]) -> str:
-    """The medians that benchmark_training.py wrote, in Markdown."""
+    """The medians that benchmarks.training wrote, in Markdown."""
     head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
     lines = [f"| {head} |", "| --- " * 6 + "|"]
     for scale, loops in said["milliseconds_per_step"].items():
@@ -172,7 +172,7 @@ def training_speed_table(said: dict[str, Any]) -> str:
 
 
 def files_table(said: dict[str, Any]) -> str:
-    """The medians that benchmark_files.py wrote, in Markdown."""
+    """The medians that benchmarks.files wrote, in Markdown."""
     start = statistics.median(said["seconds"]["start"])
     lines = ["| file to file | a second |", "| --- | --- |"]
     for name, rounds in said["seconds"].items():
@@ -249,7 +249,7 @@ def draw_enlarged() -> None:
     from matplotlib.figure import Figure
 
     lr = to_uint8(imresize(modcrop(skimage.data.astronaut(), 3), 1 / 3))
-    network = load_weights(PRETRAINED / "fsrcnn_x3.pth").fuse()
+    network = load_weights(shipped_weights("fsrcnn", 3)).fuse()
     with TemporaryDirectory() as folder:
         small, large = Path(folder) / "lr.png", Path(folder) / "sr.png"
         write_image(small, lr)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from errors import FailureError
 from files import written_whole
 from imgproc import FloatImage, resize_axis, resize_matrix, rgb_to_ycbcr, ycbcr_to_rgb
-from model import Span, reach, spans, upscale_luma
+from inference.parts import Span, reach, spans, upscale_luma
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -13,84 +13,20 @@ import av
 import numpy as np
 import pytest
 import torch
+from made import FRAMES, HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, shipped
 
-import video
 from errors import FailureError, RequestError
 from imgproc import imresize, to_uint8
-from model import FusedFSRCNN, load_weights
-from video import upscale_video
+from inference import videos
+from inference.videos import upscale_video
+from model import FusedFSRCNN
 
-WEIGHTS = Path(__file__).parent.parent / "results" / "pretrained"
-WIDTH, HEIGHT, FRAMES = 64, 48, 10
-TIMES = [0, 3, 4, 9, 12, 13, 20, 22, 29, 31]  # of the frames, in units of 1/50 s: a variable frame rate
-TIME_BASE = Fraction(1, 50)
 Networks = Callable[[int], FusedFSRCNN]
 
 
 @pytest.fixture(scope="module")
 def network() -> Networks:
-    return lambda scale: load_weights(WEIGHTS / f"fsrcnn_s_x{scale}.pth").fuse()
-
-
-def picture(index: int, height: int, width: int, bits: int) -> np.ndarray:
-    """A plane of a moving pattern with edges, texture and values over the whole range of 8 or 10 bits."""
-    y, x = np.mgrid[:height, :width]
-    wave = 0.5 + 0.5 * np.sin((x + 2 * index) * 0.4) * np.cos(y * 0.3 - index)
-    return np.round((2**bits - 1) * np.where((x + index) % 23 < 4, 1.0 - wave, wave)).astype(np.uint16)
-
-
-def make_clip(
-    path: Path,
-    pixel_format: str = "yuv420p",
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-    codec: str = "ffv1",
-    times: list[int] = TIMES,
-    rotation: int = 0,
-    tone: bool = False,
-    subtitle: bool = False,
-    **settings: Any,
-) -> Path:
-    """Writes a clip of moving patterns; `settings` are set on its encoder."""
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=25, options=settings.pop("options", {}))
-        stream.width, stream.height = size
-        stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = stream.time_base = TIME_BASE
-        for name, value in settings.items():
-            setattr(stream.codec_context, name, value)
-        if rotation:
-            stream.set_display_rotation(rotation)
-        if tone:
-            sound = output.add_stream("aac", rate=8000, layout="mono")
-            sound.metadata["language"] = "fin"
-        if subtitle:
-            lines = output.add_mux_stream("subrip", time_base=Fraction(1, 1000))
-            lines.metadata["language"] = "swe"
-            lines.disposition = av.stream.Disposition.forced
-            output.add_attachment("letters.ttf", "application/x-truetype-font", b"a font")
-        output.metadata["title"] = "A moving pattern"
-        output.set_chapters(
-            [{"id": 1, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "All of it"}}]
-        )
-        for index, time in enumerate(times):
-            frame = av.VideoFrame(*size, pixel_format)
-            for plane in video.samples(frame):
-                plane[:] = picture(index, *plane.shape, frame.format.components[0].bits)
-            frame.pts, frame.time_base = time, TIME_BASE
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode())
-        if tone:
-            wave = np.sin(np.arange(8000 * times[-1] // 50) * 0.3, dtype=np.float32)[None]
-            frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
-            frame.sample_rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
-            output.mux(sound.encode(frame))
-            output.mux(sound.encode())
-        if subtitle:
-            packet = av.Packet(b"A line of text")
-            packet.pts = packet.dts = 100
-            packet.duration, packet.time_base, packet.stream = 200, Fraction(1, 1000), lines
-            output.mux(packet)
-    return path
+    return lambda scale: shipped("fsrcnn_s", scale)
 
 
 def decoded(path: Path) -> list[av.VideoFrame]:
@@ -99,7 +35,7 @@ def decoded(path: Path) -> list[av.VideoFrame]:
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    return [plane.copy() for plane in video.samples(frame)]
+    return [plane.copy() for plane in videos.samples(frame)]
 
 
 def times(path: Path) -> list[Fraction]:
@@ -157,10 +93,10 @@ def test_luma_is_the_networks_output_bit_for_bit(
     source = make_clip(tmp_path / "lr.mkv", pixel_format, color_range=color_range)
     target = tmp_path / f"sr.{suffix}"
     result = upscale_video(source, target, network(2), codec, quality=0 if codec == "libx264" else None)
-    assert result == video.VideoResult(FRAMES, ())
+    assert result == videos.VideoResult(FRAMES, ())
     lr_frames, sr_frames = decoded(source), decoded(target)
     assert [frame.format.name.replace("yuvj", "yuv") for frame in sr_frames] == [pixel_format] * FRAMES
-    assert video.is_full_range(sr_frames[0]) == (color_range == 2)
+    assert videos.is_full_range(sr_frames[0]) == (color_range == 2)
     peak = 1023 if "10" in pixel_format else 255
     for lr, sr in zip(lr_frames, sr_frames, strict=True):
         with torch.inference_mode():
@@ -174,7 +110,7 @@ def test_luma_is_the_networks_output_bit_for_bit(
 def test_unsubsampled_chroma_is_matlabs_bicubic(scale: int):
     chroma = np.random.default_rng(0).integers(0, 256, (2, 9, 14), dtype=np.uint8)
     expected = [to_uint8(imresize(plane, scale)) for plane in chroma]
-    np.testing.assert_array_equal(video.upscale_chroma(chroma, scale, 8, 1, 1), expected)
+    np.testing.assert_array_equal(videos.upscale_chroma(chroma, scale, 8, 1, 1), expected)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -182,7 +118,7 @@ def test_subsampled_chroma_stays_where_it_is_on_the_luma(scale: int):
     # Each 4:2:0 sample holds the luma position it sits at: rows 0.5, 2.5, ..., columns 0, 2, ...; 16 steps a pixel.
     rows, columns = np.meshgrid(2 * np.arange(12) + 0.5, 2 * np.arange(14), indexing="ij")
     chroma = (16 * np.stack([rows, columns])).astype(np.uint16)
-    sr = video.upscale_chroma(chroma, scale, 10, 2, 2)
+    sr = videos.upscale_chroma(chroma, scale, 10, 2, 2)
     # Luma pixel p of the enlarged picture lies at (p + 0.5) / scale - 0.5 of the small one.
     row = ((2 * np.arange(12 * scale) + 0.5) + 0.5) / scale - 0.5
     column = (2 * np.arange(14 * scale) + 0.5) / scale - 0.5
@@ -346,10 +282,10 @@ def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on(of_each: bool):
             yield number
         raise OSError("at the end")
 
-    with video.each_ahead(doubled_out_of_order, items(), 2) if of_each else video.ahead(items()) as ahead:
+    with videos.each_ahead(doubled_out_of_order, items(), 2) if of_each else videos.ahead(items()) as ahead:
         for number in range(20):
             assert next(ahead) == (2 * number if of_each else number)
-            assert len(made) <= number + 1 + video.AHEAD
+            assert len(made) <= number + 1 + videos.AHEAD
         with pytest.raises(OSError, match="at the end"):
             next(ahead)
 

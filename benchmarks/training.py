@@ -1,4 +1,4 @@
-"""Measures the speed of training beside a plain loop, in one run on one machine: `python benchmark_training.py`."""
+"""Measures the speed of training beside a plain loop, in one run on one machine: `python -m benchmarks.training`."""
 
 import platform
 import statistics
@@ -20,10 +20,11 @@ from errors import run_script
 from files import write_json
 from imgproc import dihedral, imresize, luma, modcrop
 from model import FSRCNN, initialise
-from recipe import loss_to_train, prepare_cpu, start_run, train_step
+from training.run import start_run
+from training.step import loss_to_train, prepare_cpu, train_step
 
 STEPS, ROUNDS = 50, 7
-RESULT = Path(__file__).parent / "results" / "benchmark" / "training.json"
+RESULT = Path(__file__).parents[1] / "results" / "benchmark" / "training.json"
 
 
 class PlainPatches(Dataset[tuple[Tensor, Tensor]]):

@@ -1,0 +1,126 @@
+"""What the network and its gradient are written in: LLVM's instructions on vectors and rows of floats."""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from llvmlite import binding, ir
+
+from native.target import Target
+
+FLOAT, INDEX, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
+FLOAT_ALIGNMENT = 4
+
+
+class Builder(ir.IRBuilder):
+    """llvmlite's builder of LLVM instructions, with the few that make up a network, for a target."""
+
+    def __init__(self, block: ir.Block, target: Target) -> None:
+        super().__init__(block)
+        self.target, self.lanes = target, target.lanes
+
+    def index(self, value: int) -> ir.Constant:
+        return ir.Constant(INDEX, value)
+
+    def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """The address so many floats further on."""
+        for offset in offsets:
+            offset = self.index(offset) if isinstance(offset, int) else offset
+            pointer = self.gep(pointer, [offset], source_etype=FLOAT)
+        return pointer
+
+    def vector(self, pointer: ir.Value) -> ir.Value:
+        return self.load(pointer, typ=self.target.vector, align=FLOAT_ALIGNMENT)
+
+    def broadcast(self, pointer: ir.Value) -> ir.Value:
+        """A vector whose lanes are all the float there."""
+        nothing, lane = ir.Constant(self.target.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        one = self.insert_element(nothing, self.load(pointer, typ=FLOAT, align=FLOAT_ALIGNMENT), lane)
+        return self.shuffle(one, nothing, [0] * self.lanes)
+
+    def constant(self, value: float) -> ir.Constant:
+        """A vector whose lanes are all that number."""
+        return ir.Constant(self.target.vector, [value] * self.lanes)
+
+    def shuffle(self, left: ir.Value, right: ir.Value, lanes: list[int]) -> ir.Value:
+        """A vector of these lanes of the two, counted through."""
+        return self.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+    def multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+        """x * y + total; rounded once where the target can, as llvm.fma would be a library call elsewhere."""
+        if not self.target.fma:
+            return self.fadd(self.fmul(x, y), total)
+        name, vector = f"llvm.fma.v{self.lanes}f32", self.target.vector
+        known = self.module.globals.get(name)
+        return self.call(known or ir.Function(self.module, ir.FunctionType(vector, [vector] * 3), name), [x, y, total])
+
+    def loop(
+        self,
+        start: ir.Value,
+        stop: ir.Value,
+        step: int,
+        body: Callable[..., Sequence[ir.Value] | None],
+        carried: Sequence[ir.Value] = (),
+    ) -> list[ir.Value]:
+        """for i in range(start, stop, step): carried = body(i, *carried); returns what is carried out."""
+        before = self.block
+        inside, after = self.append_basic_block(), self.append_basic_block()
+        self.cbranch(self.icmp_signed("<", start, stop), inside, after)
+        self.position_at_end(inside)
+        i, *values = (self.phi(value.type) for value in (start, *carried))
+        results = [i, *(body(i, *values) or ())]
+        results[0] = self.add(i, self.index(step))
+        for value, first, following in zip([i, *values], [start, *carried], results, strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(following, self.block)
+        last = self.block
+        self.cbranch(self.icmp_signed("<", results[0], stop), inside, after)
+        self.position_at_end(after)
+        carried_out = [self.phi(value.type) for value in carried]
+        for value, first, following in zip(carried_out, carried, results[1:], strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(following, last)
+        return carried_out
+
+    def across(self, width: ir.Value, vectors: int, body: Callable[[ir.Value, int], None]) -> None:
+        """body(x, vectors) along a row of whole vectors: first so many vectors at a time, then single."""
+        whole = self.sub(width, self.urem(width, self.index(vectors * self.lanes)))
+        self.loop(self.index(0), whole, vectors * self.lanes, lambda x: body(x, vectors))
+        self.loop(whole, width, self.lanes, lambda x: body(x, 1))
+
+
+class Rows(NamedTuple):
+    """Rows of an image in memory: the address of each, and the distance from one channel to the next in floats."""
+
+    addresses: list[ir.Value]
+    pitch: ir.Value
+
+    def moved(self, b: Builder, *offsets: ir.Value | int) -> "Rows":
+        return Rows([b.at(address, *offsets) for address in self.addresses], self.pitch)
+
+
+def interleave(b: Builder, vectors: list[ir.Value]) -> ir.Value:
+    """Lane 0 of each of two, three or four vectors, then lane 1 of each, and so on: one long vector."""
+    order = [v * b.lanes + lane for lane in range(b.lanes) for v in range(len(vectors))]
+    if len(vectors) == 2:
+        return b.shuffle(*vectors, order)
+    pairs = (vectors[:2], [vectors[2], vectors[-1]])
+    return b.shuffle(*(b.shuffle(*pair, list(range(2 * b.lanes))) for pair in pairs), order)
+
+
+def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
+    """As many vectors as lanes to one, whose lanes are their sums."""
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        lanes = [list(range(start, 2 * b.lanes, 2)) for start in (0, 1)]
+        vectors = [b.fadd(*(b.shuffle(*pair, half) for half in lanes)) for pair in pairs]
+    return vectors[0]
+
+
+def machine_code(module: ir.Module, types: list[Any], target: Target) -> Callable[..., None]:
+    """The module's function `run`, compiled to be called here; types: ctypes' types of its arguments."""
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), target.machine())
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
+    function.engine = engine  # owns the machine code
+    return function

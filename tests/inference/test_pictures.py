@@ -1,0 +1,92 @@
+"""The pixels of an enlarged picture: parts, colours, depth and alpha."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from made import noise, picture, save, shipped
+from numpy.typing import NDArray
+
+from imgproc import imresize
+from inference.pictures import fill_transparent, upscaled_strips
+
+ROOT = Path(__file__).parents[2]
+
+
+def upscaled(pixels: NDArray[np.unsignedinteger], variant: str, scale: int) -> NDArray[np.unsignedinteger]:
+    network = shipped(variant, scale)
+    return np.concatenate(list(upscaled_strips(picture(pixels), network, Path("picture"))))
+
+
+@pytest.mark.parametrize(("scale", "bands"), [(2, 4), (3, 3), (4, 2)])
+def test_picture_in_parts_is_picture_as_a_whole(monkeypatch: pytest.MonkeyPatch, scale: int, bands: int):
+    pixels = noise(61, 47, bands, dtype=np.uint16)
+    pixels[10:50, 5:30, -1] = 0
+    whole = upscaled(pixels, "fsrcnn_s", scale)
+    monkeypatch.setattr("inference.pictures.PART", 11)
+    parts = upscaled(pixels, "fsrcnn_s", scale)
+    assert parts.shape == (61 * scale, 47 * scale, bands)
+    # 16-bit levels: the network's float32 rounding alone, a few millionths of the range.
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+    if bands % 2 == 0:  # alpha, without the network
+        np.testing.assert_array_equal(parts[..., -1], whole[..., -1])
+        expected = np.floor(imresize(pixels[..., -1] * (255 / 65535), scale) * (65535 / 255) + 0.5).clip(0, 65535)
+        np.testing.assert_array_equal(whole[..., -1], expected)
+
+
+def test_memory_is_bounded_by_the_parts(tmp_path: Path):
+    """Four times the pixels do not need more memory once a picture has several parts."""
+    script = (
+        "import resource, sys, upscale; sys.argv = ['', *sys.argv[1:]]; upscale.main(); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for side in (800, 1600):
+        source = save(tmp_path / f"{side}.png", noise(side, side, 3))
+        command = [sys.executable, "-c", script, source, "--variant", "fsrcnn_s", "--device", "cpu"]
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        peaks.append(int(output.split()[-1]) / 1024)
+    assert peaks[1] - peaks[0] < 60, peaks  # MB; the larger result alone has 29 MB, in float64 it would have 234
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(20, 23, 3), (3, 2, 3), (20, 20, 1)])
+@pytest.mark.parametrize(("variant", "scale"), [("fsrcnn", 2), ("fsrcnn", 4), ("fsrcnn_s", 4)])
+def test_flat_colours_stay(variant: str, scale: int, shape: tuple[int, int, int], dtype: type):
+    peak, extremes = np.iinfo(dtype).max, [[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]]
+    for colour in [*extremes, *np.random.default_rng(0).random((8, 3))]:
+        colour = np.round(np.array(colour[: shape[2]]) * peak).astype(dtype)
+        enlarged = upscaled(np.broadcast_to(colour, shape).copy(), variant, scale)
+        assert np.abs(enlarged.astype(int) - colour).max() <= 1
+
+
+def test_the_network_does_the_luma():
+    """Of a photograph reduced and enlarged again more is left than with bicubic interpolation."""
+    hr = skimage.data.astronaut()
+    lr = np.clip(np.round(imresize(hr, 1 / 2)), 0, 255).astype(np.uint8)
+    sr = upscaled(lr, "fsrcnn", 2)
+    error = [np.mean((enlarged - hr.astype(float)) ** 2) for enlarged in (sr, imresize(lr, 2))]
+    assert 10 * np.log10(error[1] / error[0]) > 1  # dB
+
+
+def test_edges_of_transparency_have_no_fringe():
+    """A red disc on transparent black stays red to its edge, and what is opaque or empty stays so."""
+    y, x = np.mgrid[-20:20, -20:20]
+    alpha = np.clip((15 - np.hypot(x, y)) * 255, 0, 255).astype(np.uint8)
+    pixels = np.dstack([np.where(alpha > 0, channel, 0) for channel in (200, 30, 40)] + [alpha]).astype(np.uint8)
+    enlarged = upscaled(pixels, "fsrcnn", 3).astype(int)
+    visible = enlarged[..., 3] > 0
+    assert np.abs(enlarged[visible][:, :3] - (200, 30, 40)).max() <= 1
+    assert (enlarged[54:66, 54:66, 3] == 255).all()
+    assert (enlarged[:9, :9, 3] == 0).all()
+
+
+def test_fill_transparent_by_hand():
+    colour = np.array([[[90.0], [7.0], [30.0], [5.0], [5.0], [5.0]]])
+    alpha = np.array([[[255.0], [0.0], [85.0], [0.0], [0.0], [0.0]]])
+    filled = fill_transparent(colour, alpha, 1)
+    # Both neighbours are equally near: (90 * 255 + 30 * 85) / (255 + 85); the last two have no visible neighbour.
+    np.testing.assert_allclose(filled[0, :, 0], [90, 75, 30, 30, 5, 5])

@@ -1,0 +1,86 @@
+"""The course of a training: its mean loss, log.csv, and what TensorBoard shows."""
+
+import csv
+import math
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+
+from dataset import EvaluationPair
+from devices import rank_and_ranks
+from errors import FailureError
+from files import written_whole
+from imgproc import to_uint8
+from inference.parts import upscale_luma
+
+FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of the processes' values; every process has to call it."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value / rank_and_ranks()[1]
+
+
+class LossMeter:
+    """Mean loss since the last reading, kept on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sum, self._count = torch.zeros((), device=device), 0
+
+    def add(self, loss: Tensor) -> None:
+        self._sum += loss
+        self._count += 1
+
+    def read(self, step: int) -> float:
+        """The mean up to `step`. Raises FailureError where it is not finite."""
+        mean = mean_over_ranks(self._sum / self._count).item()
+        if not math.isfinite(mean):
+            raise FailureError(f"the loss is {mean} at step {step}: start again with a lower learning_rate")
+        return mean
+
+
+class Log:
+    """The course of a run: log.csv and, for TensorBoard, the same and pictures."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Starts the log, or cuts it back to what was logged up to `step`."""
+        self._path = folder / "log.csv"
+        rows = []
+        if step and self._path.is_file():
+            with self._path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        with written_whole(self._path) as unfinished, unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._board = SummaryWriter(folder / "tensorboard", purge_step=step)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.close()
+
+    def write(self, step: int, seconds: float, values: dict[str, float], pictures: Tensor) -> None:
+        """Adds a line of values, named as in FIELDS, and the pictures, 3 x H x W uint8."""
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, FIELDS).writerow({"step": step, "seconds": round(seconds, 1), **values})
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._board.add_image("bicubic, FSRCNN, ground truth", pictures, step)
+
+
+def crops(model: nn.Module, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
+    """Rows of bicubic, FSRCNN and ground truth of each picture's centre, 3 x H x W in 0..255, for TensorBoard."""
+    tiles = []
+    for pair in pairs:
+        top, left = ((length - size) // 2 for length in pair.hr.shape)
+        for image in (pair.bicubic(), upscale_luma(model, pair.lr), pair.hr):
+            tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
+    return make_grid(tiles, nrow=3)

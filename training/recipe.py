@@ -1,0 +1,65 @@
+"""What a recipe's settings come to: starting weights, losses, optimisers, learning rates."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from config import Config
+from errors import RequestError
+from inference.weights import load_weights
+from model import FSRCNN, VARIANTS, initialise
+from training.optimizer import SOAP
+
+
+class Loss(NamedTuple):
+    """The sum of a batch's absolute or squared errors, divided by something."""
+
+    squared: bool
+    divisor: Callable[[Tensor], int]  # of the HR patches
+
+
+LOSSES: dict[str, Loss] = {
+    "l1": Loss(False, Tensor.numel),
+    "mse": Loss(True, Tensor.numel),
+    "euclidean": Loss(True, lambda hr: 2 * len(hr)),
+}
+MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "soap": SOAP,
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+}
+
+
+def starting_network(config: Config) -> FSRCNN:
+    """The network before its first step. Raises RequestError where the weights to transfer are of another variant."""
+    torch.manual_seed(config.seed)
+    network = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
+    if config.transfer_from is None:
+        initialise(network, config.start)
+        return network
+    initialise(network, "msra")
+    source = load_weights(config.transfer_from, config.upscale_factor[0])
+    if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
+        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not a {config.variant}")
+    transferred = source.state_dict()
+    if source.upscale_factor != network.upscale_factor:
+        transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}
+    network.load_state_dict(network.state_dict() | transferred)
+    return network
+
+
+def learning_rate_factor(config: Config, step: int) -> float:
+    """What the base learning rates are multiplied by at a step."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
+
+
+def loss_of_step(config: Config, step: int) -> Loss:
+    if config.loss == "l1_then_mse":
+        return LOSSES["l1" if step < MSE_FROM * config.steps else "mse"]
+    return LOSSES[config.loss]

@@ -1,0 +1,78 @@
+"""A training in progress, and its checkpoints."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import RECIPE_FIELDS, Config
+from errors import RequestError
+from files import written_whole
+from inference.weights import load_checkpoint, save_checkpoint
+from model import FSRCNN, CollapsibleFSRCNN
+from training.recipe import OPTIMIZERS, starting_network
+
+
+@dataclass
+class Run:
+    """A training in progress: all that is needed to go on with it."""
+
+    model: CollapsibleFSRCNN
+    average: FSRCNN
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = -math.inf
+
+
+def start_run(config: Config, device: torch.device) -> Run:
+    """A run at step 0."""
+    start = starting_network(config)
+    model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
+    deconv = list(model.deconv.parameters())
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
+    groups = [
+        {"params": others, "base_lr": config.learning_rate},
+        {"params": deconv, "base_lr": config.deconv_learning_rate},
+    ]
+    return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """The configuration in JSON's types."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def save_run(run: Run, config: Config, path: Path) -> None:
+    content = {
+        "config": as_plain(config),
+        "step": run.step,
+        "seconds": run.seconds,
+        "best_psnr": run.best_psnr,
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
+    with written_whole(path) as unfinished:
+        save_checkpoint(content, unfinished)
+
+
+def load_run(config: Config, device: torch.device, path: Path) -> Run:
+    """The saved run, ready to go on. Raises RequestError where its settings were others."""
+    saved = load_checkpoint(path, device)
+    if "optimizer" not in saved:
+        raise RequestError(f"{path}: not a saved run; move it away to start a new one")
+    for field in RECIPE_FIELDS:
+        now, then = as_plain(config)[field], saved["config"].get(field)
+        if now != then:
+            raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
+    run = start_run(config, device)
+    run.model.load_state_dict(saved["model"])
+    run.average.load_state_dict(saved["average"])
+    run.optimizer.load_state_dict(saved["optimizer"])
+    run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
+    return run
