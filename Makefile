@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint data pretrained report clean
+.PHONY: demo test lint extra data pretrained report clean
 
 # Shows what the shipped weights do, on photographs that come with scikit-image.
 demo: .venv/installed
@@ -11,6 +11,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(VENV) -m pytest
+
+# What the tests of the exported files need: other runtimes, and OpenCV's contrib modules apart from OpenCV itself.
+extra: .venv/extra
 
 lint: .venv/installed
 	$(VENV) -m ruff format --check .
@@ -47,6 +50,12 @@ report: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff matplotlib -c constraints.txt
+	@touch $@
+
+.venv/extra: .venv/installed requirements-extra.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements-extra.txt -c constraints.txt
+	$(PYTHON) -m venv .venv/contrib
+	.venv/contrib/bin/python -m pip install --quiet --disable-pip-version-check "opencv-contrib-python-headless>=4.10,<5"
 	@touch $@
 
 clean:

@@ -90,9 +90,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _require(
-            self, "upscale_factor", bool(self.upscale_factor) and set(self.upscale_factor) <= {2, 3, 4}, "2, 3 or 4"
-        )
+        _check_scales(self)
         _require(self, "exp_name", Path(self.exp_name).name == self.exp_name, "a folder's name, without a path")
         _require(self, "seed", self.seed >= 0, "zero or more")
         if self.mode == "train":
@@ -138,6 +136,28 @@ class UpscaleConfig:
         _check_choices(self)
         _require(self, "quality", self.quality is None or self.quality >= 0, "zero or more")
         _require(self, "duration", self.duration is None or self.duration > 0, "more than zero")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What export.py is asked for; a value that cannot be meant raises RequestError."""
+
+    format: Literal["onnx", "opencv"] = "onnx"
+    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib."""
+    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
+    """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
+    upscale_factor: tuple[int, ...] = (2, 3, 4)
+    """Scales, of 2, 3 and 4: a file for each."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights file to export in place of the shipped ones."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results/exported")
+    """Folder for the files, named as the weights are."""
+    form: Literal["subpixel", "deconvolution"] = "subpixel"
+    """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper has it; equal results."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_scales(self)
 
 
 # Settings that go together; a flag given beside --recipe still wins.
@@ -209,12 +229,17 @@ def read_command_line(defaults: AnyConfig, description: str) -> AnyConfig:
         raise RequestError(" ".join(re.sub(r"[^\x20-\x7e]", " ", boxed).split())) from None
 
 
-def _require(config: Config | UpscaleConfig, field: str, right: bool, expected: str) -> None:
+def _require(config: Config | UpscaleConfig | ExportConfig, field: str, right: bool, expected: str) -> None:
     if not right:
         raise RequestError(f"{field}: got {getattr(config, field)!r}, expected {expected}")
 
 
-def _check_choices(config: Config | UpscaleConfig) -> None:
+def _check_scales(config: Config | ExportConfig) -> None:
+    right = bool(config.upscale_factor) and set(config.upscale_factor) <= {2, 3, 4}
+    _require(config, "upscale_factor", right, "2, 3 or 4")
+
+
+def _check_choices(config: Config | UpscaleConfig | ExportConfig) -> None:
     """A default edited in this file has not passed through the command line's check of its choices."""
     for field, annotation in get_type_hints(type(config)).items():
         choices = getattr(annotation, "__args__", ()) if "Literal" in str(annotation) else ()

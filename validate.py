@@ -16,7 +16,7 @@ from errors import RequestError, run_script
 from files import list_images, write_image, write_json
 from inference.comparison import Candidate, Scores, recover_colour, sheet_row, stacked
 from inference.parts import upscale_luma
-from inference.weights import load_weights, shipped_weights
+from inference.weights import load_weights, shipped_weights, weights_name
 from model import FSRCNN
 
 
@@ -26,7 +26,7 @@ def load_models(config: Config) -> dict[str, FSRCNN]:
     models: dict[str, FSRCNN] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
     for path in config.weights or shipped:
-        name = path.resolve().parent.name if path.stem == "best" else path.stem
+        name = weights_name(path)
         if name in models:
             raise RequestError(f"weights: two files called {name}; score them in two runs")
         models[name] = load_weights(path, scale_of_others)

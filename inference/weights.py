@@ -21,6 +21,11 @@ def shipped_weights(variant: str, upscale_factor: int) -> Path:
     return PRETRAINED / f"{variant}_x{upscale_factor}.pth"
 
 
+def weights_name(path: Path) -> str:
+    """What a weights file is called: by its own name, or by its folder's for a run's best.pth."""
+    return path.resolve().parent.name if path.stem == "best" else path.stem
+
+
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Writes a dictionary of tensors and plain values. On a full disk raises OSError, which torch.save does not."""
     buffer = io.BytesIO()

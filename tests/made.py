@@ -1,5 +1,6 @@
-"""What tests are made with: networks, noise, picture files and clips."""
+"""What tests are made with: networks, noise, picture files and clips; and what to do where a program is missing."""
 
+import os
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 import pyvips
 import torch
 from numpy.typing import NDArray
@@ -30,6 +32,14 @@ def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=max(parameter.detach().std(correction=0).item(), 0.05))
     return model
+
+
+def needed(there: bool, what: str) -> None:
+    """Leaves a test out where a program that it needs is not there; on CI nothing may be missing."""
+    if not there and os.environ.get("CI"):
+        pytest.fail(f"{what} is missing")
+    if not there:
+        pytest.skip(f"left out: {what} is missing")
 
 
 @lru_cache

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "inference": SHARED | {"inference"},
     "training": SHARED | {"inference", "training"},
     "benchmarks": SHARED | {"inference", "training", "benchmarks"},
+    "exports": SHARED | {"inference", "exports"},
     "hubconf": {"inference", "model"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - MAY_IMPORT.keys()

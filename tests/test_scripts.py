@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import export
 import prepare_dataset
 import train
 import validate
@@ -19,7 +20,7 @@ from inference.comparison import TILE
 from inference.weights import save_weights
 from model import FSRCNN
 
-SCRIPTS = {"train": train.main, "validate": validate.main, "prepare": prepare_dataset.main}
+SCRIPTS = {"train": train.main, "validate": validate.main, "prepare": prepare_dataset.main, "export": export.main}
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -29,7 +30,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def run(script: str, *arguments: object) -> tuple[int, str, str]:
         flags = [str(argument) for argument in arguments]
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", "--results-dir", str(tmp_path / "results"), *flags])
+        place = ["--results-dir", str(tmp_path / "results")] if script != "export" else []
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *place, *flags])
         with pytest.raises(SystemExit) as stop:
             run_script(SCRIPTS[script])
         return stop.value.code or 0, *capsys.readouterr()
@@ -114,10 +116,24 @@ MISTAKES = [
     (["validate", "--test-sets", "TINY"], 2, "8 x 8 pixels"),
     (["validate", "--test-sets", "BROKEN"], 1, "broken.png"),
     (["validate", "--test-sets", "DEEP"], 1, "16 bits"),
+    (["export", "--format", "jpeg"], 2, "--format"),
+    (["export", "--upscale-factor", "5"], 2, "upscale_factor: got (5,), expected 2, 3 or 4"),
+    (["export", "--weights", "X2", "--upscale-factor", "3"], 2, "is for x2"),
+    (["export", "--weights", "TEXT"], 2, "not a PyTorch weights file"),
+    (["export", "--output", "TEXT"], 2, "is a file, expected a folder"),
     (["prepare", "--source", "missing"], 2, "source: no folder missing"),
     (["prepare", "--source", "EMPTY"], 1, "missing in"),
     (["prepare", "--source", "EMPTY", "--test-sets", "Set6"], 2, "Set6"),
 ]
+
+
+def test_export_writes_and_names_a_file_for_each_scale(run: Run, tmp_path: Path):
+    code, output, errors = run("export", "--format", "opencv", "--variant", "fsrcnn_s", "--output", tmp_path / "pb")
+    assert code == 0, errors
+    for scale, line in zip((2, 3, 4), output.splitlines(), strict=True):
+        path = tmp_path / "pb" / f"fsrcnn_s_x{scale}.pb"
+        assert line.startswith(f"{path}: {path.stat().st_size:,} bytes, ")
+        assert 0 < float(line.split()[3]) < 1e-5
 
 
 @pytest.mark.parametrize(("request_", "code", "named"), MISTAKES, ids=[" ".join(mistake[0]) for mistake in MISTAKES])

@@ -1,0 +1,1 @@
+"""Weights turned into files that other programs load: one module a format."""
