@@ -142,8 +142,8 @@ class UpscaleConfig:
 class ExportConfig:
     """What export.py is asked for; a value that cannot be meant raises RequestError."""
 
-    format: Literal["onnx", "opencv"] = "onnx"
-    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib."""
+    format: Literal["onnx", "opencv", "mpv"] = "onnx"
+    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader."""
     variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
     """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
     upscale_factor: tuple[int, ...] = (2, 3, 4)

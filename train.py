@@ -34,9 +34,10 @@ def read_settings() -> Config:
     """The configuration, with this process's own device. Raises RequestError for a batch that cannot be split."""
     config = read_config("train", __doc__)
     config = dataclasses.replace(config, device=join_processes(config.device))
-    # Said of one-channel kernels, whose layout channels_last leaves open; it costs no time here.
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     _, ranks = rank_and_ranks()
+    if ranks > 1:
+        # Said of one-channel kernels, whose layout channels_last leaves open; it costs no time here.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if config.batch_size % ranks:
         raise RequestError(f"batch_size: got {config.batch_size}, expected a multiple of the {ranks} processes")
     return config
