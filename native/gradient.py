@@ -22,12 +22,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from native import network
-from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, Rows, machine_code, sums_of_lanes
-from native.network import REACH, Convolution
+from native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, Rows, machine_code, sums_of_lanes
+from native.network import KERNEL, REACH, Convolution
 from native.target import Target
 from native.threads import get_num_threads, in_threads
-
-KERNEL = 2 * REACH + 1  # size of the first convolution's, and of the deconvolution's in small pixels
 
 
 class Plane(NamedTuple):
@@ -305,7 +303,7 @@ class Program:
         """Adds the sums to those in the memory, a tile at a time."""
         b, (down, across), (lefts_of_tile, rights_of_tile) = self.b, products.tiles, products.tile
         table = [*products.rights, *products.rights[-1:] * (rights_of_tile * across - len(products.rights))]
-        constant = ir.Constant(ir.ArrayType(INDEX, len(table)), table)
+        constant = ir.Constant(ir.ArrayType(b.target.index, len(table)), table)
         offsets = ir.GlobalVariable(b.module, constant.type, b.module.get_unique_name("offsets"))
         offsets.initializer, offsets.global_constant = constant, True
 
@@ -314,7 +312,7 @@ class Program:
             lefts = [b.at(first_left, i * self.plane.stride) for i in range(lefts_of_tile)]
             first = b.mul(column, b.index(rights_of_tile))
             addresses = [b.gep(offsets, [b.index(0), b.add(first, b.index(i))]) for i in range(rights_of_tile)]
-            rights = [b.at(right, b.load(address, typ=INDEX)) for address in addresses]
+            rights = [b.at(right, b.load(address, typ=b.target.index)) for address in addresses]
 
             def add_products(x: ir.Value, *sums: ir.Value) -> list[ir.Value]:
                 xs, ys = ([b.vector(b.at(address, x)) for address in side] for side in (lefts, rights))
@@ -340,7 +338,8 @@ def emit_function(layout: Layout) -> ir.Module:
     """The function `run(lr, hr, weights, backward_weights, memory, squared, everything, count)`: the errors of so many
     patches and the gradients, added to those in memory. lr and hr: planes, of hr its phases.
     """
-    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 3), "run")
+    index = layout.plane.target.index
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [index] * 3), "run")
     lr, hr, weights, backward_weights, memory, *flags, count = function.args
     b, plane = Builder(function.append_basic_block(), layout.plane.target), layout.plane
     squared, everything = (b.icmp_signed("!=", flag, b.index(0)) for flag in flags)

@@ -8,7 +8,7 @@ from llvmlite import binding, ir
 
 from native.target import Target
 
-FLOAT, INDEX, POINTER = ir.FloatType(), ir.IntType(64), ir.PointerType()
+FLOAT, BYTE, POINTER = ir.FloatType(), ir.IntType(8), ir.PointerType()
 FLOAT_ALIGNMENT = 4
 
 
@@ -20,27 +20,60 @@ class Builder(ir.IRBuilder):
         self.target, self.lanes = target, target.lanes
 
     def index(self, value: int) -> ir.Constant:
-        return ir.Constant(INDEX, value)
+        return ir.Constant(self.target.index, value)
+
+    def floats(self, lanes: int) -> ir.VectorType:
+        return ir.VectorType(FLOAT, lanes)
 
     def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
         """The address so many floats further on."""
         for offset in offsets:
+            onward = isinstance(offset, int) and offset > 0  # known, it becomes part of the instruction that loads
             offset = self.index(offset) if isinstance(offset, int) else offset
-            pointer = self.gep(pointer, [offset], source_etype=FLOAT)
+            pointer = self.gep(pointer, [offset], inbounds=onward, source_etype=FLOAT)
         return pointer
+
+    def byte_at(self, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+        return self.gep(pointer, [offset], source_etype=BYTE)
+
+    def aligned(self, pointer: ir.Value, size: int) -> ir.Value:
+        """The next address that is a multiple of `size`, a power of two, bytes."""
+        number = self.add(self.ptrtoint(pointer, self.target.index), self.index(size - 1))
+        return self.inttoptr(self.and_(number, self.index(-size)), POINTER)
+
+    def clear(self, pointer: ir.Value, floats: ir.Value) -> None:
+        """Fills so many floats with zeros."""
+        name, types = f"llvm.memset.p0.i{self.target.index.width}", [POINTER, BYTE, self.target.index, ir.IntType(1)]
+        memset = self.known_function(name, ir.FunctionType(ir.VoidType(), types))
+        self.call(memset, [pointer, BYTE(0), self.mul(floats, self.index(4)), ir.IntType(1)(0)])
+
+    def known_function(self, name: str, kind: ir.FunctionType) -> ir.Function:
+        """A function that is defined elsewhere, such as an intrinsic of LLVM's."""
+        return self.module.globals.get(name) or ir.Function(self.module, kind, name)
+
+    def least(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.select(self.icmp_signed("<", x, y), x, y)
+
+    def greatest(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.select(self.icmp_signed(">", x, y), x, y)
 
     def vector(self, pointer: ir.Value) -> ir.Value:
         return self.load(pointer, typ=self.target.vector, align=FLOAT_ALIGNMENT)
 
     def broadcast(self, pointer: ir.Value) -> ir.Value:
         """A vector whose lanes are all the float there."""
-        nothing, lane = ir.Constant(self.target.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        one = self.insert_element(nothing, self.load(pointer, typ=FLOAT, align=FLOAT_ALIGNMENT), lane)
-        return self.shuffle(one, nothing, [0] * self.lanes)
+        return self.splat(self.load(pointer, typ=FLOAT, align=FLOAT_ALIGNMENT), self.lanes)
+
+    def splat(self, value: ir.Value | float, lanes: int) -> ir.Value:
+        """So many lanes that are all that number."""
+        if isinstance(value, float):
+            return ir.Constant(self.floats(lanes), [value] * lanes)
+        nothing, lane = ir.Constant(self.floats(lanes), ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        return self.shuffle(self.insert_element(nothing, value, lane), nothing, [0] * lanes)
 
     def constant(self, value: float) -> ir.Constant:
         """A vector whose lanes are all that number."""
-        return ir.Constant(self.target.vector, [value] * self.lanes)
+        return self.splat(value, self.lanes)
 
     def shuffle(self, left: ir.Value, right: ir.Value, lanes: list[int]) -> ir.Value:
         """A vector of these lanes of the two, counted through."""
@@ -50,9 +83,9 @@ class Builder(ir.IRBuilder):
         """x * y + total; rounded once where the target can, as llvm.fma would be a library call elsewhere."""
         if not self.target.fma:
             return self.fadd(self.fmul(x, y), total)
-        name, vector = f"llvm.fma.v{self.lanes}f32", self.target.vector
-        known = self.module.globals.get(name)
-        return self.call(known or ir.Function(self.module, ir.FunctionType(vector, [vector] * 3), name), [x, y, total])
+        vector = self.target.vector
+        fma = self.known_function(f"llvm.fma.v{self.lanes}f32", ir.FunctionType(vector, [vector] * 3))
+        return self.call(fma, [x, y, total])
 
     def loop(
         self,

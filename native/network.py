@@ -27,13 +27,16 @@ import torch.nn.functional as F
 from llvmlite import ir
 from torch import Tensor
 
-from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, Rows, interleave, machine_code
+from native.llvm import FLOAT, FLOAT_ALIGNMENT, POINTER, Builder, Rows, interleave, machine_code
+from native.planes import Plane
 from native.target import Target
 from native.threads import get_num_threads, in_threads
 
 REACH = 2  # of the first convolution and of the deconvolution, in pixels of the small picture
+KERNEL = 2 * REACH + 1
 DECONV_KERNEL, DECONV_PADDING = 9, 4
 LEAST_ROWS = 32  # that are worth a thread of their own
+CACHE_LINE, FLOAT_BYTES = 64, 4
 
 Taps = list[tuple[int, int, list[int]]]  # row and column of the kernel, and the outputs that have a weight there
 Finish = Callable[[ir.Value, ir.Value, list[ir.Value]], None]  # of an output's number, slope, and vectors of sums
@@ -63,11 +66,10 @@ def phases(deconv_weight: Tensor, scale: int) -> Tensor:
 
     Output pixel scale*y + p has tap p + 4 - scale*j of the deconvolution for the small picture's pixel y + j.
     """
-    size = 2 * REACH + 1
     before = REACH * scale - DECONV_PADDING
-    after = size * scale - DECONV_KERNEL - before
-    blocks = F.pad(deconv_weight, (before, after) * 2).reshape(-1, size, scale, size, scale).flip(1, 3)
-    return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, size, size)
+    after = KERNEL * scale - DECONV_KERNEL - before
+    blocks = F.pad(deconv_weight, (before, after) * 2).reshape(-1, KERNEL, scale, KERNEL, scale).flip(1, 3)
+    return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, KERNEL, KERNEL)
 
 
 def deconvolution_taps(scale: int, target: Target) -> list[Taps]:
@@ -165,7 +167,7 @@ class Convolution(NamedTuple):
 
 def convolutions(d: int, s: int, m: int) -> list[Convolution]:
     """Those of FSRCNN(d, s, m), in order."""
-    layers = [Convolution(1, d, square(2 * REACH + 1), 0)]
+    layers = [Convolution(1, d, square(KERNEL), 0)]
     for channels, outputs, size in [(d, s, 1), *[(s, s, 3)] * m, (s, d, 1)]:
         layers.append(Convolution(channels, outputs, square(size), layers[-1].end))
     return layers
@@ -210,46 +212,128 @@ def emit_deconvolution(
         weights = b.at(weights, block + channels * weights_at(taps))
 
 
-POINTERS = "image inside outside weights work output".split()
-INDICES = "image_pitch pitch output_pitch first last height width columns".split()
+def halo_of(m: int) -> int:
+    """How far around a block the mapping layers and the deconvolution reach, in pixels of the small picture."""
+    return m + REACH
 
 
-def emit_network(d: int, s: int, m: int, scale: int, target: Target) -> ir.Module:
-    """The function `run`: rows `first` to `last` of one block of columns, all layers over `width` columns of it and
-    the deconvolution over the `columns` in its middle.
+class Work(NamedTuple):
+    """The work memory of a thread, whose rows are those of a block of columns and of what is around it."""
 
-    Its arguments are POINTERS, of row 0 of the image and of the output, each at the block's first column, of the two
-    masks (for each column 1 where there is picture, else 0; and zeros), of the parameters and of work memory, and
-    INDICES. A row beyond the picture is computed like any other and masked.
+    d: int
+    s: int
+    m: int
+    scale: int
+    target: Target
+
+    @property
+    def rows(self) -> int:
+        """Two masks, five of the picture, three of each layer before the deconvolution's input, and five of that."""
+        return 2 + KERNEL + 3 * self.s * (self.m + 1) + KERNEL * self.d
+
+    @property
+    def beyond(self) -> int:
+        """How many floats a row is longer than the block: as far as the layers reach, and a vector on each side."""
+        return self.target.whole_vectors(2 * halo_of(self.m)) + 2 * self.target.lanes
+
+    @property
+    def patch(self) -> int:
+        """Floats of the features that are computed before they are shrunk."""
+        return self.d * convolutions(self.d, self.s, self.m)[1].vectors(self.target) * self.target.lanes
+
+    @property
+    def per_column(self) -> int:
+        return self.rows + self.scale**2
+
+    @property
+    def fixed(self) -> int:
+        return self.rows * self.beyond + self.patch + 2 * self.target.lanes
+
+    @property
+    def most_columns(self) -> int:
+        """Of a block whose work memory fits in the L2 cache."""
+        return self.target.l2 // (FLOAT_BYTES * self.per_column)
+
+    def columns(self, width: int) -> int:
+        """Of each of the fewest blocks that cover the width: whole vectors."""
+        blocks = math.ceil(width / self.most_columns)
+        return self.target.whole_vectors(math.ceil(width / blocks))
+
+    def floats(self, columns: int) -> int:
+        """For blocks of so many columns, with what it takes to begin at an address that suits the cache."""
+        return columns * self.per_column + self.fixed + CACHE_LINE // FLOAT_BYTES
+
+
+POINTERS = "lr sr weights work".split()
+INDICES = "lr_stride sr_stride width height first last left columns eight_bits full_range".split()
+
+
+def emit_network(module: ir.Module, name: str, memory: Work) -> ir.Function:
+    """A function that enlarges rows `first` to `last` of the `columns` from `left` on, all layers in one pass.
+
+    Its arguments are POINTERS, of the small and the large picture's first pixel, of the parameters and of work memory,
+    and INDICES: bytes from row to row, the small picture's size, the block's place, how many columns it has (whole
+    vectors, which may end beyond the picture), and what the pixels are, see planes.py.
     """
-    module = ir.Module()
-    types = [POINTER] * len(POINTERS) + [INDEX] * len(INDICES)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "run")
-    image, inside, outside, weights, work, output, image_pitch, pitch, output_pitch, *numbers = function.args
-    first, last, height, width, columns = numbers
+    d, s, m, scale, target = memory
+    types = [POINTER] * len(POINTERS) + [target.index] * len(INDICES)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+    lr, sr, weights, work, lr_stride, sr_stride, width, height, first, last, left, columns, *flags = function.args
     b, halo, lanes = Builder(function.append_basic_block(), target), halo_of(m), target.lanes
+    flags = [b.icmp_signed("!=", flag, b.index(0)) for flag in flags]
+    small, large = Plane(lr, lr_stride, *flags), Plane(sr, sr_stride, *flags)
 
+    pitch = b.add(columns, b.index(memory.beyond))
+    wider = b.sub(pitch, b.index(2 * lanes))
+    work = b.aligned(work, CACHE_LINE)
+    b.clear(work, b.add(b.mul(columns, b.index(memory.per_column)), b.index(memory.fixed)))
+
+    def row_at(number: int) -> ir.Value:
+        return b.at(work, lanes, b.mul(pitch, b.index(number)))
+
+    inside, outside, picture = row_at(0), row_at(1), Ring(row_at(2), KERNEL, 1, pitch)
+    shrunk = [Ring(row_at(2 + KERNEL + 3 * s * i), 3, s, pitch) for i in range(m + 1)]
+    expanded = Ring(row_at(2 + KERNEL + 3 * s * (m + 1)), KERNEL, d, pitch)
     features, shrink, *mapping, expand = convolutions(d, s, m)
+    patch = Rows([row_at(memory.rows)], b.index(shrink.vectors(target) * lanes))
+    enlarged = b.at(patch.addresses[0], memory.patch)
+    enlarged_pitch = b.mul(columns, b.index(scale))
 
-    work = b.at(work, lanes)
-    shrunk = [Ring(b.at(work, b.mul(pitch, b.index(3 * s * i))), 3, s, pitch) for i in range(m + 1)]
-    expanded = Ring(b.at(work, b.mul(pitch, b.index(3 * s * (m + 1)))), 2 * REACH + 1, d, pitch)
-    after = b.at(expanded.start, b.mul(pitch, b.index(expanded.rows * d)))
-    patch = Rows([after], b.index(shrink.vectors(target) * lanes))
+    # Columns of the picture, counted from the first of the rows: those that there are.
+    start = b.sub(left, b.index(halo))
+    from_column = b.greatest(b.index(-REACH), b.sub(b.index(0), start))
+    length = b.sub(b.least(b.add(wider, b.index(REACH)), b.sub(width, start)), from_column)
+
+    def emit_inside(x: ir.Value) -> None:
+        column = b.add(start, x)
+        there = b.and_(b.icmp_signed(">=", column, b.index(0)), b.icmp_signed("<", column, width))
+        b.store(b.select(there, ir.Constant(FLOAT, 1.0), ir.Constant(FLOAT, 0.0)), b.at(inside, x))
+
+    b.loop(b.index(0), wider, 1, emit_inside)
+
+    def row_of(step: ir.Value, delay: int) -> ir.Value:
+        return b.sub(b.add(first, step), b.index(halo + delay))
+
+    def in_ring(step: ir.Value, delay: int) -> ir.Value:
+        return b.add(step, b.index(15 * halo - delay))  # 15: of three and of five rows; positive, the same place
+
+    def is_there(row: ir.Value) -> ir.Value:
+        return b.and_(b.icmp_signed(">=", row, b.index(0)), b.icmp_signed("<", row, height))
+
+    def emit_read(step: ir.Value) -> None:
+        """The row of the picture that the features of this step need last."""
+        row, to = row_of(step, -REACH), b.at(picture.around(b, in_ring(step, -REACH), 0).addresses[0], from_column)
+        with b.if_else(is_there(row)) as (there, beyond):
+            with there:
+                small.emit_read(b, row, b.add(start, from_column), length, to)
+            with beyond:
+                b.clear(to, length)
 
     def emit_step(step: ir.Value) -> None:
         """A row of each layer, of the later ones `delay` rows further up, where their input is complete."""
 
-        def row_of(delay: int) -> ir.Value:
-            return b.sub(b.add(first, step), b.index(halo + delay))
-
-        def in_ring(delay: int) -> ir.Value:
-            return b.add(step, b.index(15 * halo - delay))  # 15: of three and of five rows; positive, the same place
-
         def mask_of(delay: int) -> ir.Value:
-            row = row_of(delay)
-            there = b.and_(b.icmp_signed(">=", row, b.index(0)), b.icmp_signed("<", row, height))
-            return b.select(there, inside, outside)
+            return b.select(is_there(row_of(step, delay)), inside, outside)
 
         def emit_masked(layer: Convolution, source: Rows, vectors: int, mask: ir.Value, to: Rows) -> None:
             """The next vectors of pixels, times the mask, which is 0 for those beyond the picture."""
@@ -263,51 +347,57 @@ def emit_network(d: int, s: int, m: int, scale: int, target: Target) -> ir.Modul
             layer.emit(b, source.moved(b, -(len(source.addresses) // 2)), vectors, weights, store)
 
         def emit_layer(layer: Convolution, source: Ring, to: Ring, delay: int) -> None:
-            mask, into = mask_of(delay), to.around(b, in_ring(delay), 0)
-            rows = source.around(b, in_ring(delay), math.isqrt(len(layer.taps)) // 2)
+            mask, into = mask_of(delay), to.around(b, in_ring(step, delay), 0)
+            rows = source.around(b, in_ring(step, delay), math.isqrt(len(layer.taps)) // 2)
 
             def emit(x: ir.Value, vectors: int) -> None:
                 emit_masked(layer, rows.moved(b, x), vectors, b.at(mask, x), into.moved(b, x))
 
-            b.across(width, layer.vectors(target), emit)
+            b.across(wider, layer.vectors(target), emit)
 
-        picture = Rows([b.at(image, b.mul(image_pitch, b.add(row_of(REACH), b.index(i)))) for i in range(5)], pitch)
-        mask, into = mask_of(0), shrunk[0].around(b, in_ring(0), 0)
+        emit_read(step)
+        around = picture.around(b, in_ring(step, 0), REACH)
+        mask, into = mask_of(0), shrunk[0].around(b, in_ring(step, 0), 0)
 
         def emit_features_and_shrink(x: ir.Value, vectors: int) -> None:
             """Together, so that the features never leave the L1 cache."""
             at_once = min(vectors, features.vectors(target))
             for offset in range(0, vectors * lanes, at_once * lanes):
-                pixels, to = picture.moved(b, x, offset), patch.moved(b, offset)
+                pixels, to = around.moved(b, x, offset), patch.moved(b, offset)
                 emit_masked(features, pixels, at_once, b.at(mask, x, offset), to)
             emit_masked(shrink, patch, vectors, b.at(mask, x), into.moved(b, x))
 
-        b.across(width, shrink.vectors(target), emit_features_and_shrink)
+        b.across(wider, shrink.vectors(target), emit_features_and_shrink)
         for i, layer in enumerate(mapping):
             emit_layer(layer, shrunk[i], shrunk[i + 1], i + 1)
         emit_layer(expand, shrunk[m], expanded, m)
-        row = row_of(halo)
+        row = row_of(step, halo)
         with b.if_then(b.icmp_signed(">=", row, first)):
-            top = b.mul(row, b.index(scale))
-            to = Rows([b.at(output, b.mul(b.add(top, b.index(i)), output_pitch)) for i in range(scale)], pitch)
-            source = expanded.around(b, in_ring(halo), REACH).moved(b, halo)
+            to = Rows([b.at(enlarged, b.mul(b.index(i), enlarged_pitch)) for i in range(scale)], enlarged_pitch)
+            source = expanded.around(b, in_ring(step, halo), REACH).moved(b, halo)
             emit_deconvolution(b, source, d, scale, columns, b.at(weights, expand.end), to)
+            column, pixels = (
+                b.mul(of_small, b.index(scale)) for of_small in (left, b.least(columns, b.sub(width, left)))
+            )
 
+            def emit_write(i: ir.Value) -> None:
+                into_row = b.add(b.mul(row, b.index(scale)), i)
+                large.emit_write(b, b.at(enlarged, b.mul(i, enlarged_pitch)), pixels, into_row, column)
+
+            b.loop(b.index(0), b.index(scale), 1, emit_write)
+
+    b.loop(b.index(-2 * REACH), b.index(0), 1, emit_read)
     b.loop(b.index(0), b.add(b.sub(last, first), b.index(2 * halo)), 1, emit_step)
     b.ret_void()
-    return module
-
-
-def halo_of(m: int) -> int:
-    """How far around a block the mapping layers and the deconvolution reach, in pixels of the small picture."""
-    return m + REACH
+    return function
 
 
 @functools.cache
-def compiled(d: int, s: int, m: int, upscale_factor: int, target: Target) -> Callable[..., None]:
+def compiled(memory: Work) -> Callable[..., None]:
     """The native function for one shape of network; takes about a second to compile."""
-    types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
-    return machine_code(emit_network(d, s, m, upscale_factor, target), types, target)
+    module = ir.Module()
+    emit_network(module, "run", memory)
+    return machine_code(module, [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES), memory.target)
 
 
 def upscale(x: Tensor, weights: Tensor, target: Target, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
@@ -316,42 +406,33 @@ def upscale(x: Tensor, weights: Tensor, target: Target, d: int, s: int, m: int, 
     weights: as `pack` makes them for the target, whose code this machine must be able to run. Works on
     `get_num_threads` threads, each with less than a megabyte of its own.
     """
+    memory = Work(d, s, m, upscale_factor, target)
     with _compiling:  # by one thread, while the others wait for it
-        run = compiled(d, s, m, upscale_factor, target)
-    scale, (number, _, height, width) = upscale_factor, x.shape
-    threads, halo, margin = get_num_threads(), halo_of(m), halo_of(m) + REACH
-    channels = 3 * s * (m + 1) + (2 * REACH + 1) * d
-    blocks = math.ceil(width * channels * x.itemsize / target.l2)
-    columns = target.whole_vectors(math.ceil(width / blocks))
-    wider = target.whole_vectors(columns + 2 * halo)
+        run = compiled(memory)
+    x, threads, (number, _, height, width) = x.contiguous(), get_num_threads(), x.shape
+    columns = memory.columns(width)
+    blocks = math.ceil(width / columns)
     strips = min(threads // math.gcd(blocks * number, threads), math.ceil(height / LEAST_ROWS))
-
-    padded = x.new_zeros(number, height + 2 * margin, margin + (blocks - 1) * columns + wider + margin)
-    padded[:, margin : margin + height, margin : margin + width] = x[:, 0]
-    masks = x.new_zeros(2, padded.shape[2])
-    masks[0, margin : margin + width] = 1
-    output = x.new_empty(number, 1, scale * height, scale * blocks * columns)
-    pitch = wider + 2 * target.lanes
+    output = x.new_empty(number, 1, upscale_factor * height, upscale_factor * width)
 
     def run_block(image: int, strip: int, block: int) -> None:
-        work = x.new_zeros(channels * pitch + (4 * d + 1) * target.lanes)
-        left = block * columns
+        work = x.new_empty(memory.floats(columns))
         run(
-            padded[image, margin:, left + REACH :].data_ptr(),
-            masks[0, left + REACH :].data_ptr(),
-            masks[1].data_ptr(),
+            x[image].data_ptr(),
+            output[image].data_ptr(),
             weights.data_ptr(),
             work.data_ptr(),
-            output[image, 0, :, scale * left :].data_ptr(),
-            padded.stride(1),
-            pitch,
-            output.stride(2),
+            width * FLOAT_BYTES,
+            upscale_factor * width * FLOAT_BYTES,
+            width,
+            height,
             height * strip // strips,
             height * (strip + 1) // strips,
-            height,
-            wider,
+            block * columns,
             columns,
+            False,
+            False,
         )
 
     in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
-    return output[..., : scale * width]
+    return output

@@ -22,6 +22,11 @@ class Target(NamedTuple):
     band: int = 10  # tiles of products of planes beside each other, whose planes stay in the L1 cache
 
     @property
+    def index(self) -> ir.IntType:
+        """As wide as an address."""
+        return ir.IntType(32 if self.triple.startswith("wasm32") else 64)
+
+    @property
     def vector(self) -> ir.VectorType:
         return ir.VectorType(ir.FloatType(), self.lanes)
 
