@@ -142,8 +142,9 @@ class UpscaleConfig:
 class ExportConfig:
     """What export.py is asked for; a value that cannot be meant raises RequestError."""
 
-    format: Literal["onnx", "opencv", "mpv"] = "onnx"
-    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader."""
+    format: Literal["onnx", "opencv", "mpv", "c", "wasm"] = "onnx"
+    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader; c:
+    object files and a header; wasm: modules for browsers and Node."""
     variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
     """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
     upscale_factor: tuple[int, ...] = (2, 3, 4)
@@ -154,10 +155,14 @@ class ExportConfig:
     """Folder for the files, named as the weights are."""
     form: Literal["subpixel", "deconvolution"] = "subpixel"
     """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper has it; equal results."""
+    target: tuple[str, ...] = ("native",)
+    """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or a triple of these; an object file for each, but one for
+    several levels of x86-64, which takes the best that a processor has."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_scales(self)
+        _require(self, "target", bool(self.target), "at least one target")
 
 
 # Settings that go together; a flag given beside --recipe still wins.

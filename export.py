@@ -1,10 +1,12 @@
 """Turns weights into files that other programs load: `python export.py --format onnx`."""
 
+import importlib.util
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import skimage.data
@@ -22,7 +24,9 @@ TOLERANCE = 1e-5  # between PyTorch's result and that of the program that a file
 
 LEAST_PSNR = 45.0  # of a shader, whose textures are of half precision, in dB
 
-Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # 1 x 1 x H x W to 1 x 1 x scale*H x scale*W
+Luma = NDArray[np.float32]
+Runner = Callable[[Luma], Luma | None]  # H x W to scale*H x scale*W; None where what is run is not there
+Exported = tuple[str, bytes, str]  # a file's name, its content, and how far it is from PyTorch
 
 
 def networks(config: ExportConfig) -> dict[Path, FSRCNN]:
@@ -54,23 +58,28 @@ def metadata(path: Path, model: FSRCNN, form: str) -> dict[str, str]:
     return said
 
 
-def distance(model: FSRCNN, run: Runner, gain: float = 1.0, offset: float = 0.0) -> float:
-    """The largest difference from PyTorch on a photograph of odd size; the network sees gain * luma + offset."""
-    luma = torch.from_numpy(skimage.data.camera()[200:301, 150:237]).float()[None, None] / 255
+def distance(model: FSRCNN, run: Runner, gain: float = 1.0, offset: float = 0.0) -> float | None:
+    """The largest difference from PyTorch on a photograph of odd size; the network sees gain * luma + offset. None
+    where what is run is not there.
+    """
+    luma = torch.from_numpy(skimage.data.camera()[200:301, 150:237]).float() / 255
     with torch.inference_mode():
-        expected = (model.eval()(luma * gain + offset) - offset) / gain
-    return float(np.abs(run(luma.numpy()) - expected.numpy()).max())
+        expected = (model.eval()((luma * gain + offset)[None, None])[0, 0] - offset) / gain
+    result = run(luma.numpy())
+    return None if result is None else float(np.abs(result - expected.numpy()).max())
 
 
-def compared(error: float) -> str:
-    """Says how far a file is. Raises FailureError where that is too far."""
+def compared(error: float | None, needed: str = "") -> str:
+    """Says how far a file is, or what would be needed to tell. Raises FailureError where that is too far."""
+    if error is None:
+        return f"not compared with PyTorch: {needed} is not here"
     if not error <= TOLERANCE:
         raise FailureError(f"the file would be {error:.1e} from PyTorch, more than {TOLERANCE}; it is not written")
     return f"{error:.1e} from PyTorch"
 
 
-def export_onnx(path: Path, model: FSRCNN, config: ExportConfig) -> tuple[bytes, str]:
-    """The file's content, and how far ONNX Runtime's result is from PyTorch's."""
+def export_onnx(path: Path, model: FSRCNN, config: ExportConfig) -> Iterator[Exported]:
+    """Compared with PyTorch as ONNX Runtime runs it."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -79,19 +88,24 @@ def export_onnx(path: Path, model: FSRCNN, config: ExportConfig) -> tuple[bytes,
     except ModuleNotFoundError as error:
         raise RequestError(f"format: onnx needs pip install -r requirements-extra.txt ({error})") from error
     content = onnx_file(model, config.form, metadata(path, model, config.form))
-    return content, compared(distance(model, lambda lr: run_onnx(content, lr)))
+    yield (
+        f"{weights_name(path)}.onnx",
+        content,
+        compared(distance(model, lambda lr: run_onnx(content, lr[None, None])[0, 0])),
+    )
 
 
-def export_opencv(_: Path, model: FSRCNN, __: ExportConfig) -> tuple[bytes, str]:
-    """The file's content, and how far the result of OpenCV's dnn module is from PyTorch's."""
+def export_opencv(path: Path, model: FSRCNN, _: ExportConfig) -> Iterator[Exported]:
+    """Compared with PyTorch as OpenCV's dnn module runs it."""
     from exports.opencv import GAIN, OFFSET, opencv_file, run_opencv
 
     content = opencv_file(model)
-    return content, compared(distance(model, lambda lr: run_opencv(content, lr), GAIN, OFFSET))
+    comparison = compared(distance(model, lambda lr: run_opencv(content, lr[None, None])[0, 0], GAIN, OFFSET))
+    yield f"{weights_name(path)}.pb", content, comparison
 
 
-def export_mpv(path: Path, model: FSRCNN, _: ExportConfig) -> tuple[bytes, str]:
-    """The file's content, and how far what FFmpeg draws with it is from PyTorch's result, inside the border."""
+def export_mpv(path: Path, model: FSRCNN, _: ExportConfig) -> Iterator[Exported]:
+    """Compared with PyTorch as FFmpeg draws it, inside the border."""
     from exports.mpv import mpv_file, run_mpv
 
     content = mpv_file(model, weights_name(path)).encode()
@@ -103,29 +117,68 @@ def export_mpv(path: Path, model: FSRCNN, _: ExportConfig) -> tuple[bytes, str]:
         shader = Path(folder) / "shader.glsl"
         shader.write_bytes(content)
         try:
-            drawn = run_mpv(shader, luma, scale)
+            error = psnr(run_mpv(shader, luma, scale)[inside], to_uint8(expected)[inside])
+            comparison = f"{error:.1f} dB from PyTorch, drawn in 8 bits"
         except (OSError, subprocess.CalledProcessError):
-            return content, "not compared with PyTorch: no FFmpeg with libplacebo and a Vulkan device here"
-    error = psnr(drawn[inside], to_uint8(expected)[inside])
+            error, comparison = LEAST_PSNR, compared(None, "FFmpeg with libplacebo and a Vulkan device")
     if error < LEAST_PSNR:
         raise FailureError(f"{path}: what is drawn is {error:.1f} dB from PyTorch; nothing is written")
-    return content, f"{error:.1f} dB from PyTorch, drawn in 8 bits"
+    yield f"{weights_name(path)}.glsl", content, comparison
 
 
-FORMATS = {"onnx": (".onnx", export_onnx), "opencv": (".pb", export_opencv), "mpv": (".glsl", export_mpv)}
+def export_c(path: Path, model: FSRCNN, config: ExportConfig) -> Iterator[Exported]:
+    """A header and an object file for each target; compared with PyTorch as the example runs them."""
+    compiler_needed("c")
+    from exports.c import c_file, grouped, header_file, run_c
+
+    try:
+        groups = grouped(config.target)
+    except ValueError as error:
+        raise RequestError(f"target: {error}") from error
+    name = weights_name(path)
+    header = {f"{name}.h": header_file(name, model, weights_digest(model))}
+    for label, targets in groups.items():
+        file = f"{name}-{label}.o"
+        content = c_file(name, model, targets)
+
+        def run(lr: Luma, files: dict[str, bytes] = header | {file: content}, target: Any = targets[0]) -> Luma | None:
+            return run_c(name, files, target, lr)
+
+        yield file, content, compared(distance(model, run), "a C compiler or an emulator for it")
+    yield *header.popitem(), "the functions of these object files"
+
+
+def export_wasm(path: Path, model: FSRCNN, _: ExportConfig) -> Iterator[Exported]:
+    """Two modules, of which web/fsrcnn.js takes the faster one that the engine can run; compared as Node runs them."""
+    compiler_needed("wasm")
+    from exports.wasm import run_wasm, wasm_files
+
+    try:
+        files = wasm_files(model)
+    except FileNotFoundError as error:
+        raise RequestError("format: wasm needs wasm-ld, which is in LLVM's linker (Debian's package lld)") from error
+    for suffix, content in files.items():
+        error = distance(model, lambda lr, content=content: run_wasm(content, lr))
+        yield f"{weights_name(path)}{suffix}", content, compared(error, "Node")
+
+
+def compiler_needed(name: str) -> None:
+    if importlib.util.find_spec("llvmlite") is None:
+        raise RequestError(f"format: {name} needs pip install llvmlite")
+
+
+FORMATS = {"onnx": export_onnx, "opencv": export_opencv, "mpv": export_mpv, "c": export_c, "wasm": export_wasm}
 
 
 def main() -> None:
     config = read_command_line(ExportConfig(), __doc__)
     if config.output.exists() and not config.output.is_dir():
         raise RequestError(f"output: {config.output} is a file, expected a folder")
-    suffix, export = FORMATS[config.format]
     for path, model in networks(config).items():
-        target = config.output / f"{weights_name(path)}{suffix}"
-        content, comparison = export(path, model, config)
-        with written_whole(target) as unfinished:
-            unfinished.write_bytes(content)
-        print(f"{target}: {len(content):,} bytes, {comparison}")
+        for name, content, comparison in FORMATS[config.format](path, model, config):
+            with written_whole(config.output / name) as unfinished:
+                unfinished.write_bytes(content)
+            print(f"{config.output / name}: {len(content):,} bytes, {comparison}")
 
 
 if __name__ == "__main__":

@@ -84,8 +84,24 @@ class Builder(ir.IRBuilder):
         if not self.target.fma:
             return self.fadd(self.fmul(x, y), total)
         vector = self.target.vector
-        fma = self.known_function(f"llvm.fma.v{self.lanes}f32", ir.FunctionType(vector, [vector] * 3))
+        wasm = self.target.architecture == "wasm32"  # whose instruction may also round twice
+        name = "llvm.wasm.relaxed.madd" if wasm else "llvm.fma"
+        fma = self.known_function(f"{name}.v{self.lanes}f32", ir.FunctionType(vector, [vector] * 3))
         return self.call(fma, [x, y, total])
+
+    def settled(self, values: list[ir.Value]) -> list[ir.Value]:
+        """The same values, which LLVM must have computed here, and of which it knows nothing afterwards.
+
+        For WebAssembly alone, whose code generator otherwise makes one expression of all that is added to a sum, after
+        all that is loaded for it, far more than registers hold, and an addition of each load's offset.
+        """
+        if self.target.architecture != "wasm32":
+            return values
+        types = [value.type for value in values]
+        constraints = ["=r"] * len(values) + [str(number) for number in range(len(values))] + ["~{memory}"]
+        kind = ir.FunctionType(ir.LiteralStructType(types), types)
+        same = self.call(ir.InlineAsm(kind, "", ",".join(constraints), side_effect=True), values)
+        return [self.extract_value(same, number) for number in range(len(values))]
 
     def loop(
         self,

@@ -114,14 +114,15 @@ def emit_sums(
     def add_channel(channel: ir.Value, *carried: ir.Value) -> list[ir.Value]:
         sums = list(carried)
         rows = source.moved(b, b.mul(channel, source.pitch)).addresses
-        weight_at = b.at(weights, block, b.mul(channel, b.index(weights_at(taps))))
-        place = itertools.count()
+        *rows, weight_at = b.settled([*rows, b.at(weights, b.mul(channel, b.index(weights_at(taps))))])
+        place = itertools.count(block)
         for row, column, outputs in taps:
             pixels = [b.vector(b.at(rows[row], column + v * b.lanes)) for v in range(vectors)]
             for output in outputs:
                 weight = b.broadcast(b.at(weight_at, next(place)))
                 for v in range(vectors):
                     sums[output * vectors + v] = b.multiply_add(pixels[v], weight, sums[output * vectors + v])
+            sums = b.settled(sums)
         return sums
 
     biases = [b.broadcast(b.at(weights, output)) for output in range(block)]

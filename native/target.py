@@ -20,11 +20,15 @@ class Target(NamedTuple):
     fma: bool  # whether a fused multiply-add is one instruction; without, multiply, then add
     l2: int = 640 * 1024  # bytes of the L2 cache that one thread's rows may take
     band: int = 10  # tiles of products of planes beside each other, whose planes stay in the L1 cache
+    address_bits: int = 64
+
+    @property
+    def architecture(self) -> str:
+        return "aarch64" if self.triple.startswith("arm64") else self.triple.partition("-")[0]
 
     @property
     def index(self) -> ir.IntType:
-        """As wide as an address."""
-        return ir.IntType(32 if self.triple.startswith("wasm32") else 64)
+        return ir.IntType(self.address_bits)
 
     @property
     def vector(self) -> ir.VectorType:
@@ -46,11 +50,13 @@ class Target(NamedTuple):
         """The width in floats, rounded up to whole vectors."""
         return -(-width // self.lanes) * self.lanes
 
-    def machine(self) -> binding.TargetMachine:
-        """LLVM's code generator for it."""
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        return binding.Target.from_triple(self.triple).create_target_machine(cpu=self.cpu, features=self.features)
+    def machine(self, **options: str) -> binding.TargetMachine:
+        """LLVM's code generator for it; options: as llvmlite's `create_target_machine` takes them."""
+        binding.initialize_all_targets()
+        binding.initialize_all_asmprinters()
+        binding.initialize_native_asmparser()
+        target = binding.Target.from_triple(self.triple)
+        return target.create_target_machine(cpu=self.cpu, features=self.features, **options)
 
 
 @functools.cache
@@ -64,3 +70,49 @@ def host() -> Target | None:
     else:
         return None
     return Target(triple, binding.get_host_cpu_name(), features.flatten(), lanes, registers, fma=True)
+
+
+# By architecture, what a target that is named by no more than that can be sure of.
+GENERIC = {
+    "x86_64": ("x86-64-v3", "", 8, 16, True),
+    "aarch64": ("generic", "+neon", 4, 32, True),
+    # V8, the engine of Chromium and Node, keeps the vectors in the 16 registers of SSE.
+    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, 16, False),
+}
+X86_LEVELS = {
+    "x86-64": ("x86-64", "", 4, 16, False),
+    "x86-64-v3": ("x86-64-v3", "", 8, 16, True),
+    "x86-64-v4": ("x86-64-v4", "", 16, 32, True),
+}
+TRIPLES = {
+    "x86_64": "x86_64-unknown-linux-gnu",
+    "aarch64": "aarch64-unknown-linux-gnu",
+    "wasm32": "wasm32-unknown-unknown",
+}
+
+
+def named_target(name: str) -> Target:
+    """The target called native, x86-64, x86-64-v3, x86-64-v4, aarch64, wasm32, or by a triple of LLVM's for these.
+
+    Of this machine's architecture the operating system is this machine's too, otherwise Linux. Raises ValueError for a
+    name that is not known, and for native where `host` knows none.
+    """
+    if name == "native":
+        if host() is None:
+            raise ValueError("this machine has no fused multiply-add; name a target")
+        return host()
+    here = binding.get_default_triple()
+    architecture = "x86_64" if name in X86_LEVELS else name.partition("-")[0].replace("arm64", "aarch64")
+    triple = name
+    if name in {*X86_LEVELS, *TRIPLES}:
+        triple = here if here.partition("-")[0].replace("arm64", "aarch64") == architecture else TRIPLES[architecture]
+    if architecture not in GENERIC:
+        known = ", ".join(["native", *X86_LEVELS, *list(GENERIC)[1:]])
+        raise ValueError(f"{name} is not known; expected {known}, or a triple such as aarch64-apple-darwin")
+    settings = X86_LEVELS.get(name) or GENERIC[architecture]
+    return Target(triple, *settings, l2=256 * 1024, address_bits=32 if architecture == "wasm32" else 64)
+
+
+def relaxed(target: Target) -> Target:
+    """WebAssembly with the relaxed-simd extension, which has a multiply-add."""
+    return target._replace(features=f"{target.features},+relaxed-simd", fma=True)

@@ -1,0 +1,189 @@
+"""The network as an object file that needs no Python: machine code, the weights inside, and an interface for C."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from llvmlite import binding, ir
+from torch import Tensor
+
+from native import network
+from native.llvm import FLOAT, POINTER, Builder
+from native.network import Work
+from native.target import Target
+
+INT = ir.IntType(32)
+ALIGNMENT = 64  # of the weights in the object file
+
+# What a processor must say of itself, by level: CPUID's leaf, register (ax, bx, cx, dx) and bits, see the psABI's
+# table of micro-architecture levels; and the registers that the operating system must save, XCR0's bits.
+LEVELS = {
+    "x86-64-v3": ([(1, 2, (0, 9, 12, 13, 19, 20, 22, 23, 27, 28, 29)), (7, 1, (3, 5, 8)), (0x80000001, 2, (5,))], 0x06),
+    "x86-64-v4": ([(7, 1, (16, 17, 28, 30, 31))], 0xE6),
+}
+
+
+class Functions(NamedTuple):
+    """The functions of one target: of the arguments of the public ones, and whether the pixels are uint8."""
+
+    work_size: ir.Function
+    upscale: ir.Function
+
+
+def object_file(
+    name: str, parameters: Sequence[Tensor], model_args: dict[str, int], targets: Sequence[Target]
+) -> bytes:
+    """The functions of exports/c.py's header: `{name}_float`, `_uint8`, `_work_size` and `_upscale_factor`.
+
+    parameters: an FSRCNN's, as its ``parameters()`` has them; model_args: its d, s, m and upscale_factor. targets: one,
+    or levels of x86-64 from the lowest to the highest, of which the best that the processor has is taken when the
+    library is loaded; elsewhere than on x86-64 ValueError is raised. The code allocates nothing, calls at most memset,
+    and writes to nothing but what it is given.
+    """
+    if len(targets) > 1 and binding.get_default_triple().partition("-")[0] != "x86_64":
+        raise ValueError("several levels of x86-64 in one library can only be made on x86-64")  # LLVM's assembler
+    module = ir.Module()
+    lowest, scale = targets[0], model_args["upscale_factor"]
+    functions, constants = [], {}
+    for number, target in enumerate(targets):
+        memory = Work(model_args["d"], model_args["s"], model_args["m"], scale, target)
+        # Targets of as many registers read the weights in the same order.
+        weights = constants.get(target.registers) or _constant(module, network.pack(parameters, scale, target))
+        constants[target.registers] = weights
+        functions.append(_emit_for_target(module, f"_{number}", memory, weights))
+    chosen = _emit_choice(module, targets) if len(targets) > 1 else None
+    for suffix, eight_bits in (("float", 0), ("uint8", 1)):
+        _emit_public(module, f"{name}_{suffix}", [each.upscale for each in functions], chosen, lowest, [eight_bits])
+    _emit_public(module, f"{name}_work_size", [each.work_size for each in functions], chosen, lowest, [])
+    factor = ir.Function(module, ir.FunctionType(INT, []), f"{name}_upscale_factor")
+    Builder(factor.append_basic_block(), lowest).ret(INT(scale))
+    # Code that can lie anywhere, so that it can be part of a shared library too.
+    return lowest.machine(reloc="pic", codemodel="small").emit_object(_parsed(module))
+
+
+def _parsed(module: ir.Module) -> binding.ModuleRef:
+    parsed = binding.parse_assembly(str(module))
+    parsed.verify()
+    return parsed
+
+
+def _constant(module: ir.Module, values: Tensor) -> ir.GlobalVariable:
+    content = ir.Constant(ir.ArrayType(FLOAT, len(values)), values.tolist())
+    variable = ir.GlobalVariable(module, content.type, module.get_unique_name("weights"))
+    variable.initializer, variable.global_constant, variable.linkage = content, True, "internal"
+    variable.align = ALIGNMENT
+    return variable
+
+
+def _internal(function: ir.Function, target: Target) -> ir.Function:
+    """The function, which is for this target alone, whatever others there are in the module."""
+    function.linkage = "internal"
+    for attribute in (f'"target-cpu"="{target.cpu}"', f'"target-features"="{target.features}"'):
+        set.add(function.attributes, attribute)  # llvmlite's own method knows no such attributes
+    return function
+
+
+def _emit_for_target(module: ir.Module, suffix: str, memory: Work, weights: ir.GlobalVariable) -> Functions:
+    """The functions that the public ones call, with those of the public ones' arguments."""
+    target, index = memory.target, memory.target.index
+    run = _internal(network.emit_network(module, f"run{suffix}", memory), target)
+
+    def emit_columns(b: Builder, width: ir.Value) -> ir.Value:
+        """As `Work.columns`."""
+
+        def ceil(value: ir.Value, divisor: ir.Value) -> ir.Value:
+            return b.udiv(b.add(value, b.sub(divisor, b.index(1))), divisor)
+
+        blocks = ceil(width, b.index(memory.most_columns))
+        return b.mul(ceil(ceil(width, blocks), b.index(target.lanes)), b.index(target.lanes))
+
+    kind = ir.FunctionType(index, [INT])
+    work_size = _internal(ir.Function(module, kind, f"work_size{suffix}"), target)
+    b = Builder(work_size.append_basic_block(), target)
+    columns = emit_columns(b, b.greatest(b.sext(work_size.args[0], index), b.index(1)))
+    floats = b.add(b.mul(columns, b.index(memory.per_column)), b.index(memory.floats(0)))
+    b.ret(b.mul(floats, b.index(network.FLOAT_BYTES)))
+
+    kind = ir.FunctionType(ir.VoidType(), [*_upscale_type(index).args, INT])
+    upscale = _internal(ir.Function(module, kind, f"upscale{suffix}"), target)
+    lr, lr_stride, sr, sr_stride, *numbers, work, eight_bits = upscale.args
+    b = Builder(upscale.append_basic_block(), target)
+    width, height, first, last, full_range = (b.sext(number, index) for number in numbers)
+    first, last = b.greatest(first, b.index(0)), b.least(last, height)
+    with b.if_then(b.and_(b.icmp_signed(">", width, b.index(0)), b.icmp_signed("<", first, last))):
+        columns = emit_columns(b, width)
+        place = [b.sext(eight_bits, index), full_range]
+
+        def emit_block(block: ir.Value) -> None:
+            left = b.mul(block, columns)
+            planes = lr, sr, b.bitcast(weights, POINTER), work, lr_stride, sr_stride
+            b.call(run, [*planes, width, height, first, last, left, columns, *place])
+
+        b.loop(b.index(0), b.udiv(b.add(width, b.sub(columns, b.index(1))), columns), 1, emit_block)
+    b.ret_void()
+    return Functions(work_size, upscale)
+
+
+def _upscale_type(index: ir.IntType) -> ir.FunctionType:
+    """Planes with their strides; width, height, first row, last row, full range; and work memory."""
+    return ir.FunctionType(ir.VoidType(), [POINTER, index, POINTER, index, *[INT] * 5, POINTER])
+
+
+def _emit_public(
+    module: ir.Module,
+    name: str,
+    functions: list[ir.Function],
+    chosen: ir.GlobalVariable | None,
+    target: Target,
+    further: list[int],
+) -> None:
+    """A function that calls the chosen one of several with its own arguments and further ones."""
+    kind = functions[0].function_type
+    public = ir.Function(module, ir.FunctionType(kind.return_type, kind.args[: len(kind.args) - len(further)]), name)
+    b = Builder(public.append_basic_block(), target)
+
+    def emit_call(function: ir.Function) -> None:
+        result = b.call(function, [*public.args, *(INT(argument) for argument in further)])
+        b.ret_void() if isinstance(kind.return_type, ir.VoidType) else b.ret(result)
+
+    for number, function in enumerate(functions[1:], 1):
+        with b.if_then(b.icmp_signed("==", b.load(chosen, typ=INT), INT(number))):
+            emit_call(function)
+    emit_call(functions[0])
+
+
+def _emit_choice(module: ir.Module, targets: Sequence[Target]) -> ir.GlobalVariable:
+    """The number of the best target for the processor, set by a function that runs when the library is loaded."""
+    chosen = ir.GlobalVariable(module, INT, "chosen")
+    chosen.initializer, chosen.linkage = INT(0), "internal"
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "choose")
+    function.linkage = "internal"
+    b = Builder(function.append_basic_block(), targets[0])
+    four = ir.LiteralStructType([INT] * 4)
+    cpuid = ir.InlineAsm(ir.FunctionType(four, [INT, INT]), "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}", True)
+    two = ir.LiteralStructType([INT] * 2)
+    xgetbv = ir.InlineAsm(ir.FunctionType(two, [INT]), "xgetbv", "={ax},={dx},{cx}", True)
+
+    def emit_all_set(value: ir.Value, bits: int) -> ir.Value:
+        return b.icmp_signed("==", b.and_(value, INT(bits)), INT(bits))
+
+    def emit_levels(levels: list[str], then: Callable[[], None]) -> None:
+        """`then` where the processor has this and all lower levels."""
+        (leaves, registers), further = LEVELS[levels[0]], levels[1:]
+        there = ir.Constant(ir.IntType(1), True)
+        for leaf, register, bits in leaves:
+            said = b.extract_value(b.call(cpuid, [INT(leaf), INT(0)]), register)
+            there = b.and_(there, emit_all_set(said, sum(1 << bit for bit in bits)))
+        # Only where there is AVX is there an instruction that reads XCR0.
+        with b.if_then(there), b.if_then(emit_all_set(b.extract_value(b.call(xgetbv, [INT(0)]), 0), registers)):
+            emit_levels(further, then) if further else then()
+
+    levels = list(LEVELS)
+    for number, target in enumerate(targets[1:], 1):
+        up_to = levels[: levels.index(target.cpu) + 1]
+        emit_levels(up_to, lambda number=number: b.store(INT(number), chosen))
+    b.ret_void()
+    entry = ir.LiteralStructType([INT, POINTER, POINTER])
+    constructors = ir.GlobalVariable(module, ir.ArrayType(entry, 1), "llvm.global_ctors")
+    constructors.linkage = "appending"
+    constructors.initializer = ir.Constant(constructors.value_type, [[65535, function, ir.Constant(POINTER, None)]])
+    return chosen

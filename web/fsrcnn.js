@@ -1,0 +1,64 @@
+// The network as export.py writes it for WebAssembly, in one thread: a page makes one in each of its workers.
+
+// A module of one function that is a relaxed-simd multiply-add.
+const RELAXED = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
+  253, 133, 2, 11,
+]);
+const PAGE = 65536;
+const ALIGNMENT = 64;
+
+export class Network {
+  /** bytes: the content of a .wasm file. */
+  static async from(bytes) {
+    const { instance } = await WebAssembly.instantiate(bytes);
+    return new Network(instance.exports);
+  }
+
+  /** url: of a .wasm file, in whose place .relaxed.wasm is loaded where the engine has a multiply-add. */
+  static async load(url) {
+    const best = WebAssembly.validate(RELAXED) ? url.replace(/\.wasm$/, ".relaxed.wasm") : url;
+    const response = await fetch(best);
+    if (!response.ok) throw new Error(`${best}: ${response.status} ${response.statusText}`);
+    return Network.from(await response.arrayBuffer());
+  }
+
+  constructor(exports) {
+    this.exports = exports;
+    this.upscaleFactor = exports.upscale_upscale_factor();
+  }
+
+  /**
+   * Enlarges a plane of luma: row after row, a Float32Array in [0, 1] or a Uint8Array or Uint8ClampedArray in 0..255.
+   * Of rows firstRow to lastRow alone, where given: what is above and below them is seen and not enlarged. Returns the
+   * enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255.
+   */
+  upscale(lr, width, height, { firstRow = 0, lastRow = height, fullRange = false } = {}) {
+    const { exports, upscaleFactor: scale } = this;
+    const Plane = lr.constructor;
+    const bytes = Plane.BYTES_PER_ELEMENT;
+    const stride = width * bytes;
+    const length = width * scale * (lastRow - firstRow) * scale;
+    const [from, to, work] = this.#places(lr.byteLength, length * bytes, exports.upscale_work_size(width));
+    new Plane(exports.memory.buffer, from, lr.length).set(lr);
+    const upscale = bytes === 4 ? exports.upscale_float : exports.upscale_uint8;
+    const top = to - firstRow * scale * stride * scale;
+    upscale(from, stride, top, stride * scale, width, height, firstRow, lastRow, Number(fullRange), work);
+    return new Plane(exports.memory.buffer, to, length).slice();
+  }
+
+  /** Addresses for so many bytes each, in memory that is made large enough. */
+  #places(...sizes) {
+    const { memory, __heap_base: heap } = this.exports;
+    const places = [];
+    let end = heap.value;
+    for (const size of sizes) {
+      const place = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
+      places.push(place);
+      end = place + size;
+    }
+    const missing = end - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
+    return places;
+  }
+}
