@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 try:
-    from native import gradient, network
+    from native import gradient, network, packing
     from native.target import host
-except ImportError:  # llvmlite is not there
+except ImportError:  # llvmlite or platformdirs is not there
     HOST = None
 else:
     HOST = host()
@@ -168,13 +168,14 @@ class FusedFSRCNN(nn.Module):
         self.kernel = nn.Parameter(subpixel_kernel(plain.deconv.weight, self.upscale_factor))
         self.bias = plain.deconv.bias
         if HOST:
-            packed = network.pack(list(plain.parameters()), self.upscale_factor, HOST)
+            packed = packing.pack(list(plain.parameters()), self.upscale_factor, HOST)
             self.register_buffer("packed", packed, persistent=False)
         self.to(model.deconv.weight.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         if _runs_natively(x, self.kernel):
-            return network.upscale(x, self.packed, HOST, **self.model_args)
+            sr = network.upscale(x.detach().numpy(), self.packed.numpy(), HOST, **self.model_args)
+            return torch.from_numpy(sr)
         return self.subpixel(x)
 
     def subpixel(self, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from files import write_json
 from imgproc import luma
 from inference.weights import load_weights, shipped_weights
 from model import FSRCNN
-from native.llvm import FLOAT_ALIGNMENT, INDEX, POINTER, Builder, machine_code
+from native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, machine_code
 from native.target import Target, host
 
 ROOT = Path(__file__).parents[1]
@@ -203,17 +203,20 @@ def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[fl
 
 def multiply_adds_per_second(threads: int, target: Target) -> float:
     """The most that the vector units do: chains of fused multiply-adds that stay in registers, on all threads."""
-    module, chains, length = ir.Module(), 16, 5_000_000
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, INDEX]), "run")
-    numbers, count = function.args
-    b = Builder(function.append_basic_block(), target)
-    start = [b.vector(b.at(numbers, i * target.lanes)) for i in range(chains)]
-    x = start[0]
-    sums = b.loop(b.index(0), count, 1, lambda _, *sums: [b.multiply_add(x, x, total) for total in sums], start)
-    for i, total in enumerate(sums):
-        b.store(total, b.at(numbers, i * target.lanes), align=FLOAT_ALIGNMENT)
-    b.ret_void()
-    run = machine_code(module, [ctypes.c_void_p, ctypes.c_int64], target)
+    chains, length = 16, 5_000_000
+
+    def emit(module: ir.Module) -> None:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, target.index]), "run")
+        numbers, count = function.args
+        b = Builder(function.append_basic_block(), target)
+        start = [b.vector(b.at(numbers, i * target.lanes)) for i in range(chains)]
+        x = start[0]
+        sums = b.loop(b.index(0), count, 1, lambda _, *sums: [b.multiply_add(x, x, total) for total in sums], start)
+        for i, total in enumerate(sums):
+            b.store(total, b.at(numbers, i * target.lanes), align=FLOAT_ALIGNMENT)
+        b.ret_void()
+
+    run = machine_code(emit, ("multiply-adds", chains), [ctypes.c_void_p, ctypes.c_int64], target)
     memory = np.zeros((threads, chains * target.lanes), np.float32)
 
     def seconds() -> float:

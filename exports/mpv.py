@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model import FSRCNN
-from native.network import phases
+from native.packing import phases
 
 _HEADER = """\
 // {title}, made from its weights by export.py. Licence: Apache-2.0.

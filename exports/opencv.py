@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model import FSRCNN
-from native.network import phases
+from native.packing import phases
 
 # The class gives Y in full range; the networks know the 16..235 of MATLAB's rgb2ycbcr.
 GAIN, OFFSET = 219 / 255, 16 / 255

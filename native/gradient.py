@@ -21,7 +21,7 @@ from llvmlite import ir
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from native import network
+from native import network, packing
 from native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, Rows, machine_code, sums_of_lanes
 from native.network import KERNEL, REACH, Convolution
 from native.target import Target
@@ -155,16 +155,16 @@ class Order:
         numbered = [part.view(shape) for part, shape in zip(numbered, shapes, strict=True)]
         weights, biases, slopes = numbered[:-2:3], numbered[1:-2:3], numbered[2:-2:3]
         phase, row, column = (list(axis) for axis in zip(*deconvolution_taps(layout.scale), strict=True))
-        deconv = network.phases(numbered[-2].double(), layout.scale).long().flip(2, 3)[phase, :, row, column].T
+        deconv = packing.phases(numbered[-2].double(), layout.scale).long().flip(2, 3)[phase, :, row, column].T
 
         kernels = [weight.transpose(0, 1).flip(2, 3).flatten(2) for weight in weights[1:]] + [deconv[:, None]]
         backward = [
             piece.flatten()
             for kernel, slope in reversed(list(zip(kernels, slopes, strict=True)))
-            for piece in network.pack_convolution(kernel, zero.expand(len(kernel)), slope, layout.plane.target)
+            for piece in packing.pack_convolution(kernel, zero.expand(len(kernel)), slope, layout.plane.target)
         ]
         # Of the parameters laid end to end, with a zero after them: in the order in which each pass reads them.
-        self.forward = network.pack(numbered, layout.scale, layout.plane.target).long()
+        self.forward = packing.pack(numbered, layout.scale, layout.plane.target).long()
         self.backward = torch.cat(backward)
 
         # Among the sums in a thread's memory, after the parts of each slope's and of the bias's are summed.
@@ -179,7 +179,7 @@ class Order:
 
 def deconvolution_taps(scale: int) -> list[tuple[int, int, int]]:
     """Phase of the SR picture, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
-    taps = network.phases(torch.ones(1, 1, network.DECONV_KERNEL, network.DECONV_KERNEL), scale)[:, 0].flip(1, 2)
+    taps = packing.phases(torch.ones(1, 1, network.DECONV_KERNEL, network.DECONV_KERNEL), scale)[:, 0].flip(1, 2)
     return [tuple(tap) for tap in taps.nonzero().tolist()]
 
 
@@ -334,12 +334,12 @@ class Program:
             emit_band(column, min(column + b.target.band, across))
 
 
-def emit_function(layout: Layout) -> ir.Module:
+def emit_function(module: ir.Module, layout: Layout) -> None:
     """The function `run(lr, hr, weights, backward_weights, memory, squared, everything, count)`: the errors of so many
     patches and the gradients, added to those in memory. lr and hr: planes, of hr its phases.
     """
     index = layout.plane.target.index
-    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [index] * 3), "run")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [index] * 3), "run")
     lr, hr, weights, backward_weights, memory, *flags, count = function.args
     b, plane = Builder(function.append_basic_block(), layout.plane.target), layout.plane
     squared, everything = (b.icmp_signed("!=", flag, b.index(0)) for flag in flags)
@@ -353,7 +353,6 @@ def emit_function(layout: Layout) -> ir.Module:
 
     b.loop(b.index(0), count, 1, emit_patch)
     b.ret_void()
-    return function.module
 
 
 @functools.cache
@@ -363,7 +362,8 @@ def compiled(
     """For one shape of network and of patch; takes about two seconds to compile."""
     layout = Layout(shapes, scale, height, width, target)
     types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 3
-    return layout, machine_code(emit_function(layout), types, target)
+    made_from = "gradient", shapes, scale, height, width
+    return layout, machine_code(functools.partial(emit_function, layout=layout), made_from, types, target)
 
 
 class _Error(torch.autograd.Function):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from llvmlite import binding, ir
 from torch import Tensor
 
-from native import network
+from native import network, packing
 from native.llvm import FLOAT, POINTER, Builder
 from native.network import Work
 from native.target import Target
@@ -47,7 +47,7 @@ def object_file(
     for number, target in enumerate(targets):
         memory = Work(model_args["d"], model_args["s"], model_args["m"], scale, target)
         # Targets of as many registers read the weights in the same order.
-        weights = constants.get(target.registers) or _constant(module, network.pack(parameters, scale, target))
+        weights = constants.get(target.registers) or _constant(module, packing.pack(parameters, scale, target))
         constants[target.registers] = weights
         functions.append(_emit_for_target(module, f"_{number}", memory, weights))
     chosen = _emit_choice(module, targets) if len(targets) > 1 else None

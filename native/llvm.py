@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 
+from native.cache import kept
 from native.target import Target
 
 FLOAT, BYTE, POINTER = ir.FloatType(), ir.IntType(8), ir.PointerType()
@@ -166,9 +167,27 @@ def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:
     return vectors[0]
 
 
-def machine_code(module: ir.Module, types: list[Any], target: Target) -> Callable[..., None]:
-    """The module's function `run`, compiled to be called here; types: ctypes' types of its arguments."""
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), target.machine())
+def machine_code(
+    emit: Callable[[ir.Module], Any], made_from: object, types: list[Any], target: Target
+) -> Callable[..., None]:
+    """The function `run` that `emit` adds to a module, compiled to be called here.
+
+    types: ctypes' types of its arguments. made_from: all that decides on the code besides this package and the target;
+    the machine code is kept for later runs.
+    """
+
+    def compiled() -> bytes:
+        module = ir.Module()
+        emit(module)
+        objects: list[bytes] = []
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), target.machine())
+        engine.set_object_cache(lambda _, content: objects.append(content))
+        engine.finalize_object()
+        return objects[0]
+
+    content = kept((made_from, target), compiled)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target.machine())
+    engine.add_object_file(binding.ObjectFileRef.from_data(content))
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
     function.engine = engine  # owns the machine code

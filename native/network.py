@@ -19,13 +19,12 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from llvmlite import ir
-from torch import Tensor
+from numpy.typing import NDArray
 
 from native.llvm import FLOAT, FLOAT_ALIGNMENT, POINTER, Builder, Rows, interleave, machine_code
 from native.planes import Plane
@@ -44,62 +43,32 @@ Finish = Callable[[ir.Value, ir.Value, list[ir.Value]], None]  # of an output's 
 _compiling = threading.Lock()
 
 
-def taps_of(kernel: Tensor) -> Taps:
-    """kernel: outputs x k x k, zero where an output has no weight."""
-    places = ((row, column) for row in range(kernel.shape[1]) for column in range(kernel.shape[2]))
-    taps = [(row, column, kernel[:, row, column].nonzero()[:, 0].tolist()) for row, column in places]
-    return [tap for tap in taps if tap[2]]
-
-
 def weights_at(taps: Taps) -> int:
     """How many weights there are for each channel."""
     return sum(len(outputs) for _, _, outputs in taps)
 
 
 def square(size: int) -> list[tuple[int, int]]:
-    """Row and column of each tap of a kernel."""
+    """Row and column of each tap of a kernel, or of each phase."""
     return list(itertools.product(range(size), repeat=2))
 
 
-def phases(deconv_weight: Tensor, scale: int) -> Tensor:
-    """The deconvolution as a convolution with scale^2 outputs: d x 1 x 9 x 9 to scale^2 x d x 5 x 5, zero-padded.
-
-    Output pixel scale*y + p has tap p + 4 - scale*j of the deconvolution for the small picture's pixel y + j.
-    """
-    before = REACH * scale - DECONV_PADDING
-    after = KERNEL * scale - DECONV_KERNEL - before
-    blocks = F.pad(deconv_weight, (before, after) * 2).reshape(-1, KERNEL, scale, KERNEL, scale).flip(1, 3)
-    return blocks.permute(2, 4, 0, 1, 3).reshape(scale**2, -1, KERNEL, KERNEL)
-
-
 def deconvolution_taps(scale: int, target: Target) -> list[Taps]:
-    """For each block of outputs, whole rows of phases."""
+    """For each block of outputs, whole rows of phases: see packing.py's `phases`."""
     block, _ = target.blocking(scale**2, scale)
-    kernel = phases(torch.ones(1, 1, DECONV_KERNEL, DECONV_KERNEL), scale)[:, 0]
-    return [taps_of(part) for part in kernel.split(block)]
 
+    def has_weight(phase: int, place: int) -> bool:
+        return 0 <= phase + DECONV_PADDING - scale * (place - REACH) < DECONV_KERNEL
 
-def pack(parameters: Sequence[Tensor], upscale_factor: int, target: Target) -> Tensor:
-    """An FSRCNN's parameters, as its ``parameters()`` has them, in the order in which the function that is compiled for
-    the target reads them: one float32 vector on the CPU.
-    """
-    *convolutions, deconv, deconv_bias = (parameter.detach().cpu().float() for parameter in parameters)
-    pieces = []
-    for weight, bias, slope in zip(*[iter(convolutions)] * 3, strict=True):
-        pieces += pack_convolution(weight.flatten(2), bias, slope, target)
-    block, _ = target.blocking(upscale_factor**2, upscale_factor)
-    kernels = phases(deconv, upscale_factor).split(block)
-    for kernel, taps in zip(kernels, deconvolution_taps(upscale_factor, target), strict=True):
-        weights = [kernel[output, :, row, column] for row, column, outputs in taps for output in outputs]
-        pieces += [deconv_bias.expand(block), torch.stack(weights, 1)]
-    return torch.cat([piece.flatten() for piece in pieces])
+    def taps_of(outputs: list[tuple[int, int]]) -> Taps:
+        taps = []
+        for row, column in square(KERNEL):
+            there = [i for i, (y, x) in enumerate(outputs) if has_weight(y, row) and has_weight(x, column)]
+            taps += [(row, column, there)] if there else []
+        return taps
 
-
-def pack_convolution(kernel: Tensor, biases: Tensor, slopes: Tensor, target: Target) -> list[Tensor]:
-    """The parameters of a `Convolution` in its order; kernel: outputs x channels x taps."""
-    block, _ = target.blocking(len(kernel))
-    blocks = zip(*(parameter.split(block) for parameter in (biases, kernel, slopes)), strict=True)
-    return [piece for bias, weights, slope in blocks for piece in (bias, weights.permute(1, 2, 0), slope)]
+    outputs = square(scale)
+    return [taps_of(outputs[first : first + block]) for first in range(0, len(outputs), block)]
 
 
 def emit_sums(
@@ -396,44 +365,47 @@ def emit_network(module: ir.Module, name: str, memory: Work) -> ir.Function:
 @functools.cache
 def compiled(memory: Work) -> Callable[..., None]:
     """The native function for one shape of network; takes about a second to compile."""
-    module = ir.Module()
-    emit_network(module, "run", memory)
-    return machine_code(module, [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES), memory.target)
+    types = [ctypes.c_void_p] * len(POINTERS) + [ctypes.c_int64] * len(INDICES)
+    emit = functools.partial(emit_network, name="run", memory=memory)
+    return machine_code(emit, ("network", memory), types, memory.target)
 
 
-def upscale(x: Tensor, weights: Tensor, target: Target, d: int, s: int, m: int, upscale_factor: int) -> Tensor:
-    """Runs the network: N x 1 x H x W, float32, on the CPU, to N x 1 x scale*H x scale*W.
+def upscale(
+    x: NDArray[np.float32], weights: NDArray[np.float32], target: Target, d: int, s: int, m: int, upscale_factor: int
+) -> NDArray[np.float32]:
+    """Runs the network: N x 1 x H x W to N x 1 x scale*H x scale*W.
 
-    weights: as `pack` makes them for the target, whose code this machine must be able to run. Works on
+    weights: as packing.py makes them for the target, whose code this machine must be able to run. Works on
     `get_num_threads` threads, each with less than a megabyte of its own.
     """
     memory = Work(d, s, m, upscale_factor, target)
-    with _compiling:  # by one thread, while the others wait for it
-        run = compiled(memory)
-    x, threads, (number, _, height, width) = x.contiguous(), get_num_threads(), x.shape
+    x, threads, (number, _, height, width) = np.ascontiguousarray(x), get_num_threads(), x.shape
     columns = memory.columns(width)
     blocks = math.ceil(width / columns)
     strips = min(threads // math.gcd(blocks * number, threads), math.ceil(height / LEAST_ROWS))
-    output = x.new_empty(number, 1, upscale_factor * height, upscale_factor * width)
+    output = np.empty((number, 1, upscale_factor * height, upscale_factor * width), np.float32)
 
-    def run_block(image: int, strip: int, block: int) -> None:
-        work = x.new_empty(memory.floats(columns))
-        run(
-            x[image].data_ptr(),
-            output[image].data_ptr(),
-            weights.data_ptr(),
-            work.data_ptr(),
-            width * FLOAT_BYTES,
-            upscale_factor * width * FLOAT_BYTES,
-            width,
-            height,
-            height * strip // strips,
-            height * (strip + 1) // strips,
-            block * columns,
-            columns,
-            False,
-            False,
-        )
+    def run_strip(image: int, strip: int, block: int) -> None:
+        rows = height * strip // strips, height * (strip + 1) // strips
+        run_block(memory, weights, x[image, 0], output[image, 0], *rows, block * columns, columns)
 
-    in_threads(run_block, list(itertools.product(range(number), range(strips), range(blocks))), threads)
+    in_threads(run_strip, list(itertools.product(range(number), range(strips), range(blocks))), threads)
     return output
+
+
+def run_block(
+    memory: Work,
+    weights: NDArray[np.float32],
+    lr: NDArray[np.float32],
+    sr: NDArray[np.float32],
+    first: int,
+    last: int,
+    left: int,
+    columns: int,
+) -> None:
+    """Enlarges rows `first` to `last` of the columns from `left` on, in this thread. lr: H x W; sr: of the whole."""
+    with _compiling:  # by one thread, while the others wait for it
+        run = compiled(memory)
+    work = np.empty(memory.floats(columns), np.float32)
+    planes = (array.ctypes.data for array in (lr, sr, weights, work))
+    run(*planes, lr.strides[0], sr.strides[0], *lr.shape[::-1], first, last, left, columns, False, False)

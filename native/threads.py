@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-
 _threads: int | None = None
 
 
 def get_num_threads() -> int:
     """Threads that the compiled functions share their work among: PyTorch's own number, unless it was set."""
+    import torch  # here, because upscale.py asks for no number and does without PyTorch, which is slow to import
+
     return _threads or torch.get_num_threads()
 
 
@@ -20,6 +20,8 @@ def take_threads() -> None:
     those are small they are faster so, and PyTorch's idle threads, which wait in a busy loop, slow the functions.
     """
     global _threads
+    import torch
+
     _threads = get_num_threads()
     torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import torch
 from made import other_targets, random_network
 
 from model import VARIANTS
-from native import network
+from native import network, packing
 from native.target import host
 
 SCALES = (2, 3, 4)
@@ -24,7 +24,8 @@ def test_inference_forms_are_the_network(variant: str, scale: int, shape: tuple[
     with torch.no_grad():
         expected = model.double()(x.double())
         torch.testing.assert_close(fused(x).double(), expected, atol=3e-6, rtol=3e-6)
-        assert torch.equal(fused(x), network.upscale(x, fused.packed, host(), **model.model_args))
+        sr = network.upscale(x.numpy(), fused.packed.numpy(), host(), **model.model_args)
+        assert torch.equal(fused(x), torch.from_numpy(sr))
         torch.testing.assert_close(fused.double()(x.double()), expected, atol=1e-6, rtol=1e-6)
 
 
@@ -41,8 +42,8 @@ def test_inference_form_runs_in_several_threads_at_once():
 def test_code_for_other_targets_is_the_network(variant: str, scale: int):
     for target in other_targets():
         model, x = random_network(scale, variant), torch.rand(1, 1, 13, 45)
-        packed = network.pack(list(model.parameters()), scale, target)
+        packed = packing.pack(list(model.parameters()), scale, target)
         with torch.no_grad():
             expected = model.double()(x.double())
-        sr = network.upscale(x, packed, target, **model.model_args)
+        sr = torch.from_numpy(network.upscale(x.numpy(), packed.numpy(), target, **model.model_args))
         torch.testing.assert_close(sr.double(), expected, atol=3e-6, rtol=3e-6)
