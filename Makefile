@@ -1,9 +1,10 @@
 # The Python to build .venv with; `make PYTHON=python3.12 demo` takes another.
 PYTHON ?= python3
 VENV := .venv/bin/python
+NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint extra data pretrained report clean
+.PHONY: demo test lint extra data page pretrained report clean
 
 # Shows what the shipped weights do, on photographs that come with scikit-image.
 demo: .venv/installed
@@ -12,7 +13,8 @@ demo: .venv/installed
 test: .venv/installed
 	$(VENV) -m pytest
 
-# What the tests of the exported files need: other runtimes, and OpenCV's contrib modules apart from OpenCV itself.
+# What the tests of the exported files and of the page need: other runtimes, OpenCV's contrib modules apart from OpenCV
+# itself, and, where there is npm, packages of Node's.
 extra: .venv/extra
 
 lint: .venv/installed
@@ -22,6 +24,15 @@ lint: .venv/installed
 # `make data` downloads the image sets, `make data SOURCE=folder` imports them.
 data: .venv/installed
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))
+
+# The page in web/ with its modules and examples, served to this machine alone: http://127.0.0.1:8000
+page: web/made/motorcycle.webm
+	$(VENV) -m http.server --bind 127.0.0.1 --directory web
+
+web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page.py $(wildcard native/*.py results/pretrained/*.pth)
+	$(VENV) export.py --format wasm --output web/made
+	$(VENV) export.py --format wasm --output web/made --variant fsrcnn_s
+	$(VENV) -m exports.page
 
 # Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on. One network
 # of each variant starts from nothing, the others from the convolutions of one before.
@@ -56,6 +67,7 @@ report: .venv/installed
 	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements-extra.txt -c constraints.txt
 	$(PYTHON) -m venv .venv/contrib
 	.venv/contrib/bin/python -m pip install --quiet --disable-pip-version-check "opencv-contrib-python-headless>=4.10,<5"
+	! command -v npm >/dev/null || npm install --prefix .venv --ignore-scripts --no-audit --no-fund --silent $(NODE_PACKAGES)
 	@touch $@
 
 clean:

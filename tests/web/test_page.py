@@ -1,0 +1,372 @@
+"""The page of web/ as a user has it: Chromium, driven by Playwright, opens it from a folder of a local server."""
+
+import base64
+import functools
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import pyvips
+import skimage.data
+from made import needed, shipped
+from numpy.typing import NDArray
+from PIL import Image
+
+from exports.page import write_examples, write_film
+from files import write_image
+from imgproc import imresize, psnr, rgb_to_ycbcr, to_uint8
+from inference.parts import upscale_luma
+from inference.pictures import upscale_picture
+
+playwright = pytest.importorskip("playwright.sync_api")
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
+AXE = ROOT / ".venv" / "node_modules" / "axe-core" / "axe.min.js"
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+]
+SLOW = 30_000  # milliseconds
+PHONE, DESK = {"width": 360, "height": 640}, {"width": 1280, "height": 800}
+
+# Gives the page a file that lies at `address` as a browser does it when one is dropped or pasted.
+GIVE = """async ([address, name, how]) => {
+  const data = new DataTransfer();
+  if (address) {
+    const blob = await (await fetch(address)).blob();
+    data.items.add(new File([blob], name, { type: blob.type }));
+  }
+  const options = { bubbles: true, cancelable: true };
+  document.querySelector("#stage").dispatchEvent(
+    how === "drop" ? new DragEvent("drop", { ...options, dataTransfer: data })
+                   : new ClipboardEvent("paste", { ...options, clipboardData: data }));
+}"""
+
+
+PLAYING = "() => parseInt(document.querySelector('#rate').textContent) > 2"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make page` makes of web/."""
+    needed(bool(CHROMIUM), "chromium")
+    needed(bool(shutil.which("wasm-ld")), "wasm-ld (package lld)")
+    page = tmp_path_factory.mktemp("server") / "some" / "where"
+    shutil.copytree(WEB, page, ignore=shutil.ignore_patterns("made"))
+    for variant in ("fsrcnn", "fsrcnn_s"):
+        flags = ("--format", "wasm", "--output", page / "made", "--variant", variant)
+        subprocess.run([sys.executable, ROOT / "export.py", *flags], check=True, capture_output=True)
+    write_examples(page / "made")
+    return page
+
+
+@pytest.fixture(scope="session")
+def address(folder: Path) -> Iterator[str]:
+    """Of the page, which lies below the server's root."""
+    handler = functools.partial(Handler, directory=folder.parents[1])
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/some/where/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Page"]:
+    """The page, newly opened; that nothing foreign is asked for and the console stays empty is checked at the end."""
+    context = browser.new_context(viewport=DESK)
+    context.set_default_timeout(SLOW)
+    opened, said, asked = context.new_page(), [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    context.on("request", lambda request: asked.append(request.url))
+    opened.goto(address)
+    yield opened
+    assert not said
+    assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
+    context.close()
+
+
+def choose(page: "playwright.Page", path: Path, scale: int = 2, variant: str = "fsrcnn_s") -> None:
+    set_network(page, scale, variant)
+    page.set_input_files("#file", path)
+
+
+def set_network(page: "playwright.Page", scale: int, variant: str = "fsrcnn_s") -> None:
+    page.get_by_role("group", name="Scale").get_by_label(str(scale)).check()
+    page.get_by_label("best" if variant == "fsrcnn" else "fast").check()
+
+
+def sizes(width: int, height: int, scale: int) -> str:
+    """As the page says them."""
+    times = "\N{MULTIPLICATION SIGN}"
+    return f"{width} {times} {height} → {width * scale} {times} {height * scale}"
+
+
+def downloaded(page: "playwright.Page", to: Path) -> Path:
+    """The finished result, in the folder `to` under the name that the page gives it."""
+    with page.expect_download() as download:
+        page.click("#download")
+    path = to / "downloaded" / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def status(page: "playwright.Page", part: str) -> str:
+    """What the page says, once that contains `part`."""
+    page.wait_for_function("part => document.querySelector('#status').textContent.includes(part)", arg=part)
+    return page.inner_text("#status")
+
+
+def photograph(path: Path, height: int = 90, width: int = 131) -> Path:
+    write_image(path, skimage.data.astronaut()[50 : 50 + height, 150 : 150 + width])
+    return path
+
+
+def translucent(path: Path) -> Path:
+    """A round picture with a soft edge, on nothing."""
+    y, x = np.mgrid[:100, :120]
+    alpha = np.clip((48 - np.hypot(x - 60, y - 50)) * 20, 0, 255)
+    pixels = np.dstack([skimage.data.astronaut()[50:150, 150:270], alpha]).astype(np.uint8)
+    pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").write_to_file(str(path))
+    return path
+
+
+def read(path: Path) -> NDArray[np.int64]:
+    """R, G, B and, where there is one, alpha."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB).astype(int)
+
+
+def drawn(page: "playwright.Page", layer: str) -> NDArray[np.int64]:
+    """What the canvas of a layer holds, R, G, B."""
+    address = page.evaluate("layer => document.querySelector(`${layer} canvas`).toDataURL()", layer)
+    content = np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(int)
+
+
+@pytest.mark.parametrize(("variant", "scale"), [("fsrcnn", 2), ("fsrcnn_s", 3), ("fsrcnn", 4), ("fsrcnn_s", 2)])
+def test_result_is_upscale_pys(page: "playwright.Page", tmp_path: Path, variant: str, scale: int):
+    source = photograph(tmp_path / "a photo.v2.png")
+    choose(page, source, scale, variant)
+    assert sizes(131, 90, scale) in status(page, "megapixels a second")
+    result = downloaded(page, tmp_path)
+    assert result.name == f"a photo.v2_x{scale}.png"
+    upscale_picture(source, tmp_path / "expected.png", shipped(variant, scale))
+    difference = np.abs(read(result) - read(tmp_path / "expected.png"))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.001
+
+
+def test_alpha_is_kept(page: "playwright.Page", tmp_path: Path):
+    source = translucent(tmp_path / "round.png")
+    choose(page, source)
+    status(page, "megapixels a second")
+    result = read(downloaded(page, tmp_path))
+    upscale_picture(source, tmp_path / "expected.png", shipped("fsrcnn_s", 2))
+    expected = read(tmp_path / "expected.png")
+    assert np.abs(result[..., 3] - expected[..., 3]).max() <= 1
+    # A canvas keeps the colours of pixels in fewer levels the more translucent they are.
+    opaque = cv2.erode((expected[..., 3] == 255).astype(np.uint8), np.ones((33, 33))) > 0
+    assert opaque.any()
+    assert np.abs(result - expected)[opaque].max() <= 1
+    seen, expected_seen = (each[..., :3] * each[..., 3:] / 255 for each in (result, expected))
+    assert np.abs(seen - expected_seen).max() <= 6
+
+
+def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
+    source = tmp_path / "flat.png"
+    write_image(source, np.full((40, 60, 3), (200, 30, 97), np.uint8))
+    choose(page, source, 3, "fsrcnn")
+    status(page, "megapixels a second")
+    result = read(downloaded(page, tmp_path))
+    assert result.shape == (120, 180, 3)
+    assert (result == (200, 30, 97)).all()
+
+
+def test_exifs_orientation_is_applied(page: "playwright.Page", tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(skimage.data.chelsea()[:100, :150]).save(tmp_path / "turned.jpg", exif=exif)
+    choose(page, tmp_path / "turned.jpg")
+    assert sizes(100, 150, 2) in status(page, "megapixels a second")
+    assert downloaded(page, tmp_path).name == "turned_x2.png"
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page", how: str):
+    page.evaluate(GIVE, ["made/coffee.png", "coffee.png", how])
+    assert sizes(300, 200, 2) in status(page, "megapixels a second")
+    page.evaluate(GIVE, [None, None, how])
+    assert "no " in page.inner_text("#status.wrong")
+
+
+def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page"):
+    page.get_by_role("button", name="chelsea").click()
+    status(page, f"{sizes(225, 150, 2)} in")
+    set_network(page, 4)
+    status(page, f"{sizes(225, 150, 4)} in")
+    page.click("#close")
+    assert page.locator("#start").is_visible()
+
+
+def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
+    page.get_by_role("button", name="astronaut").click()
+    status(page, "megapixels a second")
+    stage, slider = page.locator("#stage").bounding_box(), page.locator("#slider")
+    middle = stage["y"] + stage["height"] / 2
+    page.mouse.move(stage["x"] + stage["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + stage["width"] / 4, middle, steps=4)
+    page.mouse.up()
+    assert abs(float(slider.input_value()) - 25) <= 1
+    shown = page.evaluate("getComputedStyle(document.querySelector('#after')).clipPath")
+    assert shown == f"inset(0px 0px 0px {slider.input_value()}%)"
+    before = float(slider.input_value())
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert float(slider.input_value()) == before + 1
+
+
+def test_zoom_pan_and_loupe(page: "playwright.Page"):
+    page.get_by_role("button", name="astronaut").click()
+    status(page, "megapixels a second")
+    page.click("#whole")
+    page.locator("#stage").focus()
+    for key in ("+", "+", "+", "ArrowRight"):
+        page.keyboard.press(key)
+    page.click("#loupe-button")
+    page.mouse.move(600, 400)
+    page.wait_for_timeout(500)  # in which bicubic interpolation settles
+    before, after = drawn(page, "#before"), drawn(page, "#after")
+    assert 0 < np.abs(before - after).mean() < 6
+    assert len(page.locator("#loupe canvas").all()) == 2
+    assert page.locator("#loupe").is_visible()
+    page.mouse.wheel(0, -300)
+    page.click("#fit")
+
+
+def test_bicubic_side_is_imresizes(page: "playwright.Page", tmp_path: Path):
+    source = photograph(tmp_path / "photo.png")
+    choose(page, source, 3)
+    status(page, "megapixels a second")
+    page.click("#whole")
+    page.wait_for_timeout(500)
+    expected = to_uint8(imresize(read(source), 3)).astype(int)
+    seen = drawn(page, "#before")
+    top, left = (seen.shape[0] - 270) // 2, (seen.shape[1] - 393) // 2
+    assert np.abs(seen[top : top + 270, left : left + 393] - expected).max() <= 1
+
+
+def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path):
+    write_image(tmp_path / "large.jpg", cv2.resize(skimage.data.astronaut(), (2600, 2000)))
+    choose(page, tmp_path / "large.jpg", 4, "fsrcnn")
+    page.click("#cancel")
+    assert "Cancelled" in page.inner_text("#status")
+    assert page.locator("#download").is_hidden()
+    set_network(page, 2)
+    status(page, f"{sizes(2600, 2000, 2)} in")  # more than is drawn as it is
+
+
+def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    choose(page, tmp_path / "notes.txt")
+    status(page, "notes.txt is no picture")
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    choose(page, tmp_path / "broken.mp4")
+    status(page, "broken.mp4 cannot be played")
+    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    choose(page, tmp_path / "large.png", 4)
+    assert "400 megapixels at most" in status(page, "The picture has 42 megapixels, at x4 672 megapixels")
+    choose(page, photograph(tmp_path / "fine.png"))
+    status(page, "megapixels a second")
+
+
+def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
+    page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
+    page.evaluate("delete Navigator.prototype.mediaDevices")
+    page.click("#camera")
+    status(page, "There is no camera here")
+    page.goto(address)
+    status(page, "no WebAssembly SIMD")
+    assert page.locator("#camera").is_disabled()
+
+
+def test_works_without_a_network(page: "playwright.Page", folder: Path, address: str):
+    page.evaluate("navigator.serviceWorker.ready")
+    kept = page.evaluate(
+        "caches.open('fsrcnn').then((cache) => cache.keys()).then((all) => all.map((each) => each.url))"
+    )
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {url.removeprefix(address) for url in kept} | {"index.html"} == (
+        files - {"package.json", "service-worker.js"}
+    ) | {""}
+    page.context.set_offline(True)
+    page.goto(address)
+    set_network(page, 3)
+    page.get_by_role("button", name="coffee").click()
+    status(page, f"{sizes(300, 200, 3)} in")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_and_accessibility(page: "playwright.Page", scheme: str):
+    needed(AXE.exists(), "axe-core (make extra, where there is npm)")
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(PHONE)
+    audit = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.map((n) => n.html)]))"
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    assert page.evaluate(audit) == []
+    page.get_by_role("button", name="astronaut").click()
+    status(page, "megapixels a second")
+    page.click("#loupe-button")
+    for size in (PHONE, DESK):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(audit) == []
+    for control in page.locator("button:visible").all():
+        assert control.bounding_box()["height"] >= 36
+
+
+def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
+    still = skimage.data.astronaut()[40:400, :]
+    film = tmp_path / "film.webm"
+    write_film(film, [cv2.resize(still, (640, 360))] * 30)
+    choose(page, film)
+    page.wait_for_function(PLAYING)
+    assert sizes(640, 360, 2) in page.inner_text("#status")
+    page.click("#play")
+    small, large = drawn(page, "#before"), drawn(page, "#after")
+    expected = upscale_luma(shipped("fsrcnn_s", 2), rgb_to_ycbcr(small.astype(float))[..., 0])
+    assert psnr(rgb_to_ycbcr(large.astype(float))[8:-8, 8:-8, 0], expected[8:-8, 8:-8]) > 45
+    assert psnr(cv2.resize(large.astype(np.uint8), (640, 360), interpolation=cv2.INTER_AREA), small) > 30
+    set_network(page, 3)
+    status(page, sizes(640, 360, 3))
+    page.wait_for_function("() => document.querySelector('#after canvas').width === 1920")
+
+
+def test_camera_is_enlarged_live(page: "playwright.Page"):
+    page.get_by_label("fast").check()
+    page.click("#camera")
+    page.wait_for_function(PLAYING)
+    assert page.locator("#seek").is_hidden()
+    page.click("#close")

@@ -1,0 +1,196 @@
+// A video that plays, a file's or a camera's, enlarged while it plays: luma by the network, chroma interpolated.
+
+import { moduleOf, reachOf, Refusal } from "./pictures.js";
+import { yCbCr } from "./planes.js";
+
+const UNDERWAY = 2; // frames that are worked on at once: the workers have one while another is put together
+const SECOND = 1000;
+const OPAQUE = { alpha: false };
+const LARGEST = 4096 * 2304; // pixels of an enlarged frame
+
+export class Film {
+  /** Plays a file, or the camera where there is none. Throws a Refusal where there is nothing to play. */
+  static async open(file) {
+    if (!window.VideoFrame || !HTMLVideoElement.prototype.requestVideoFrameCallback) {
+      throw new Refusal("Films need a newer browser: one with WebCodecs, as Chrome, Edge and Safari have it.");
+    }
+    const video = document.createElement("video");
+    Object.assign(video, { muted: true, loop: true, playsInline: true });
+    if (file) video.src = URL.createObjectURL(file);
+    else video.srcObject = await camera();
+    try {
+      await video.play();
+    } catch {
+      throw new Refusal(`${file ? file.name : "The camera's film"} cannot be played by this browser.`);
+    }
+    if (!video.videoWidth) throw new Refusal(`${file.name} holds no pictures.`);
+    return new Film(video);
+  }
+
+  constructor(video) {
+    this.video = video;
+    [this.width, this.height] = [video.videoWidth, video.videoHeight];
+    // The frame as it came is drawn together with the enlarged one: the video itself is further by then.
+    [this.small, this.large] = [0, 1].map(() => document.createElement("canvas"));
+    [this.small.width, this.small.height] = [this.width, this.height];
+  }
+
+  /** Enlarges what is played from now on. Calls onFrame after each frame with how many were shown in the last second. */
+  enlarge(variant, scale, pool, onFrame) {
+    const { width, height } = this;
+    if (width * height * scale ** 2 > LARGEST) {
+      throw new Refusal(`${width} x ${height} at x${scale} is more than this page enlarges live; choose a smaller scale.`);
+    }
+    Object.assign(this, { scale, pool, onFrame, module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
+    Object.assign(this, { underway: 0, taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
+    [this.large.width, this.large.height] = [width * scale, height * scale];
+    this.#follow(this.run);
+    this.again();
+  }
+
+  /** Enlarges the frame at which the film is halted. */
+  again() {
+    if (this.video.paused) this.video.currentTime += 0; // a seek, after which the frame is there anew
+  }
+
+  close() {
+    this.run = null;
+    this.video.pause();
+    this.video.srcObject?.getTracks().forEach((track) => track.stop());
+    if (this.video.src) URL.revokeObjectURL(this.video.src);
+  }
+
+  /** Takes frame after frame of one run, but none while as many as can be are underway: such frames are dropped. */
+  #follow(run) {
+    this.video.requestVideoFrameCallback(async () => {
+      if (run !== this.run) return;
+      this.#follow(run);
+      if (this.underway >= UNDERWAY) return;
+      this.underway++;
+      const number = ++this.taken;
+      try {
+        const [small, large] = await this.#enlarged();
+        if (run === this.run && number > this.drawn) this.#show(number, small, large);
+        for (const frame of [small, large]) frame.close();
+      } catch (error) {
+        if (run === this.run) this.onFrame(0, error);
+      }
+      if (run === this.run) this.underway--;
+    });
+  }
+
+  #show(number, small, large) {
+    this.drawn = number;
+    this.small.getContext("2d", OPAQUE).drawImage(small, 0, 0, this.small.width, this.small.height);
+    this.large.getContext("2d", OPAQUE).drawImage(large, 0, 0, this.large.width, this.large.height);
+    const now = performance.now();
+    this.shown = [...this.shown.filter((time) => time > now - SECOND), now];
+    this.onFrame(this.shown.length);
+  }
+
+  /** The frame of now and the enlarged one. */
+  async #enlarged() {
+    const { width, height, scale } = this;
+    const frame = await frameOf(this.video, width, height);
+    const [wide, high] = [width * scale, height * scale];
+    const [chromaWide, chromaHigh] = [Math.ceil(wide / 2), Math.ceil(high / 2)];
+    const i420 = new Uint8Array(wide * high + 2 * chromaWide * chromaHigh);
+    const luma = this.#luma(frame, i420);
+    frame.chroma.forEach((plane, index) => {
+      const at = wide * high + index * chromaWide * chromaHigh;
+      interpolate(plane, frame.chromaWidth, i420.subarray(at, at + chromaWide * chromaHigh), chromaWide);
+    });
+    await luma;
+    const { picture, timestamp, colorSpace } = frame;
+    const format = { format: "I420", codedWidth: wide, codedHeight: high, timestamp, colorSpace };
+    return [picture, new VideoFrame(i420, format)];
+  }
+
+  /** The luma enlarged into the first plane of i420, in as many strips as there are workers. */
+  #luma({ luma, colorSpace }, i420) {
+    const { width, height, scale, pool, module, reach } = this;
+    const rows = Math.ceil(height / pool.size);
+    const strip = async (first) => {
+      const last = Math.min(first + rows, height);
+      const [top, bottom] = [Math.max(first - reach, 0), Math.min(last + reach, height)];
+      const plane = luma.slice(top * width, bottom * width);
+      const part = { firstRow: first - top, lastRow: last - top, fullRange: Boolean(colorSpace.fullRange) };
+      const enlarged = await pool.run("luma", { module, plane, width, height: bottom - top, ...part });
+      i420.set(enlarged, first * scale * width * scale);
+    };
+    return Promise.all(Array.from({ length: Math.ceil(height / rows) }, (_, index) => strip(index * rows)));
+  }
+}
+
+async function camera() {
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 360 } } });
+  } catch (error) {
+    throw new Refusal(
+      error.name === "NotAllowedError"
+        ? "The camera was not allowed; the browser's settings for this page can allow it."
+        : "There is no camera here that this browser can use.",
+    );
+  }
+}
+
+/** The video's frame of now, as a picture and as planes of 8 bits: luma, and chroma of chromaWidth columns. */
+async function frameOf(video, width, height) {
+  const frame = new VideoFrame(video);
+  const { format, visibleRect, displayWidth, displayHeight, rotation } = frame;
+  const upright = visibleRect?.width === width && visibleRect.height === height && !rotation;
+  const square = displayWidth === width && displayHeight === height;
+  if (format === "I420" && upright && square) return decoded(frame, width, height);
+  frame.close();
+  return drawn(video, frame.timestamp, width, height);
+}
+
+/** As the video's decoder made it. */
+async function decoded(frame, width, height) {
+  const chromaWidth = Math.ceil(width / 2);
+  const [size, chromaSize] = [width * height, chromaWidth * Math.ceil(height / 2)];
+  const planes = new Uint8Array(size + 2 * chromaSize);
+  const chromaAt = [size, size + chromaSize];
+  await frame.copyTo(planes, {
+    layout: [{ offset: 0, stride: width }, ...chromaAt.map((offset) => ({ offset, stride: chromaWidth }))],
+  });
+  const chroma = chromaAt.map((at) => planes.subarray(at, at + chromaSize));
+  const { timestamp, colorSpace } = frame;
+  return { picture: frame, luma: planes.subarray(0, size), chroma, chromaWidth, timestamp, colorSpace };
+}
+
+const BT601 = { matrix: "smpte170m", primaries: "bt709", transfer: "bt709", fullRange: false };
+
+/** From what a canvas shows of it: for frames that are turned, not of 8 bits, or on the graphics card. */
+async function drawn(video, timestamp, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(video, 0, 0, width, height);
+  const { y, cb, cr } = yCbCr(context.getImageData(0, 0, width, height).data);
+  const [luma, ...chroma] = [y, cb, cr].map((plane) => Uint8Array.from(plane, (value) => value + 0.5));
+  return { picture: canvas.transferToImageBitmap(), luma, chroma, chromaWidth: width, timestamp, colorSpace: BT601 };
+}
+
+/** A plane enlarged, or reduced a little, by linear interpolation. */
+function interpolate(plane, width, enlarged, wide) {
+  const [height, high] = [plane.length / width, enlarged.length / wide];
+  const columns = Array.from({ length: wide }, (_, column) => between(column, wide, width));
+  const [left, right, part] = ["before", "after", "part"].map((name) => Int32Array.from(columns, (place) => place[name]));
+  const line = new Int32Array(width);
+  for (let row = 0, to = 0; row < high; row++) {
+    const { before, after, part: down } = between(row, high, height);
+    for (let x = 0; x < width; x++) {
+      line[x] = plane[before * width + x] * (256 - down) + plane[after * width + x] * down;
+    }
+    for (let x = 0; x < wide; x++, to++) {
+      enlarged[to] = (line[left[x]] * (256 - part[x]) + line[right[x]] * part[x] + 32768) >> 16;
+    }
+  }
+}
+
+/** Between which two of `length` samples one of `enlarged` lies, and how many 256ths of the way. */
+function between(index, enlarged, length) {
+  const at = Math.min(Math.max(((index + 0.5) * length) / enlarged - 0.5, 0), length - 1);
+  const before = Math.floor(at);
+  return { before, after: Math.min(before + 1, length - 1), part: Math.round((at - before) * 256) };
+}

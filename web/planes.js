@@ -1,0 +1,212 @@
+// What surrounds the network, as imgproc.py and inference/pictures.py have it: colours, bicubic interpolation, and what
+// the network does to flat pictures. A plane is a Float32Array, row after row, in 0..255.
+
+const LEVELS = 256; // flat pictures on which the network's error is measured
+
+/** MATLAB's rgb2ycbcr, unrounded. rgba: 8-bit pixels. */
+export function yCbCr(rgba) {
+  const length = rgba.length / 4;
+  const [y, cb, cr] = [0, 1, 2].map(() => new Float32Array(length));
+  for (let i = 0, at = 0; i < length; i++, at += 4) {
+    const r = rgba[at] / 255;
+    const g = rgba[at + 1] / 255;
+    const b = rgba[at + 2] / 255;
+    y[i] = 65.481 * r + 128.553 * g + 24.966 * b + 16;
+    cb[i] = -37.797 * r - 74.203 * g + 112 * b + 128;
+    cr[i] = 112 * r - 93.786 * g - 18.214 * b + 128;
+  }
+  return { y, cb, cr };
+}
+
+/** MATLAB's ycbcr2rgb of rows of planes into rgba, from pixel `at` on; a Uint8ClampedArray rounds and clips. */
+function putRgb(y, cb, cr, rgba, at) {
+  for (let i = 0, to = at * 4; i < y.length; i++, to += 4) {
+    const luma = (y[i] - 16) * 1.1643835616438356;
+    const blue = cb[i] - 128;
+    const red = cr[i] - 128;
+    rgba[to] = luma + 1.59602689 * red;
+    rgba[to + 1] = luma - 0.39176254 * blue - 0.81296829 * red;
+    rgba[to + 2] = luma + 2.01723264 * blue;
+    rgba[to + 3] = 255;
+  }
+}
+
+/** Keys' cubic convolution kernel with a = -0.5. */
+function cubic(position) {
+  const x = Math.abs(position);
+  if (x <= 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x <= 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+/** MATLAB's imresize by a whole number, row by row: beyond the border the plane is mirrored, its edge counting twice. */
+export class Bicubic {
+  static REACH = 2; // pixels of the small plane to each side
+
+  constructor(width, height, scale) {
+    Object.assign(this, { width, height, scale });
+    this.phases = Array.from({ length: scale }, (_, phase) => {
+      const offset = (phase + 0.5) / scale - 0.5;
+      const first = Math.floor(offset - 2) + 1;
+      return { first, weights: [0, 1, 2, 3].map((tap) => cubic(offset - first - tap)) };
+    });
+    this.columns = Int32Array.from({ length: width + 4 }, (_, i) => mirrored(i - 2, width));
+    this.line = new Float32Array(width + 4);
+  }
+
+  /** Row `row` of the enlarged plane, into `out`. */
+  row(plane, row, out) {
+    const { width, height, scale, columns, line } = this;
+    const { first, weights } = this.phases[row % scale];
+    const [a, b, c, d] = [0, 1, 2, 3].map((tap) => mirrored(Math.floor(row / scale) + first + tap, height) * width);
+    for (let i = 0; i < line.length; i++) {
+      const at = columns[i];
+      line[i] = weights[0] * plane[a + at] + weights[1] * plane[b + at] + weights[2] * plane[c + at] + weights[3] * plane[d + at];
+    }
+    this.phases.forEach(({ first, weights: [p, q, r, s] }, phase) => {
+      for (let x = 0, at = first + 2, to = phase; x < width; x++, at++, to += scale) {
+        out[to] = p * line[at] + q * line[at + 1] + r * line[at + 2] + s * line[at + 3];
+      }
+    });
+  }
+}
+
+function mirrored(position, length) {
+  const inside = ((position % (2 * length)) + 2 * length) % (2 * length);
+  return inside < length ? inside : 2 * length - 1 - inside;
+}
+
+/** A picture enlarged by bicubic interpolation alone. rgba: width x height pixels. Returns the enlarged ones. */
+export function bicubicRgba(rgba, width, height, scale) {
+  const bicubic = new Bicubic(width, height, scale);
+  const result = new Uint8ClampedArray(rgba.length * scale * scale);
+  const line = new Float32Array(width * scale);
+  for (let channel = 0; channel < 4; channel++) {
+    const plane = Float32Array.from({ length: width * height }, (_, i) => rgba[i * 4 + channel]);
+    for (let row = 0, to = channel; row < height * scale; row++) {
+      bicubic.row(plane, row, line);
+      for (let i = 0; i < line.length; i++, to += 4) result[to] = line[i];
+    }
+  }
+  return result;
+}
+
+/** How much of an axis flat pictures need to have for every place that the network's error depends on. */
+export function flatLength(length, reach) {
+  return Math.min(length, 2 * reach + 1);
+}
+
+/** What the network adds to flat pictures, luma from 16 to 235, width x height pixels small: one after another. */
+export function measureFlatErrors(network, width, height) {
+  const size = width * height;
+  const errors = new Float32Array(LEVELS * size * network.upscaleFactor ** 2);
+  for (let level = 0; level < LEVELS; level++) {
+    const luma = (16 + (219 * level) / (LEVELS - 1)) / 255;
+    const enlarged = network.upscale(new Float32Array(size).fill(luma), width, height);
+    errors.set(enlarged.map((value) => (value - luma) * 255), level * enlarged.length);
+  }
+  return errors;
+}
+
+/**
+ * The network's own error on flat pictures, up to a level inside and seven at the border, where it takes what is beyond
+ * for black: it is taken off again, so that flat colours stay what they are.
+ */
+class FlatError {
+  /** errors: of flat pictures of flatLength x flatLength. */
+  constructor(errors, scale, width, height, reach) {
+    const [across, down] = [width, height].map((length) => flatLength(length, reach));
+    Object.assign(this, { errors, scale });
+    this.across = places(width, across, reach);
+    this.down = places(height, down, reach);
+    this.stride = across * scale;
+    this.size = down * scale * this.stride;
+  }
+
+  /** Takes it off a row of enlarged luma, row `row` of the picture. y: the row of the small picture. */
+  takeOff(enlarged, row, y) {
+    const { scale, across, stride, size, errors } = this;
+    const start = (this.down[Math.floor(row / scale)] * scale + (row % scale)) * stride;
+    for (let x = 0, to = 0; x < y.length; x++) {
+      const level = ((y[x] - 16) / 219) * (LEVELS - 1);
+      const below = Math.min(Math.max(Math.floor(level), 0), LEVELS - 2);
+      const part = level - below;
+      let at = below * size + start + across[x] * scale;
+      for (let phase = 0; phase < scale; phase++, at++, to++) {
+        enlarged[to] -= errors[at] + part * (errors[at + size] - errors[at]);
+      }
+    }
+  }
+}
+
+/** For each pixel of an axis one as far from the ends of an axis of `size`; those out of their reach are alike. */
+function places(length, size, reach) {
+  return Int32Array.from({ length }, (_, i) =>
+    i < reach ? i : Math.max(Math.min(reach, size - 1), size - (length - i)));
+}
+
+/**
+ * Gives fully transparent pixels, whose colour means nothing, the mean premultiplied colour around them, the near ones
+ * counting most, so that it does not seep into the edges. Where nothing visible is near, they stay as they are.
+ */
+function fillTransparent(rgba, width, height, radius) {
+  const weights = Float32Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-4.5 * ((i - radius) / radius) ** 2));
+  const sums = [0, 1, 2, 3].map((channel) => {
+    const plane = Float32Array.from({ length: width * height }, (_, i) =>
+      rgba[i * 4 + 3] * (channel < 3 ? rgba[i * 4 + channel] : 1));
+    return blurred(blurred(plane, width, height, weights, 1), width, height, weights, width);
+  });
+  for (let i = 0; i < width * height; i++) {
+    if (rgba[i * 4 + 3] || !(sums[3][i] > 0)) continue;
+    for (let channel = 0; channel < 3; channel++) rgba[i * 4 + channel] = sums[channel][i] / sums[3][i];
+  }
+}
+
+/** The plane filtered along one axis: step is 1 along rows, width along columns; beyond the border is nothing. */
+function blurred(plane, width, height, weights, step) {
+  const radius = (weights.length - 1) / 2;
+  const result = new Float32Array(plane.length);
+  for (let i = 0; i < plane.length; i++) {
+    const [place, length] = step === 1 ? [i % width, width] : [Math.floor(i / width), height];
+    const last = Math.min(radius, length - 1 - place);
+    for (let tap = Math.max(-radius, -place); tap <= last; tap++) result[i] += weights[tap + radius] * plane[i + tap * step];
+  }
+  return result;
+}
+
+/** Rows that `enlargedRows` needs to see above and below. */
+export function marginOf(reach, alpha) {
+  return alpha ? 2 * reach + Bicubic.REACH : reach;
+}
+
+/**
+ * Rows of a picture enlarged: luma by the network, chroma and alpha by bicubic interpolation.
+ *
+ * flatErrors: measured for flatLength x flatLength. width, height: of the picture. rgba: a window of whole rows from row
+ * `top` on, of which those from `first` to `last`, counted in the picture, are enlarged. reach: pixels to each side that
+ * an enlarged pixel depends on. Returns 8-bit RGBA pixels.
+ */
+export function enlargedRows(network, flatErrors, { rgba, width, height, top, first, last, alpha, reach }) {
+  const scale = network.upscaleFactor;
+  const seen = rgba.length / 4 / width;
+  if (alpha) fillTransparent(rgba, width, seen, reach + Bicubic.REACH);
+  const { y, cb, cr } = yCbCr(rgba);
+  const rows = { firstRow: first - top, lastRow: last - top };
+  const enlarged = network.upscale(y.map((luma) => luma / 255), width, seen, rows);
+  const flatError = new FlatError(flatErrors, scale, width, height, reach);
+  const bicubic = new Bicubic(width, seen, scale);
+  const opacity = alpha && Float32Array.from(y, (_, i) => rgba[i * 4 + 3]);
+  const [luma, blue, red] = [0, 1, 2].map(() => new Float32Array(width * scale));
+  const result = new Uint8ClampedArray(4 * enlarged.length);
+  for (let row = first * scale, at = 0; row < last * scale; row++, at += luma.length) {
+    const source = (Math.floor(row / scale) - top) * width;
+    for (let i = 0; i < luma.length; i++) luma[i] = enlarged[at + i] * 255;
+    flatError.takeOff(luma, row, y.subarray(source, source + width));
+    bicubic.row(cb, row - top * scale, blue);
+    bicubic.row(cr, row - top * scale, red);
+    putRgb(luma, blue, red, result, at);
+    if (!alpha) continue;
+    bicubic.row(opacity, row - top * scale, luma);
+    for (let i = 0; i < luma.length; i++) result[(at + i) * 4 + 3] = luma[i];
+  }
+  return result;
+}

@@ -1,0 +1,32 @@
+// Keeps the page's files for use without a network; with one, they come from there.
+
+const NAME = "fsrcnn";
+const PAGE = ["./", "style.css", "icon.svg", "handle.svg"];
+const SCRIPTS = ["films", "fsrcnn", "layers", "page", "pictures", "planes", "png", "pool", "view", "worker"];
+const EXAMPLES = ["astronaut.png", "chelsea.png", "coffee.png", "motorcycle.png", "motorcycle.webm"];
+const MODULES = ["fsrcnn", "fsrcnn_s"].flatMap((variant) =>
+  [2, 3, 4].flatMap((scale) => [`${variant}_x${scale}.wasm`, `${variant}_x${scale}.relaxed.wasm`]));
+const FILES = [...PAGE, ...SCRIPTS.map((name) => `${name}.js`), ...[...EXAMPLES, ...MODULES].map((name) => `made/${name}`)];
+
+addEventListener("install", (event) => {
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+});
+
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+
+addEventListener("fetch", (event) => {
+  if (event.request.method === "GET") event.respondWith(answer(event.request));
+});
+
+async function answer(request) {
+  const cache = await caches.open(NAME);
+  try {
+    const response = await fetch(request);
+    if (response.status === 200) await cache.put(request, response.clone());
+    return response;
+  } catch (error) {
+    const kept = await cache.match(request, { ignoreSearch: true });
+    if (!kept) throw error;
+    return kept;
+  }
+}

@@ -1,0 +1,43 @@
+// What a worker does, one task after another: a message is a task's name and arguments, the answer its result.
+
+import { Network } from "./fsrcnn.js";
+import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+
+const networks = new Map(); // by the module's address
+const flatErrors = new Map(); // by that and by the size of the flat pictures
+
+function networkOf(module) {
+  if (!networks.has(module)) networks.set(module, Network.load(module));
+  networks.get(module).catch(() => networks.delete(module)); // the next picture tries again
+  return networks.get(module);
+}
+
+function flatErrorsOf(module, network, { width, height, reach }) {
+  const size = [width, height].map((length) => flatLength(length, reach));
+  const key = [module, size].join();
+  if (!flatErrors.has(key)) flatErrors.set(key, measureFlatErrors(network, ...size));
+  return flatErrors.get(key);
+}
+
+const TASKS = {
+  /** Rows of a picture: see planes.js. height: of the whole picture. */
+  async rows({ module, ...rows }) {
+    const network = await networkOf(module);
+    return enlargedRows(network, flatErrorsOf(module, network, rows), rows);
+  },
+  /** Part of a picture by bicubic interpolation. */
+  bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),
+  /** Rows of a frame's luma, 8 bits as they are. */
+  async luma({ module, plane, width, height, ...rows }) {
+    return (await networkOf(module)).upscale(plane, width, height, rows);
+  },
+};
+
+onmessage = async ({ data: { task, args } }) => {
+  try {
+    const result = await TASKS[task](args);
+    postMessage({ result }, [result.buffer]);
+  } catch (error) {
+    postMessage({ error: String(error?.message ?? error) });
+  }
+};
