@@ -27,6 +27,12 @@ class Config:
     """Scales, of 2, 3 and 4: train.py trains one network for each, validate.py scores those."""
     variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
     """The paper's network: fsrcnn (56, 12, 4), or the small fsrcnn_s (32, 5, 1)."""
+    d: int = 0
+    """Training: outputs of the first and of the expanding convolution; 0: the variant's."""
+    s: int = 0
+    """Training: outputs of the shrinking and the mapping convolutions; 0: the variant's."""
+    m: int = 0
+    """Training: number of mapping convolutions; 0: the variant's."""
     device: str = "auto"
     """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
     seed: int = 0
@@ -52,8 +58,8 @@ class Config:
     """Weights to start from: of the same scale all of them, of another scale the convolutions (section 3.4)."""
     deconv_only_steps: int = 0
     """First steps in which the deconvolution alone is trained; as many as steps: transferred convolutions stay."""
-    start: Literal["bicubic", "msra"] = "bicubic"
-    """Starting weights: bicubic interpolation, or the paper's random ones."""
+    start: Literal["bicubic", "msra", "msra_fan_out"] = "bicubic"
+    """Starting weights: bicubic interpolation, or the paper's random ones, by a layer's inputs or its outputs."""
     linear_width: int = 0
     """Width of the linear factors each weight is trained as and collapsed from; 0: the weights themselves."""
     loss: Literal["l1_then_mse", "l1", "mse", "euclidean"] = "l1_then_mse"
@@ -65,6 +71,8 @@ class Config:
     """Learning rate of the convolutions."""
     deconv_learning_rate: float = 5e-3
     """Learning rate of the deconvolution."""
+    bias_rate_factor: float = 1.0
+    """Learning rate of the convolutions' biases, as a multiple of learning_rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rates over the steps: down to zero along a cosine, or as they are."""
     warmup_steps: int = 300
@@ -75,6 +83,9 @@ class Config:
     """Patches in a batch."""
     patch_size: int = 26
     """Side of a square LR patch, in LR pixels. Pictures that are smaller are left out."""
+    patch_margin: Literal[0, 2] = 0
+    """LR pixels that LR patches have more on each side: 2, what the first convolution sees there in place of zeros. HR
+    patches then lack their last scale - 1 rows and columns, where Caffe's deconvolution has no output."""
     ema_decay: float = 0.999
     """Per-step decay of the moving average of the weights, which is what is validated and kept; 0: the weights."""
     validate_every: int = 2000
@@ -99,8 +110,9 @@ class Config:
     def _check_training(self) -> None:
         for field in ("steps", "batch_size", "patch_size", "validate_every", "learning_rate", "deconv_learning_rate"):
             _require(self, field, getattr(self, field) > 0, "more than zero")
-        for field in ("linear_width", "warmup_steps", "deconv_only_steps"):
+        for field in ("d", "s", "m", "linear_width", "warmup_steps", "deconv_only_steps"):
             _require(self, field, getattr(self, field) >= 0, "zero or more")
+        _require(self, "bias_rate_factor", self.bias_rate_factor > 0, "more than zero")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "at least 0 and less than 1")
         _require(self, "train_sets", bool(self.train_sets), "at least one set")
         one_run = not self.exp_name or len(self.upscale_factor) == 1
@@ -169,19 +181,21 @@ class ExportConfig:
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     # Section 4.1: T91, MSE by SGD at 1e-3 and 1e-4 in the deconvolution. The rates belong to Caffe's sum over pixels.
-    # The default's warm-up stays, which the paper does not speak of: without it three of five seeds diverge at once.
+    # What the paper leaves open is as its authors' released code is described (results/PAPER.md). The warm-up is ours.
     "paper": {
         "train_sets": ("T91",),
-        "start": "msra",
+        "start": "msra_fan_out",
         "linear_width": 0,
         "loss": "euclidean",
         "optimizer": "sgd",
         "learning_rate": 1e-3,
         "deconv_learning_rate": 1e-4,
+        "bias_rate_factor": 0.1,
         "schedule": "constant",
-        "ema_decay": 0.0,
-        "batch_size": 32,
+        "ema_decay": 0.9999,
+        "batch_size": 128,
         "patch_size": 7,
+        "patch_margin": 2,
     },
 }
 # "In the fine-tuning, General-100 is added and the learning rates are halved."
@@ -194,8 +208,9 @@ RECIPES["paper_finetune"] = RECIPES["paper"] | {
 
 # What decides the weights that a training ends with: part of the record of a run, and fixed once it has begun.
 RECIPE_FIELDS = (
-    "upscale_factor variant seed train_sets transfer_from deconv_only_steps start linear_width loss optimizer "
-    "learning_rate deconv_learning_rate schedule warmup_steps steps batch_size patch_size ema_decay"
+    "upscale_factor variant d s m seed train_sets transfer_from deconv_only_steps start linear_width loss optimizer "
+    "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
+    "patch_margin ema_decay"
 ).split()
 
 

@@ -143,27 +143,39 @@ class TrainingPatches:
     """
 
     def __init__(
-        self, images: list[Y], upscale_factor: int, patch_size: int, seed: int, device: torch.device | str = "cpu"
+        self,
+        images: list[Y],
+        upscale_factor: int,
+        patch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        margin: int = 0,
     ) -> None:
-        """images: H x W uint8, at least patch_size * upscale_factor high and wide; patch_size in LR pixels."""
+        """images: H x W uint8, at least (patch_size + 2 * margin) * upscale_factor high and wide.
+        patch_size: of HR patches, in LR pixels. margin: LR pixels that LR patches have more on each side; HR patches
+        then lack their last upscale_factor - 1 rows and columns, where Caffe's deconvolution has no output.
+        """
         hr = [modcrop(image, upscale_factor) for image in images]
         with ThreadPoolExecutor() as pool:
             reduced = pool.map(lambda image: imresize(image, 1 / upscale_factor).astype(np.float32), hr)
             lr = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
         self.upscale_factor, self.patch_size, self.seed, self.device = upscale_factor, patch_size, seed, device
+        self.margin = margin
         self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
         self._lr = torch.from_numpy(np.concatenate([image.ravel() for image in lr])).to(device)
         height, width = torch.tensor([image.shape for image in lr]).T
         self._width = width
         self._start = (height * width).cumsum(0) - height * width
         # A picture has as many patches as it has places for one; all patches of all pictures are equally likely.
-        self._columns = width - patch_size + 1
-        self._patches_up_to = ((height - patch_size + 1) * self._columns).cumsum(0)
+        size = patch_size + 2 * margin
+        self._columns = width - size + 1
+        self._patches_up_to = ((height - size + 1) * self._columns).cumsum(0)
         self._kept_block = lru_cache(maxsize=1)(self._cut_block)  # for the steps that follow
 
     def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
-        upscale_factor times as high and wide. Of several ranks each gets its part of the same batch.
+        upscale_factor times as high and wide, but for what `margin` says. Of several ranks each gets its part of the
+        same batch.
         """
         block, place = divmod(step, STEPS_AT_ONCE)
         lr, hr = self._kept_block(block, batch_size, rank, ranks)
@@ -178,22 +190,24 @@ class TrainingPatches:
         first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
         row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]
         place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
-        both = self._gather(self._lr, 1, *place), self._gather(self._hr, self.upscale_factor, *place)
+        size, scale, cut = self.patch_size, self.upscale_factor, bool(self.margin) * (self.upscale_factor - 1)
+        whole, middle = (0, size + 2 * self.margin, 0), (self.margin, size, cut)
+        both = self._gather(self._lr, 1, *whole, *place), self._gather(self._hr, scale, *middle, *place)
         lr, hr = (patches.div_(255).unflatten(0, (STEPS_AT_ONCE, -1)) for patches in both)
         return lr, hr
 
-    def _gather(
-        self, pixels: Tensor, scale: int, start: Tensor, width: Tensor, row: Tensor, column: Tensor, operation: Tensor
-    ) -> Tensor:
-        """Cuts the patches at the LR positions given out of the pictures enlarged by `scale`: N x 1 x size x size."""
-        start, width, row, column, operation = (v.view(-1, 1) for v in (start, width, row, column, operation))
-        size = scale * self.patch_size
-        along = torch.arange(size, device=self.device)
-        y = torch.where(operation & 1 > 0, size - 1 - along, along)
-        x = torch.where(operation & 2 > 0, size - 1 - along, along)
-        down, across = start * scale**2 + (row * scale + y) * (width * scale), column * scale + x
+    def _gather(self, pixels: Tensor, scale: int, first: int, size: int, cut: int, *place: Tensor) -> Tensor:
+        """Patches of the pictures enlarged by `scale`, turned, `size` LR pixels from the `first` after the places on,
+        without their last `cut` rows and columns: N x 1 x (scale*size - cut) x (scale*size - cut).
+        """
+        start, width, row, column, operation = (value.view(-1, 1) for value in place)
+        along, last = torch.arange(scale * size - cut, device=self.device), scale * size - 1
+        y = torch.where(operation & 1 > 0, last - along, along)
+        x = torch.where(operation & 2 > 0, last - along, along)
+        down = start * scale**2 + ((row + first) * scale + y) * (width * scale)
+        across = (column + first) * scale + x
         swap = operation & 4 > 0  # as imgproc.dihedral: flips first, then the axes are swapped
         down, across = torch.where(swap, across, down), torch.where(swap, down, across)
         positions = down[:, :, None] + across[:, None]
         # index_select, because on a CPU it is several times faster than indexing.
-        return pixels.index_select(0, positions.view(-1)).view(-1, 1, size, size).float()
+        return pixels.index_select(0, positions.view(-1)).view(-1, 1, len(along), len(along)).float()

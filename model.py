@@ -74,11 +74,12 @@ class FSRCNN(nn.Module):
         return FusedFSRCNN(self)
 
 
-def initialise(model: FSRCNN, start: Literal["msra", "bicubic"]) -> None:
+def initialise(model: FSRCNN, start: Literal["msra", "msra_fan_out", "bicubic"]) -> None:
     """Sets the starting weights, drawn from torch's global generator.
 
     "msra" is the paper's (section 3.2): He et al.'s Gaussian for PReLU in the convolutions, a Gaussian of deviation
-    0.001 in the deconvolution, biases zero, slopes 0.25.
+    0.001 in the deconvolution, biases zero, slopes 0.25. "msra_fan_out" takes the Gaussian's deviation from the number
+    of outputs in place of inputs, and as for ReLU, as others' ports of the authors' code do.
 
     "bicubic" starts as bicubic interpolation: channel 0 of every layer carries the picture through (luma is never
     negative, so PReLU passes it) to a deconvolution that holds the bicubic kernel for it, as far as 9 x 9 taps reach,
@@ -88,7 +89,8 @@ def initialise(model: FSRCNN, start: Literal["msra", "bicubic"]) -> None:
         if isinstance(module, nn.PReLU):
             nn.init.constant_(module.weight, 0.25)
         elif isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=0.25)
+            fan_out = start == "msra_fan_out"
+            nn.init.kaiming_normal_(module.weight, a=0 if fan_out else 0.25, mode="fan_out" if fan_out else "fan_in")
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.001)
@@ -236,14 +238,25 @@ class CollapsibleFSRCNN(FSRCNN):
                 parametrize.register_parametrization(layer, "weight", LinearFactors(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._enlarged(self.features(x))
+
+    def _enlarged(self, features: Tensor) -> Tensor:
         kernel = subpixel_kernel(self.deconv.weight, self.upscale_factor)
-        return subpixel_deconvolution(self.features(x), kernel, self.deconv.bias, self.upscale_factor)
+        return subpixel_deconvolution(features, kernel, self.deconv.bias, self.upscale_factor)
 
     def error(self, lr: Tensor, hr: Tensor, squared: bool) -> Tensor:
-        """The sum of the absolute or squared differences from hr, N x 1 x scale*H x scale*W in [0, 1]."""
+        """The sum of the absolute or squared differences from hr, N x 1 x scale*H x scale*W in [0, 1].
+
+        lr, N x 1 x H x W, may have a margin, 2 more pixels on each side, which the first convolution then sees in place
+        of zeros. hr may lack its last rows and columns, fewer than `scale`.
+        """
         if _runs_natively(lr, self.deconv.bias):
-            return gradient.error(lr, hr, self.collapsed_parameters(), squared, HOST)
-        difference = self(lr) - hr
+            return gradient.error(lr, hr, self.upscale_factor, self.collapsed_parameters(), squared, HOST)
+        height, width = hr.shape[2:]
+        margin = (lr.shape[3] - math.ceil(width / self.upscale_factor)) // 2
+        features = self.feature_extraction(lr)[..., margin : lr.shape[2] - margin, margin : lr.shape[3] - margin]
+        sr = self._enlarged(self.expand(self.map(self.shrink(features))))
+        difference = sr[..., :height, :width] - hr
         return (difference.square() if squared else difference.abs()).sum()
 
     def collapsed_parameters(self) -> list[Tensor]:

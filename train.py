@@ -68,8 +68,8 @@ def train(config: Config) -> int | None:
     if run.step < config.steps:
         validation = validation_pairs(config.data_dir, scale)
         paths = training_paths(config.data_dir, config.train_sets)
-        images, too_small = load_training_images(paths, scale * config.patch_size)
-        patches = TrainingPatches(images, scale, config.patch_size, config.seed, device)
+        images, too_small = load_training_images(paths, scale * (config.patch_size + 2 * config.patch_margin))
+        patches = TrainingPatches(images, scale, config.patch_size, config.seed, device, config.patch_margin)
         if rank == 0:
             for path in too_small:
                 print(f"{path}: smaller than a patch, left out")
@@ -126,12 +126,14 @@ def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPai
     """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
     average = run.average.fuse()
     score = mean_score(average, validation)
+    unaveraged = mean_score(run.model.collapse().fuse(), validation) if config.ema_decay else score
     if score["psnr"] > run.best_psnr:
         run.best_psnr = score["psnr"]
         with written_whole(folder / "best.pth") as unfinished:
             save_weights(run.average, unfinished)
         write_json(folder / "best.json", describe(run, config, score))
     values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
+    values["psnr_unaveraged"] = unaveraged["psnr"]
     log.write(run.step, run.seconds, values, crops(average, validation[:4]))
     save_run(run, config, folder / "last.pth")
 

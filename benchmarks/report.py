@@ -54,6 +54,21 @@ ORIGINAL: dict[tuple[str, int], Score] = {
     ("Set14", 3): (28.85, 0.8181),
     ("Set14", 4): (27.20, 0.7507),
 }
+# PSNR on Set5 at x3 by d, s, m:
+PAPER_SIZES: dict[tuple[int, int, int], float] = {
+    (48, 12, 2): 32.87,
+    (48, 12, 3): 32.88,
+    (48, 12, 4): 33.08,
+    (56, 12, 2): 33.00,
+    (56, 12, 3): 32.97,
+    (56, 12, 4): 33.16,
+    (48, 16, 2): 32.95,
+    (48, 16, 3): 33.10,
+    (48, 16, 4): 33.18,
+    (56, 16, 2): 33.01,
+    (56, 16, 3): 33.12,
+    (56, 16, 4): 33.17,
+}
 
 
 def read_json(path: Path) -> Any:
@@ -141,6 +156,17 @@ def transfer_table() -> str:
     for name, log in logs.items():
         first = next(index for index, psnr in enumerate(log["psnr"]) if psnr >= goal)
         lines.append(f"| {name} | {log['step'][first]:,.0f} | {max(log['psnr']):.2f} |")
+    return "\n".join(lines)
+
+
+def ablation_table(said: dict[str, Any]) -> str:
+    """What networks of the paper's sizes come to in the short trainings of benchmarks.ablation, in Markdown."""
+    lines = ["| d, s, m | weights | Set5 x3 | the paper's | validation |", "| --- " * 5 + "|"]
+    for cell in said["networks"]:
+        sizes = cell["d"], cell["s"], cell["m"]
+        psnr = cell.get("Set5")
+        cells = [", ".join(map(str, sizes)), f"{cell['weights']:,}", f"{psnr:.2f}" if psnr else "not scored"]
+        lines.append(f"| {' | '.join(cells)} | {PAPER_SIZES[sizes]:.2f} | {cell['validation']:.3f} |")
     return "\n".join(lines)
 
 

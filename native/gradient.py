@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from llvmlite import ir
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -94,18 +95,26 @@ class Products(NamedTuple):
 class Layout:
     """Where everything is in a thread's memory, for one shape of network and of patch.
 
-    First come planes: the mask (1 where there is picture), the LR picture, for each convolution the outputs before and
-    after PReLU, and the gradient of the SR picture (scale^2 phases). On the way back the gradients of the outputs
-    before PReLU take the place of these outputs. Then come the gradients of the parameters: of the weights, as
-    `Products`, and a vector of parts of each slope's and of the deconvolution's bias's; at last one of the error's.
+    First come planes: the mask (1 where there is picture), the LR picture (where it has a margin, what each tap of the
+    first convolution sees of it), for each convolution the outputs before and after PReLU, and the gradient of the SR
+    picture (scale^2 phases). On the way back the gradients of the outputs before PReLU take the place of these outputs.
+    Then come the gradients of the parameters: of the weights, as `Products`, and a vector of parts of each slope's and
+    of the deconvolution's bias's; at last one of the error's.
     """
 
-    def __init__(self, shapes: Sequence[torch.Size], scale: int, height: int, width: int, target: Target) -> None:
-        """shapes: of the FSRCNN's parameters, as its ``parameters()`` has them."""
+    def __init__(
+        self, shapes: Sequence[torch.Size], scale: int, height: int, width: int, margin: bool, target: Target
+    ) -> None:
+        """shapes: of the FSRCNN's parameters, as its ``parameters()`` has them. height, width: of what is enlarged.
+        margin: whether the LR picture has REACH pixels more on each side, for the first convolution.
+        """
         d, s, m = shapes[0][0], shapes[3][0], len(shapes) // 3 - 3
         self.plane, self.scale, self.d = Plane(height, width, target), scale, d
         self.forward = network.convolutions(d, s, m)
-        self.before = [2 + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
+        if margin:  # a 1 x 1 convolution of what the taps see: its parameters have the same order
+            self.forward[0] = Convolution(KERNEL**2, d, network.square(1), 0)
+        first = 1 + self.forward[0].channels
+        self.before = [first + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
         self.sr = self.before[-1] + 2 * d
 
         # What gives the gradient of each layer's output from that of the next layer's before PReLU.
@@ -217,7 +226,9 @@ class Program:
 
     def emit_forward(self, lr: ir.Value, weights: ir.Value) -> None:
         """The LR picture copied into the memory, and all layers before the deconvolution."""
-        self.along(1, lambda x: self.store(self.b.vector(self.b.at(lr, x)), self.b.at(self.lr, x)))
+        floats = self.layout.forward[0].channels * self.plane.stride
+        for_each = functools.partial(self.b.loop, self.b.index(0), self.b.index(floats), self.lanes)
+        for_each(lambda x: self.store(self.b.vector(self.b.at(lr, x)), self.b.at(self.lr, x)))
         for layer, before in zip(self.layout.forward, self.layout.before, strict=True):
             self._emit_layer(layer, self.plane_at(before - layer.channels), self.plane_at(before), weights)
 
@@ -250,7 +261,9 @@ class Program:
             sums = network.emit_sums(b, rows.moved(b, x), d, taps, block, vectors, b.at(weights, place))
             for i, v in itertools.product(range(block), range(vectors)):
                 pixels = b.add(x, b.index((phase + i) * self.plane.stride + v * self.lanes))
-                error = self.masked(b.fsub(sums[i][v], b.vector(b.at(hr, pixels))), x, v)
+                target = b.vector(b.at(hr, pixels))
+                known = b.fcmp_ordered("ord", target, target)
+                error = b.select(known, b.fsub(sums[i][v], target), self.zeros)
                 signs = (b.select(b.fcmp_ordered(sign, error, self.zeros), ones, self.zeros) for sign in "><")
                 sign = b.fsub(*signs)
                 gradient = b.select(squared, b.fadd(error, error), sign)
@@ -336,7 +349,7 @@ class Program:
 
 def emit_function(module: ir.Module, layout: Layout) -> None:
     """The function `run(lr, hr, weights, backward_weights, memory, squared, everything, count)`: the errors of so many
-    patches and the gradients, added to those in memory. lr and hr: planes, of hr its phases.
+    patches and the gradients, added to those in memory. lr and hr: planes, of hr its phases, NaN where there is none.
     """
     index = layout.plane.target.index
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [index] * 3), "run")
@@ -346,7 +359,8 @@ def emit_function(module: ir.Module, layout: Layout) -> None:
     program = Program(b, layout, memory)
 
     def emit_patch(number: ir.Value) -> None:
-        program.emit_forward(b.at(lr, b.mul(number, b.index(plane.memory(1))), plane.guard), weights)
+        of_lr = b.index(plane.memory(layout.forward[0].channels))
+        program.emit_forward(b.at(lr, b.mul(number, of_lr), plane.guard), weights)
         of_patch = b.at(hr, b.mul(number, b.index(plane.memory(layout.scale**2))), plane.guard)
         program.emit_error(of_patch, squared, weights)
         program.emit_backward(everything, backward_weights)
@@ -357,29 +371,34 @@ def emit_function(module: ir.Module, layout: Layout) -> None:
 
 @functools.cache
 def compiled(
-    shapes: tuple[torch.Size, ...], scale: int, height: int, width: int, target: Target
+    shapes: tuple[torch.Size, ...], scale: int, height: int, width: int, margin: bool, target: Target
 ) -> tuple[Layout, Callable[..., None]]:
     """For one shape of network and of patch; takes about two seconds to compile."""
-    layout = Layout(shapes, scale, height, width, target)
+    layout = Layout(shapes, scale, height, width, margin, target)
     types = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 3
-    made_from = "gradient", shapes, scale, height, width
+    made_from = "gradient", shapes, scale, height, width, margin
     return layout, machine_code(functools.partial(emit_function, layout=layout), made_from, types, target)
 
 
 class _Error(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, lr: Tensor, hr: Tensor, squared: bool, target: Target, *parameters: Tensor) -> Tensor:
-        (number, _, height, width), scale = lr.shape, hr.shape[-1] // lr.shape[-1]
+    def forward(
+        ctx: Any, lr: Tensor, hr: Tensor, scale: int, squared: bool, target: Target, *parameters: Tensor
+    ) -> Tensor:
+        number, (height, width) = len(lr), (math.ceil(length / scale) for length in hr.shape[2:])
+        margin = lr.shape[2] > height
         shapes = tuple(parameter.shape for parameter in parameters)
-        layout, function = compiled(shapes, scale, height, width, target)
+        layout, function = compiled(shapes, scale, height, width, margin, target)
         plane, order, threads = layout.plane, layout.order, get_num_threads()
-        lr_planes, hr_planes = lr.new_zeros(number, plane.memory(1)), lr.new_zeros(number, plane.memory(scale**2))
-        plane.pixels(lr_planes)[:] = lr
+        lr_planes = lr.new_zeros(number, plane.memory(layout.forward[0].channels))
+        plane.pixels(lr_planes)[:] = lr.unfold(2, height, 1).unfold(3, width, 1).flatten(1, 3)
+        hr_planes = hr.new_full((number, plane.memory(scale**2)), math.nan)
         phases = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
-        phases[:] = hr[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
+        whole = F.pad(hr, (0, -hr.shape[3] % scale, 0, -hr.shape[2] % scale), value=math.nan)
+        phases[:] = whole[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
         flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
         weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
-        everything = any(ctx.needs_input_grad[4:-2])  # the last two are the deconvolution's
+        everything = any(ctx.needs_input_grad[5:-2])  # the last two are the deconvolution's
         memory = lr.new_empty(threads, layout.memory)
 
         def run(thread: int) -> None:
@@ -401,13 +420,13 @@ class _Error(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         parts = (ctx.saved_tensors[0] * gradient).split(ctx.order.sizes)
         gradients = (part.view(shape) for part, shape in zip(parts, ctx.order.shapes, strict=True))
-        return None, None, None, None, *gradients
+        return None, None, None, None, None, *gradients
 
 
-def error(lr: Tensor, hr: Tensor, parameters: Sequence[Tensor], squared: bool, target: Target) -> Tensor:
+def error(lr: Tensor, hr: Tensor, scale: int, parameters: Sequence[Tensor], squared: bool, target: Target) -> Tensor:
     """The sum of an FSRCNN's absolute or squared errors, differentiable with respect to its parameters.
 
-    lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W; parameters: as its ``parameters()`` has them. All float32, on the
-    CPU. target: whose code this machine must be able to run.
+    lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W, or as `CollapsibleFSRCNN.error` says; parameters: as its
+    ``parameters()`` has them. All float32, on the CPU. target: whose code this machine must be able to run.
     """
-    return _Error.apply(lr, hr, squared, target, *parameters)
+    return _Error.apply(lr, hr, scale, squared, target, *parameters)

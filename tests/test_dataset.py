@@ -120,3 +120,15 @@ def test_pairs_of_a_folder(tmp_path: Path):
     np.testing.assert_array_equal(pairs[0].hr, grey)
     np.testing.assert_array_equal(pairs[1].hr_image, colour[:30, :39])
     assert not np.array_equal(pairs[1].lr, np.round(pairs[1].lr))  # never rounded to 8 bits
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_patches_with_a_margin_are_the_middle_of_larger_ones(scale: int):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (12 * scale, 14 * scale), dtype=np.uint8)]
+    large = TrainingPatches(images, scale, PATCH + 4, seed=0).batch(step=0, batch_size=64)
+    lr, hr = TrainingPatches(images, scale, PATCH, seed=0, margin=2).batch(step=0, batch_size=64)
+    length = (PATCH - 1) * scale + 1  # what Caffe's deconvolution makes of the middle
+    middle = slice(2 * scale, 2 * scale + length)
+    assert torch.equal(lr, large[0])
+    assert torch.equal(hr, large[1][..., middle, middle])

@@ -88,7 +88,7 @@ def test_transfer_takes_the_convolutions_and_trains_the_deconvolution(data_dir: 
         if not name.startswith("deconv."):
             torch.testing.assert_close(one, two, atol=1e-6, rtol=0)  # the average of equal values, but for rounding
             assert not torch.allclose(one, three, atol=1e-6)
-    with pytest.raises(RequestError, match="not a fsrcnn_s"):
+    with pytest.raises(RequestError, match=r"not {'upscale_factor': 2, 'd': 32"):
         train.train(config_of(data_dir, tmp_path, exp_name="s", variant="fsrcnn_s", **settings))
 
 
@@ -122,7 +122,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
         patch.setattr(sys, "argv", flags)
         config = dataclasses.replace(read_config("train", ""), upscale_factor=(2,), results_dir=tmp_path / "resumed")
     images, _ = load_training_images(training_paths(data_dir, config.train_sets), 2 * config.patch_size)
-    patches = TrainingPatches(images, 2, config.patch_size, config.seed)
+    patches = TrainingPatches(images, 2, config.patch_size, config.seed, margin=config.patch_margin)
     begun = start_run(config, torch.device("cpu"))
     batch_loss = loss_to_train(begun, config)
     for _ in range(10):

@@ -17,7 +17,7 @@ from files import written_whole
 from imgproc import to_uint8
 from inference.parts import upscale_luma
 
-FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim")
+FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim", "psnr_unaveraged")
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

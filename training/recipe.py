@@ -36,16 +36,17 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 
 
 def starting_network(config: Config) -> FSRCNN:
-    """The network before its first step. Raises RequestError where the weights to transfer are of another variant."""
+    """The network before its first step. Raises RequestError where the weights to transfer are of other sizes."""
     torch.manual_seed(config.seed)
-    network = FSRCNN(config.upscale_factor[0], **VARIANTS[config.variant])
+    sizes = {name: getattr(config, name) or size for name, size in VARIANTS[config.variant].items()}
+    network = FSRCNN(config.upscale_factor[0], **sizes)
     if config.transfer_from is None:
         initialise(network, config.start)
         return network
     initialise(network, "msra")
     source = load_weights(config.transfer_from, config.upscale_factor[0])
     if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
-        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not a {config.variant}")
+        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not {network.model_args}")
     transferred = source.state_dict()
     if source.upscale_factor != network.upscale_factor:
         transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}

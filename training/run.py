@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from config import RECIPE_FIELDS, Config
 from errors import RequestError
@@ -33,13 +34,18 @@ def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
     start = starting_network(config)
     model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
-    deconv = list(model.deconv.parameters())
-    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("deconv.")]
-    groups = [
-        {"params": others, "base_lr": config.learning_rate},
-        {"params": deconv, "base_lr": config.deconv_learning_rate},
-    ]
+    groups = [{"params": params, "base_lr": rate} for rate, params in parameters_by_rate(model, config).items()]
     return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
+
+
+def parameters_by_rate(model: CollapsibleFSRCNN, config: Config) -> dict[float, list[nn.Parameter]]:
+    """The parameters by their base learning rate."""
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        rate = config.learning_rate * (config.bias_rate_factor if name.endswith("bias") else 1)
+        rate = config.deconv_learning_rate if name.startswith("deconv.") else rate
+        by_rate.setdefault(rate, []).append(parameter)
+    return by_rate
 
 
 def as_plain(config: Config) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import files, network, report, training
+from benchmarks import ablation, files, network, report, training
 from errors import FailureError
 from native import threads as native_threads
 
@@ -24,6 +24,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
+        ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
     }
     for module, values in settings.items():
         for name, value in (values | {"RESULT": path}).items():
@@ -80,3 +81,22 @@ def test_training_and_files(result: Path, module: ModuleType, table: Callable[[d
     module.main()
     written = table(json.loads(result.read_text())).splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in written] == rows
+
+
+def test_ablation_goes_on_where_it_was(
+    result: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--results-dir", result.parent]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, flags), "--test-sets", "BSDS200"])
+    (result.parent / "ablation_d48_s12_m3").mkdir()
+    (result.parent / "ablation_d48_s12_m3" / "last.pth").write_bytes(b"not a saved run")
+    with pytest.raises(FailureError, match="ablation_d48_s12_m3 ended with exit code 2"):
+        ablation.main()
+    (result.parent / "ablation_d48_s12_m3" / "last.pth").unlink()
+    capfd.readouterr()
+    ablation.main()
+    assert capfd.readouterr().out.count("step 0 of 2") == 1  # the first network was there already
+    cells = json.loads(result.read_text())["networks"]
+    assert [(cell["m"], cell["weights"]) for cell in cells] == [(2, 8832), (3, 10128)]  # as the paper has them
+    assert all(20 < cell["BSDS200"] == pytest.approx(cell["validation"], abs=1e-3) for cell in cells)
+    assert "| 48, 12, 3 | 10,128 |" in report.ablation_table(json.loads(result.read_text()))
