@@ -1,19 +1,49 @@
-"""Where a run computes: its device, and the processes that torchrun starts."""
+"""Where a run computes: its device, and the processes that torchrun starts.
 
+PyTorch is imported where it is needed: upscale.py on a CPU does without, which spares it most of its start.
+"""
+
+import ctypes.util
 import os
+import platform
 from datetime import timedelta
-
-import torch
-import torch.distributed as dist
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from errors import RequestError
 
+if TYPE_CHECKING:
+    import torch
 
-def select_device(name: str) -> torch.device:
+# What tells that there may be a GPU that PyTorch can use: NVIDIA's, AMD's, Windows' own in Linux, or that of a Jetson.
+SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
+
+
+def is_cpu(name: str) -> bool:
+    """Whether the device of that name, see `select_device`, is surely the CPU, told without PyTorch."""
+    if name != "auto":
+        return name == "cpu"
+    if platform.system() == "Windows":
+        return not (ctypes.util.find_library("nvcuda") or ctypes.util.find_library("amdhip64"))
+    if platform.system() == "Darwin":
+        return platform.machine() != "arm64"
+    return not any(Path(sign).exists() for sign in SIGNS)
+
+
+def cpu_threads() -> int:
+    """How many threads to compute on: OMP_NUM_THREADS, which torchrun sets too, or all the cores there are for us."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        return max(int(os.environ["OMP_NUM_THREADS"]), 1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def select_device(name: str) -> "torch.device":
     """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU.
 
     Raises RequestError for a device that this machine or this build of torch does not have.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -32,8 +62,11 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
 
     patience: how long a process waits for the others before it gives up; None: PyTorch's own minutes.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not under_torchrun():
         return device
+    import torch
+    import torch.distributed as dist
+
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_cuda:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -42,12 +75,24 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
     return device
 
 
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def rank_and_ranks() -> tuple[int, int]:
     """This process's number and the number of processes that torchrun started; (0, 1) without it."""
+    if not under_torchrun():
+        return 0, 1
+    import torch.distributed as dist
+
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def leave_processes() -> None:
     """Ends what `join_processes` began, if it did."""
+    if not under_torchrun():
+        return
+    import torch.distributed as dist
+
     if dist.is_initialized():
         dist.destroy_process_group()

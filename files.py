@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from errors import RequestError
 
+PRETRAINED = Path(__file__).parent / "results" / "pretrained"
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -28,6 +29,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def shipped_weights(variant: str, upscale_factor: int) -> Path:
+    """The file of the weights that come with the repository; variant: one of `model.VARIANTS`."""
+    return PRETRAINED / f"{variant}_x{upscale_factor}.pth"
 
 
 def write_json(path: Path, content: Any) -> None:

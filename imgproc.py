@@ -5,19 +5,21 @@ values in 0..255. Nothing modifies its argument.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from skimage.metrics import structural_similarity
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Image = NDArray[np.generic]
 FloatImage = NDArray[np.float64]
 
 # ITU-R BT.601, R, G, B in 0..1 to Y, Cb, Cr in 16..235 and 16..240: the matrix of MATLAB's rgb2ycbcr.
-_RGB_TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
+RGB_TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
 def cubic(x: FloatImage) -> FloatImage:
@@ -28,12 +30,14 @@ def cubic(x: FloatImage) -> FloatImage:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def resize_matrix(in_length: int, out_length: int, scale: float) -> csr_array:
+def resize_matrix(in_length: int, out_length: int, scale: float) -> "csr_array":
     """A bicubic resize along one axis as a matrix, out_length x in_length (MATLAB ``imresize``, ``contributions``).
 
     Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
     counting twice.
     """
+    from scipy.sparse import csr_array  # here, as skimage.metrics below, because it is slow to import
+
     stretch = min(scale, 1.0)
     width = 4 / stretch
     centre = (np.arange(out_length) + 0.5) / scale - 0.5
@@ -49,7 +53,7 @@ def resize_matrix(in_length: int, out_length: int, scale: float) -> csr_array:
     return csr_array((weights.ravel(), indices.ravel(), row_starts), shape=(out_length, in_length))
 
 
-def resize_axis(image: FloatImage, matrix: csr_array, axis: int) -> FloatImage:
+def resize_axis(image: FloatImage, matrix: "csr_array", axis: int) -> FloatImage:
     """The image, H x W or H x W x C, resized along one axis by the rows of `resize_matrix` that are wanted."""
     lines = np.moveaxis(image, axis, 0)
     resized = matrix @ lines.reshape(len(lines), -1)
@@ -77,14 +81,14 @@ def to_uint8(image: Image) -> NDArray[np.uint8]:
 
 def rgb_to_ycbcr(rgb: Image) -> Image:
     """MATLAB ``rgb2ycbcr``. H x W x 3 in 0..255; uint8 gives uint8, any other dtype unrounded float64."""
-    ycbcr = cv2.transform(np.asarray(rgb, dtype=np.float64), np.column_stack([_RGB_TO_YCBCR, _YCBCR_OFFSET]))
+    ycbcr = cv2.transform(np.asarray(rgb, dtype=np.float64), np.column_stack([RGB_TO_YCBCR, YCBCR_OFFSET]))
     return to_uint8(ycbcr) if rgb.dtype == np.uint8 else ycbcr
 
 
 def ycbcr_to_rgb(ycbcr: Image) -> Image:
     """MATLAB ``ycbcr2rgb``, the inverse of `rgb_to_ycbcr`. Same layout, range and dtypes; uint8 is clipped."""
-    inverse = np.linalg.inv(_RGB_TO_YCBCR)
-    inverse = np.column_stack([inverse, -inverse @ _YCBCR_OFFSET])
+    inverse = np.linalg.inv(RGB_TO_YCBCR)
+    inverse = np.column_stack([inverse, -inverse @ YCBCR_OFFSET])
     rgb = cv2.transform(np.asarray(ycbcr, dtype=np.float64), inverse)
     return to_uint8(rgb) if ycbcr.dtype == np.uint8 else rgb
 
@@ -136,6 +140,8 @@ def ssim(sr: Image, hr: Image) -> float:
 
     sr, hr: H x W with values in 0..255, at least 11 x 11; no border is cut. Raises ValueError for other shapes.
     """
+    from skimage.metrics import structural_similarity
+
     return float(
         structural_similarity(
             np.asarray(sr, dtype=np.float64),

@@ -4,22 +4,24 @@ import glob
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
+from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import torch.distributed as dist
-from torch import nn
 from tqdm import tqdm
 
 from config import UpscaleConfig, read_upscale_config
-from devices import join_processes, leave_processes, rank_and_ranks, select_device
+from devices import join_processes, leave_processes, rank_and_ranks
 from errors import FAILURE, WRONG_REQUEST, FailureError, RequestError, run_script
+from files import shipped_weights
 from inference.pictures import FORMATS, upscale_picture
-from inference.weights import load_weights, shipped_weights
+from inference.runner import Runner, load_runner
 
 PATIENCE = timedelta(days=365)  # a process that has done its files waits for the others, which may have days to go
+MOST_PICTURES = 4  # at a time
 VIDEO_SUFFIXES = frozenset(".avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
 SUFFIXES = VIDEO_SUFFIXES | FORMATS.keys()
 
@@ -97,18 +99,7 @@ def make_plan(config: UpscaleConfig) -> Plan:
     return Plan(to_do, len(jobs) - len(to_do), len(found) - len(jobs))
 
 
-def load_network(config: UpscaleConfig, device: str) -> nn.Module:
-    """The network to run. Raises RequestError for weights of another scale."""
-    scale = config.upscale_factor
-    path = config.weights or shipped_weights(config.variant, scale)
-    model = load_weights(path, scale)
-    if model.upscale_factor != scale:
-        right = f"--upscale-factor {model.upscale_factor}"
-        raise RequestError(f"weights: {path} is for x{model.upscale_factor}, asked for was x{scale}; add {right}")
-    return model.fuse().to(select_device(device))
-
-
-def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Callable[[Job], tuple[str, ...]]:
+def enlarger(config: UpscaleConfig, runner: Runner, jobs: list[Job]) -> Callable[[Job], tuple[str, ...]]:
     """What enlarges one file and returns remarks. Raises RequestError where there are videos and no PyAV."""
     if any(is_video(job) for job in jobs):
         try:
@@ -118,8 +109,8 @@ def enlarger(config: UpscaleConfig, network: nn.Module, jobs: list[Job]) -> Call
 
     def enlarge(job: Job) -> tuple[str, ...]:
         if is_video(job):
-            return upscale_video(*job, network, config.codec, config.quality, config.duration).warnings
-        return upscale_picture(*job, network)
+            return upscale_video(*job, runner, config.codec, config.quality, config.duration).warnings
+        return upscale_picture(*job, runner)
 
     return enlarge
 
@@ -128,17 +119,40 @@ def is_video(job: Job) -> bool:
     return job.source.suffix.lower() in VIDEO_SUFFIXES
 
 
-def run_jobs(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], shown: bool) -> list[Path]:
+def run_jobs(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], runner: Runner, shown: bool) -> list[Path]:
     """Does the jobs, says of each that fails why, and returns the files that failed."""
     failed = []
-    for job in tqdm(jobs, unit="file", dynamic_ncols=True, disable=None if shown else True):
-        try:
-            for remark in enlarge(job):
-                tqdm.write(f"{job.source}: {remark}", file=sys.stderr)
-        except (RequestError, FailureError, OSError) as error:
-            tqdm.write(f"failed: {error}", file=sys.stderr)
-            failed.append(job.source)
+    with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if shown else True) as bar:
+        for job, result in results(jobs, enlarge, runner):
+            try:
+                for remark in result():
+                    tqdm.write(f"{job.source}: {remark}", file=sys.stderr)
+            except (RequestError, FailureError, OSError) as error:
+                tqdm.write(f"failed: {error}", file=sys.stderr)
+                failed.append(job.source)
+            bar.update()
     return failed
+
+
+def results(
+    jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], runner: Runner
+) -> Iterator[tuple[Job, Callable[[], tuple[str, ...]]]]:
+    """Each job, once it is done, and what gives its remarks or raises its error: several pictures at a time, so that
+    one is read or written while others are enlarged, then one video after the other, which overlap their own steps.
+    """
+    pictures = [job for job in jobs if not is_video(job)]
+    with ThreadPoolExecutor(min(runner.threads, MOST_PICTURES)) as pool:
+        try:
+            futures = {pool.submit(enlarge, job): job for job in pictures}
+            for future in as_completed(futures):
+                yield futures[future], future.result
+        except BaseException:
+            runner.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+    for job in jobs:
+        if is_video(job):
+            yield job, partial(enlarge, job)
 
 
 def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
@@ -147,6 +161,8 @@ def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
     """
     if ranks == 1:
         return make_plan(config)
+    import torch.distributed as dist
+
     plans: list[Plan | None] = [None]
     try:
         if rank == 0:
@@ -161,13 +177,16 @@ def main() -> int:
     config = read_upscale_config(__doc__)
     device = join_processes(config.device, PATIENCE)
     rank, ranks = rank_and_ranks()
-    network = load_network(config, device)
+    weights = config.weights or shipped_weights(config.variant, config.upscale_factor)
+    runner = load_runner(weights, config.upscale_factor, device)
     plan = same_plan(config, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
-    enlarge = enlarger(config, network, plan.jobs)
-    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, shown=rank == 0)]
+    enlarge = enlarger(config, runner, plan.jobs)
+    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, runner, shown=rank == 0)]
     if ranks > 1:
+        import torch.distributed as dist
+
         failed = failed * ranks
         dist.all_gather_object(failed, failed[rank])
     leave_processes()

@@ -11,10 +11,10 @@ from typing import Any
 import skimage.data
 
 from errors import run_script
-from files import read_image, write_image, written_whole
+from files import PRETRAINED, read_image, shipped_weights, write_image, written_whole
 from imgproc import imresize, modcrop, to_uint8
 from inference.pictures import upscale_picture
-from inference.weights import PRETRAINED, load_weights, shipped_weights
+from inference.runner import load_runner
 
 ROOT = Path(__file__).parents[1]
 TEST = ROOT / "results" / "test"
@@ -275,11 +275,11 @@ def draw_enlarged() -> None:
     from matplotlib.figure import Figure
 
     lr = to_uint8(imresize(modcrop(skimage.data.astronaut(), 3), 1 / 3))
-    network = load_weights(shipped_weights("fsrcnn", 3)).fuse()
+    runner = load_runner(shipped_weights("fsrcnn", 3), 3, "cpu")
     with TemporaryDirectory() as folder:
         small, large = Path(folder) / "lr.png", Path(folder) / "sr.png"
         write_image(small, lr)
-        upscale_picture(small, large, network)
+        upscale_picture(small, large, runner)
         pictures = {"bicubic": to_uint8(imresize(lr, 3)), "FSRCNN": read_image(large)}
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, (name, picture) in zip(figure.subplots(1, 2), pictures.items(), strict=True):

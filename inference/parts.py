@@ -3,13 +3,12 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
 
-from model import DECONV_PADDING
+if TYPE_CHECKING:  # upscale.py does without PyTorch where it can
+    from torch import nn
 
 _PART = 512  # LR pixels that `upscale_luma` gives the network at once, along each axis
 
@@ -42,17 +41,23 @@ def spans(length: int, size: int, margin: int) -> Iterator[Span]:
         yield Span(start, stop, max(start - margin, 0), min(stop + margin, length))
 
 
-def reach(model: nn.Module) -> int:
+def reach(model: "nn.Module") -> int:
     """How many LR pixels to each side an SR pixel depends on, by the layers' kernels: 8 for FSRCNN at x2 and x3."""
+    from torch import nn
+
+    from model import DECONV_PADDING
+
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
     return sum(conv.kernel_size[0] // 2 for conv in convolutions) + math.ceil(DECONV_PADDING / model.upscale_factor)
 
 
-def upscale_luma(model: nn.Module, lr: np.ndarray) -> np.ndarray:
+def upscale_luma(model: "nn.Module", lr: np.ndarray) -> np.ndarray:
     """Runs any of the forms on one picture, on one part after another so that the network's memory stays bounded.
 
     lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
     """
+    import torch
+
     device, scale, margin = next(model.parameters()).device, model.upscale_factor, reach(model)
     height, width = lr.shape
     sr = np.empty((scale * height, scale * width), dtype=np.float32)

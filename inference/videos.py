@@ -9,19 +9,14 @@ its frame.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import av
 import numpy as np
-import torch
-import torch.nn.functional as F
 from av.codec.codec import UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
@@ -29,16 +24,16 @@ from av.stream import Disposition, Stream
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from errors import FailureError, RequestError
 from files import written_whole
-from imgproc import cubic
+from inference.ahead import AHEAD, ahead, each_ahead
+from inference.colour import bicubic, bicubic_phases, padded
+from inference.runner import Runner, Samples, to_samples
 
 # Planar formats, which are enlarged as they are; yuvj... is an old name of yuv... in full range.
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
-AHEAD = 4  # frames or packets that a step may be ahead of the next one
 HEADER_SAYS_DURATION = {"mov", "matroska", "avi"}  # formats; the duration of others is FFmpeg's estimate
 TOLERANCE = 0.5  # seconds that a whole file's streams may end before the time its header says
 # What the source's muxer said of its own file.
@@ -53,8 +48,6 @@ LOST_SIDE_DATA = {
 }
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
-T = TypeVar("T")
-Samples = NDArray[np.uint8 | np.uint16]
 Item = av.VideoFrame | av.Packet | str
 
 
@@ -69,15 +62,13 @@ class VideoResult:
 def upscale_video(
     source: Path,
     target: Path,
-    network: nn.Module,
+    runner: Runner,
     codec: str = "libx264",
     quality: int | None = None,
     duration: float | None = None,
 ) -> VideoResult:
     """Enlarges the video `source` into the file `target`, whose suffix chooses the container.
 
-    network: as `FSRCNN.fuse` makes it, on any device: N x 1 x H x W luma in 0..1 to N x 1 x scale*H x scale*W, with
-        its scale in `upscale_factor`.
     codec: FFmpeg's name of the encoder. quality: its constant rate factor (0 is the best); None: its own default.
     duration: seconds of every stream, from the start; None: all.
 
@@ -96,20 +87,19 @@ def upscale_video(
     frames = 0
     with open_source(source) as container:
         video = video_stream(container, source)
-        warnings = remarks(container, video, first, network.upscale_factor)
+        warnings = remarks(container, video, first, runner.upscale_factor)
         with (
             written_whole(target) as unfinished,
             open_target(unfinished, target) as output,
             tqdm(total=frame_count(container, video, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
         ):
-            streams = add_streams(output, target, container, video, first, network.upscale_factor, codec, quality)
+            streams = add_streams(output, target, container, video, first, runner.upscale_factor, codec, quality)
             copy_metadata(container, output, start_time(container) + (duration or math.inf))
             start(output, target, codec)
-            enlarge = partial(enlarged, network=network, full_range=is_full_range(first))
+            enlarge = partial(enlarged, runner=runner, full_range=is_full_range(first))
             with (
                 ahead(read(container, video, duration or math.inf)) as items,
-                frames_at_a_time(network) as threads,
-                each_ahead(enlarge, items, threads) as sr_items,
+                each_ahead(enlarge, items, runner.pool, max(AHEAD, runner.threads)) as sr_items,
             ):
                 for item in write(sr_items, output, streams, video.index):
                     if isinstance(item, str):
@@ -118,50 +108,6 @@ def upscale_video(
                         frames += 1
                         bar.update()
     return VideoResult(frames, tuple(warnings))
-
-
-@contextmanager
-def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[Iterator[T]]:
-    """The items, made in a thread of their own before they are asked for, but no more than `number` of them."""
-    with ThreadPoolExecutor(1) as thread:
-        end = object()
-        futures = deque(thread.submit(next, items, end) for _ in range(number))
-
-        def made() -> Iterator[T]:
-            while (item := futures.popleft().result()) is not end:
-                futures.append(thread.submit(next, items, end))
-                yield item
-
-        try:
-            yield made()
-        finally:
-            thread.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def each_ahead(task: Callable[[T], T], items: Iterator[T], threads: int) -> Iterator[Iterator[T]]:
-    """What the task makes of each of the items, in their order, on so many threads, all of which have work; as `ahead`
-    otherwise.
-    """
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        ahead((pool.submit(task, item) for item in items), max(AHEAD, threads)) as futures,
-    ):
-        yield (future.result() for future in futures)
-
-
-@contextmanager
-def frames_at_a_time(network: nn.Module) -> Iterator[int]:
-    """How many frames to enlarge at a time: on a CPU as many as there are threads, of which each frame then has one."""
-    threads = torch.get_num_threads()
-    if next(network.parameters()).device.type != "cpu":
-        yield 1
-        return
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 def reason(error: av.FFmpegError) -> str:
@@ -354,20 +300,22 @@ def converted(frame: av.VideoFrame, width: int, height: int, name: str) -> av.Vi
 # --- enlarging ---
 
 
-def enlarged(lr: Item, network: nn.Module, full_range: bool) -> Item:
+def enlarged(lr: Item, runner: Runner, full_range: bool) -> Item:
     """A frame `scale` times as large, its time kept: the network on its luma, bicubic interpolation on its chroma.
     Other items stay as they are.
     """
     if not isinstance(lr, av.VideoFrame):
         return lr
-    scale, bits = network.upscale_factor, lr.format.components[0].bits
+    scale, bits = runner.upscale_factor, lr.format.components[0].bits
     sr = av.VideoFrame(*sr_size(lr, scale), lr.format.name.replace("yuvj", "yuv"))
-    luma, *chroma = samples(lr)
-    planes = [upscale_samples(network, luma, bits, full_range)]
-    if chroma:
-        planes += list(upscale_chroma(np.stack(chroma), scale, bits, *subsampling(lr)))
-    for plane, values in zip(samples(sr), planes, strict=True):
-        fill(plane, values)
+    weights = chroma_weights(scale, *subsampling(lr))
+    for number, (small, large) in enumerate(zip(samples(lr), samples(sr), strict=True)):
+        rows, columns = (min(scale * length, there) for length, there in zip(small.shape, large.shape, strict=True))
+        if number == 0:
+            runner.enlarge_samples(small, large[:rows, :columns], bits, full_range)
+        else:
+            large[:rows, :columns] = upscale_chroma(small, bits, weights)[:rows, :columns]
+        repeat_edge(large, rows, columns)
     sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
 
@@ -389,57 +337,30 @@ def samples(frame: av.VideoFrame) -> list[Samples]:
     return [np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
 
 
-def fill(plane: Samples, values: Samples) -> None:
-    """Sets a plane to the values; where they are a row or column too few, the last one is repeated."""
-    values = values[: plane.shape[0], : plane.shape[1]]
-    missing = [(0, length - there) for length, there in zip(plane.shape, values.shape, strict=True)]
-    plane[:] = np.pad(values, missing, mode="edge")
+def repeat_edge(plane: Samples, rows: int, columns: int) -> None:
+    """Fills a plane beyond its first rows and columns, a row or column at most, with the last of them."""
+    plane[rows:, :columns] = plane[rows - 1 : rows, :columns]
+    plane[:, columns:] = plane[:, columns - 1 : columns]
 
 
-def luma_gain_and_offset(bits: int, full_range: bool) -> tuple[float, float]:
-    """Gain and offset from a luma sample to the 16..235 of MATLAB's rgb2ycbcr, which the networks know."""
-    return (219 / (2**bits - 1), 16.0) if full_range else (2.0 ** (8 - bits), 0.0)
+def upscale_chroma(lr: Samples, bits: int, weights: NDArray[np.float32]) -> Samples:
+    """A chroma plane, H x W, enlarged by bicubic interpolation to scale*H x scale*W. The border is mirrored.
 
-
-@torch.inference_mode()
-def upscale_samples(network: nn.Module, luma: Samples, bits: int, full_range: bool) -> Samples:
-    """The network's output for a plane of luma samples, H x W, rounded and clipped to samples again."""
-    gain, offset = luma_gain_and_offset(bits, full_range)
-    x = torch.from_numpy(luma.astype(np.float32)).to(next(network.parameters()).device)
-    y = network(((x * gain + offset) / 255)[None, None])[0, 0]
-    return to_samples((y * 255 - offset) / gain, bits)
-
-
-def to_samples(values: Tensor, bits: int) -> NDArray[np.uint8 | np.int16]:
-    """Values rounded (halves up) and clipped to 0..2^bits - 1."""
-    dtype = torch.uint8 if bits == 8 else torch.int16  # which every device knows, and 10 bits fit
-    return (values + 0.5).clamp(0, 2**bits - 1).to(dtype).cpu().numpy()
-
-
-@torch.inference_mode()
-def upscale_chroma(chroma: Samples, scale: int, bits: int, rows: int, columns: int) -> Samples:
-    """Chroma planes, N x H x W, enlarged by bicubic interpolation to N x scale*H x scale*W.
-
-    rows, columns: of luma to one of chroma. The chroma is taken to sit, between two rows of luma, on the left one of
-    two columns, as H.264 has it where a file does not say otherwise, and stays there. For 1 and 1 it is MATLAB's
-    ``imresize``. The border is mirrored.
+    weights: see `chroma_weights`.
     """
-    down, across = bicubic_phases(scale, rows, 0.5 * (rows - 1)), bicubic_phases(scale, columns, 0.0)
-    kernel = torch.einsum("ik,jl->ijkl", down, across).reshape(scale**2, 1, 5, 5)
-    padded = np.pad(chroma.astype(np.float32), ((0, 0), (2, 2), (2, 2)), mode="symmetric")
-    return to_samples(F.pixel_shuffle(F.conv2d(torch.from_numpy(padded)[:, None], kernel), scale)[:, 0], bits)
+    sr = np.empty([weights.shape[1] * length for length in lr.shape], np.float32)
+    bicubic(padded(lr.astype(np.float32)), weights, sr)
+    return to_samples(sr, bits)
 
 
-def bicubic_phases(scale: int, subsampling: int, offset: float) -> Tensor:
-    """The weights, scale x 5, with which each of the `scale` samples that one becomes is made of that sample and the
-    two on each side of it.
+@cache
+def chroma_weights(scale: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """`bicubic_phases` of the rows and of the columns of chroma, for so many rows and columns of luma to one of chroma.
 
-    offset: of a sample from the first of the `subsampling` luma samples it belongs to, in luma samples.
+    The chroma is taken to sit, between two rows of luma, on the left one of two columns, as H.264 has it where a file
+    does not say otherwise, and stays there. For 1 and 1 it is MATLAB's ``imresize``.
     """
-    # Enlarged sample k lies at luma position subsampling * k + offset; below, the same place among the samples given.
-    positions = ((subsampling * np.arange(scale) + offset + 0.5) / scale - 0.5 - offset) / subsampling
-    weights = cubic(positions[:, None] - np.arange(-2, 3))
-    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).float()
+    return np.stack([bicubic_phases(scale, rows, 0.5 * (rows - 1)), bicubic_phases(scale, columns, 0.0)])
 
 
 # --- writing ---

@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 
 from errors import RequestError
+from files import PRETRAINED as PRETRAINED
+from files import shipped_weights as shipped_weights
 from model import FSRCNN
-
-PRETRAINED = Path(__file__).parents[1] / "results" / "pretrained"
-
-
-def shipped_weights(variant: str, upscale_factor: int) -> Path:
-    """The file of the weights that come with the repository; variant: one of `model.VARIANTS`."""
-    return PRETRAINED / f"{variant}_x{upscale_factor}.pth"
 
 
 def weights_name(path: Path) -> str:

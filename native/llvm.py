@@ -132,6 +132,12 @@ class Builder(ir.IRBuilder):
             value.add_incoming(following, last)
         return carried_out
 
+    def along(self, length: ir.Value, body: Callable[[ir.Value, int], None]) -> None:
+        """body(x, lanes) along a row: whole vectors, then single pixels."""
+        whole = self.sub(length, self.urem(length, self.index(self.lanes)))
+        self.loop(self.index(0), whole, self.lanes, lambda x: body(x, self.lanes))
+        self.loop(whole, length, 1, lambda x: body(x, 1))
+
     def across(self, width: ir.Value, vectors: int, body: Callable[[ir.Value, int], None]) -> None:
         """body(x, vectors) along a row of whole vectors: first so many vectors at a time, then single."""
         whole = self.sub(width, self.urem(width, self.index(vectors * self.lanes)))
@@ -151,11 +157,12 @@ class Rows(NamedTuple):
 
 def interleave(b: Builder, vectors: list[ir.Value]) -> ir.Value:
     """Lane 0 of each of two, three or four vectors, then lane 1 of each, and so on: one long vector."""
-    order = [v * b.lanes + lane for lane in range(b.lanes) for v in range(len(vectors))]
+    lanes = vectors[0].type.count
+    order = [v * lanes + lane for lane in range(lanes) for v in range(len(vectors))]
     if len(vectors) == 2:
         return b.shuffle(*vectors, order)
     pairs = (vectors[:2], [vectors[2], vectors[-1]])
-    return b.shuffle(*(b.shuffle(*pair, list(range(2 * b.lanes))) for pair in pairs), order)
+    return b.shuffle(*(b.shuffle(*pair, list(range(2 * lanes))) for pair in pairs), order)
 
 
 def sums_of_lanes(b: Builder, vectors: list[ir.Value]) -> ir.Value:

@@ -396,16 +396,19 @@ def upscale(
 def run_block(
     memory: Work,
     weights: NDArray[np.float32],
-    lr: NDArray[np.float32],
-    sr: NDArray[np.float32],
+    lr: NDArray[np.float32 | np.uint8],
+    sr: NDArray[np.float32 | np.uint8],
     first: int,
     last: int,
     left: int,
     columns: int,
+    full_range: bool = False,
 ) -> None:
-    """Enlarges rows `first` to `last` of the columns from `left` on, in this thread. lr: H x W; sr: of the whole."""
+    """Enlarges rows `first` to `last` of the columns from `left` on, in this thread. lr: H x W; sr: of the whole; both
+    float32, or both uint8, whose rows may have gaps.
+    """
     with _compiling:  # by one thread, while the others wait for it
         run = compiled(memory)
     work = np.empty(memory.floats(columns), np.float32)
-    planes = (array.ctypes.data for array in (lr, sr, weights, work))
-    run(*planes, lr.strides[0], sr.strides[0], *lr.shape[::-1], first, last, left, columns, False, False)
+    planes, eight_bits = (array.ctypes.data for array in (lr, sr, weights, work)), lr.dtype == np.uint8
+    run(*planes, lr.strides[0], sr.strides[0], *lr.shape[::-1], first, last, left, columns, eight_bits, full_range)

@@ -1,5 +1,6 @@
 """Luma planes of a caller, in float32 or 8 bits, limited or full range: their rows to the network's floats and back."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,10 +67,8 @@ class Plane(NamedTuple):
         return b.select(self.full_range, ir.Constant(FLOAT, full), ir.Constant(FLOAT, limited))
 
     def _emit_along(self, b: Builder, length: ir.Value, emit: Emit) -> None:
-        """emit(eight bits or not, x, lanes) along a row: whole vectors, then single pixels."""
-        whole = b.sub(length, b.urem(length, b.index(b.lanes)))
+        """emit(eight bits or not, x, lanes) along a row."""
         with b.if_else(self.eight_bits) as branches:
             for branch, eight_bits in zip(branches, (True, False), strict=True):
                 with branch:
-                    b.loop(b.index(0), whole, b.lanes, lambda x, eight=eight_bits: emit(eight, x, b.lanes))
-                    b.loop(whole, length, 1, lambda x, eight=eight_bits: emit(eight, x, 1))
+                    b.along(length, functools.partial(emit, eight_bits))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from inference.runner import Runner, load_runner
 from inference.videos import samples
 from inference.weights import load_weights, shipped_weights
 from model import FSRCNN, VARIANTS, FusedFSRCNN, initialise
@@ -45,6 +46,11 @@ def needed(there: bool, what: str) -> None:
 @lru_cache
 def shipped(variant: str, scale: int) -> FusedFSRCNN:
     return load_weights(shipped_weights(variant, scale)).fuse()
+
+
+@lru_cache
+def runner(variant: str, scale: int) -> Runner:
+    return load_runner(shipped_weights(variant, scale), scale, "cpu")
 
 
 def other_targets() -> list[Target]:

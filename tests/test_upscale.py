@@ -1,5 +1,6 @@
 """Pictures enlarged as a user does it: the pixels, what belongs to them, batches, and what goes wrong."""
 
+import functools
 import itertools
 import os
 import resource
@@ -216,20 +217,38 @@ def test_a_mistake_gets_one_line(
 COMMAND = [sys.executable, str(REPOSITORY / "upscale.py"), "--device", "cpu"]
 
 
+def small_files(limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
 @pytest.mark.parametrize(("suffix", "limit"), [(".png", 20_000), (".bmp", 43_240)])  # 43,200 bytes of pixels
 def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str, limit: int):
-    """The first limit is too small for the temporary file, the second only for the result."""
     source = tmp_path / f"a{suffix}"
     Image.fromarray(noise(60, 60, 3)).save(source)
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    done = subprocess.run([*COMMAND, source], capture_output=True, text=True, preexec_fn=small_files)
+    done = subprocess.run(
+        [*COMMAND, source], capture_output=True, text=True, preexec_fn=functools.partial(small_files, limit)
+    )
     assert done.returncode == 1
-    assert ("temporary file" in done.stderr) == (suffix == ".png")
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_large_result_waits_in_a_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = save(tmp_path / "a.png", noise(60, 60, 3))
+    assert run(source)[0] == 0
+    expected = load(tmp_path / "a_x2.png")
+    monkeypatch.setattr("inference.pictures.IN_MEMORY", 0)
+    assert run(source, "--overwrite")[0] == 0
+    np.testing.assert_array_equal(load(tmp_path / "a_x2.png"), expected)
+    (tmp_path / "a_x2.png").unlink()
+    try:
+        small_files(20_000)
+        code, _, errors = run(source)
+    finally:
+        small_files(resource.RLIM_INFINITY)
+    assert code == 1
+    assert "temporary file cannot be written" in errors
     assert list(tmp_path.iterdir()) == [source]
 
 
