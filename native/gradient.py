@@ -158,9 +158,8 @@ class Order:
     """Where the function finds each parameter, and leaves its gradient: index tensors."""
 
     def __init__(self, layout: Layout, shapes: Sequence[torch.Size]) -> None:
-        self.shapes, self.sizes = shapes, [shape.numel() for shape in shapes]
-        numbers = torch.arange(sum(self.sizes) + 1)
-        *numbered, zero = numbers.split([*self.sizes, 1])
+        sizes = [shape.numel() for shape in shapes]
+        *numbered, zero = torch.arange(sum(sizes) + 1).split([*sizes, 1])
         numbered = [part.view(shape) for part, shape in zip(numbered, shapes, strict=True)]
         weights, biases, slopes = numbered[:-2:3], numbered[1:-2:3], numbered[2:-2:3]
         phase, row, column = (list(axis) for axis in zip(*deconvolution_taps(layout.scale), strict=True))
@@ -177,7 +176,7 @@ class Order:
         self.backward = torch.cat(backward)
 
         # Among the sums in a thread's memory, after the parts of each slope's and of the bias's are summed.
-        self.gradients = torch.empty(sum(self.sizes), dtype=torch.int64)
+        self.gradients = torch.empty(sum(sizes), dtype=torch.int64)
         for weight, bias, products in zip(weights, biases, layout.products, strict=True):
             places = products.places()
             self.gradients[weight.flatten(1)], self.gradients[bias] = places[:, :-1], places[:, -1]
@@ -380,47 +379,59 @@ def compiled(
     return layout, machine_code(functools.partial(emit_function, layout=layout), made_from, types, target)
 
 
+def error_and_gradient(
+    parameters: Tensor,
+    lr: Tensor,
+    hr: Tensor,
+    shapes: tuple[torch.Size, ...],
+    scale: int,
+    squared: bool,
+    everything: bool,
+    target: Target,
+) -> tuple[Tensor, Tensor]:
+    """The sum of an FSRCNN's absolute or squared errors, and its gradient: a vector, as the parameters are.
+
+    lr and hr: as for `error`. shapes: of the parameters, which lie end to end. everything: also of what is before the
+    deconvolution; otherwise the gradient is zero there.
+    """
+    number, (height, width) = len(lr), (math.ceil(length / scale) for length in hr.shape[2:])
+    margin = lr.shape[2] > height
+    layout, function = compiled(shapes, scale, height, width, margin, target)
+    plane, order, threads = layout.plane, layout.order, get_num_threads()
+    lr_planes = lr.new_zeros(number, plane.memory(layout.forward[0].channels))
+    plane.pixels(lr_planes)[:] = lr.unfold(2, height, 1).unfold(3, width, 1).flatten(1, 3)
+    hr_planes = hr.new_full((number, plane.memory(scale**2)), math.nan)
+    phases = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
+    whole = F.pad(hr, (0, -hr.shape[3] % scale, 0, -hr.shape[2] % scale), value=math.nan)
+    phases[:] = whole[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
+    with_zero = F.pad(parameters, (0, 1))
+    weights = with_zero.index_select(0, order.forward), with_zero.index_select(0, order.backward)
+    memory = lr.new_empty(threads, layout.memory)
+
+    def run(thread: int) -> None:
+        layout.clear(memory[thread])
+        first, last = (number * i // threads for i in (thread, thread + 1))
+        tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
+        function(*(tensor.data_ptr() for tensor in tensors), squared, everything, last - first)
+
+    in_threads(run, [(thread,) for thread in range(threads)], threads)
+    total = memory[:, layout.sums :].sum(0)
+    whole, of_lanes = total.split([layout.slopes - layout.sums, layout.memory - layout.slopes])
+    of_lanes = of_lanes.view(-1, target.lanes).sum(1)
+    return of_lanes[-1], torch.cat([whole, of_lanes]).index_select(0, order.gradients)
+
+
 class _Error(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, lr: Tensor, hr: Tensor, scale: int, squared: bool, target: Target, *parameters: Tensor
-    ) -> Tensor:
-        number, (height, width) = len(lr), (math.ceil(length / scale) for length in hr.shape[2:])
-        margin = lr.shape[2] > height
-        shapes = tuple(parameter.shape for parameter in parameters)
-        layout, function = compiled(shapes, scale, height, width, margin, target)
-        plane, order, threads = layout.plane, layout.order, get_num_threads()
-        lr_planes = lr.new_zeros(number, plane.memory(layout.forward[0].channels))
-        plane.pixels(lr_planes)[:] = lr.unfold(2, height, 1).unfold(3, width, 1).flatten(1, 3)
-        hr_planes = hr.new_full((number, plane.memory(scale**2)), math.nan)
-        phases = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
-        whole = F.pad(hr, (0, -hr.shape[3] % scale, 0, -hr.shape[2] % scale), value=math.nan)
-        phases[:] = whole[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
-        flat = torch.cat([*(parameter.flatten() for parameter in parameters), lr.new_zeros(1)])
-        weights = flat.index_select(0, order.forward), flat.index_select(0, order.backward)
-        everything = any(ctx.needs_input_grad[5:-2])  # the last two are the deconvolution's
-        memory = lr.new_empty(threads, layout.memory)
-
-        def run(thread: int) -> None:
-            layout.clear(memory[thread])
-            first, last = (number * i // threads for i in (thread, thread + 1))
-            tensors = lr_planes[first:], hr_planes[first:], *weights, memory[thread]
-            function(*(tensor.data_ptr() for tensor in tensors), squared, everything, last - first)
-
-        in_threads(run, [(thread,) for thread in range(threads)], threads)
-        total = memory[:, layout.sums :].sum(0)
-        whole, of_lanes = total.split([layout.slopes - layout.sums, layout.memory - layout.slopes])
-        of_lanes = of_lanes.view(-1, target.lanes).sum(1)
-        ctx.order = order
-        ctx.save_for_backward(torch.cat([whole, of_lanes]).index_select(0, order.gradients))
-        return of_lanes[-1]
+    def forward(ctx: Any, parameters: Tensor, *others: Any) -> Tensor:
+        error, gradient = error_and_gradient(parameters, *others)
+        ctx.save_for_backward(gradient)
+        return error
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        parts = (ctx.saved_tensors[0] * gradient).split(ctx.order.sizes)
-        gradients = (part.view(shape) for part, shape in zip(parts, ctx.order.shapes, strict=True))
-        return None, None, None, None, None, *gradients
+        return ctx.saved_tensors[0] * gradient, *[None] * 7
 
 
 def error(lr: Tensor, hr: Tensor, scale: int, parameters: Sequence[Tensor], squared: bool, target: Target) -> Tensor:
@@ -429,4 +440,6 @@ def error(lr: Tensor, hr: Tensor, scale: int, parameters: Sequence[Tensor], squa
     lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W, or as `CollapsibleFSRCNN.error` says; parameters: as its
     ``parameters()`` has them. All float32, on the CPU. target: whose code this machine must be able to run.
     """
-    return _Error.apply(lr, hr, scale, squared, target, *parameters)
+    flat, shapes = torch.cat([each.flatten() for each in parameters]), tuple(each.shape for each in parameters)
+    everything = any(each.requires_grad for each in parameters[:-2])  # the last two are the deconvolution's
+    return _Error.apply(flat, lr, hr, shapes, scale, squared, everything, target)

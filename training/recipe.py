@@ -27,11 +27,12 @@ LOSSES: dict[str, Loss] = {
     "mse": Loss(True, Tensor.numel),
     "euclidean": Loss(True, lambda hr: 2 * len(hr)),
 }
+MOMENTUM = 0.9
 MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
     "soap": SOAP,
     "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
-    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=MOMENTUM, fused=True),
 }
 
 

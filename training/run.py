@@ -29,6 +29,9 @@ class Run:
     seconds: float = 0.0
     best_psnr: float = -math.inf
 
+    def __post_init__(self) -> None:
+        self.averaged = list(self.average.parameters())  # found once, not at every step
+
 
 def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
@@ -80,5 +83,9 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     run.model.load_state_dict(saved["model"])
     run.average.load_state_dict(saved["average"])
     run.optimizer.load_state_dict(saved["optimizer"])
+    for parameter, state in run.optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:  # lies in memory as the parameter does: fused optimizers rely on that
+                state[name] = torch.empty_like(parameter).copy_(value)
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run

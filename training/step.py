@@ -13,8 +13,11 @@ from dataset import TrainingPatches
 from devices import rank_and_ranks
 from model import HOST, CollapsibleFSRCNN
 from native.threads import take_threads
-from training.recipe import Loss, learning_rate_factor, loss_of_step
+from training.recipe import MOMENTUM, Loss, learning_rate_factor, loss_of_step
 from training.run import Run
+
+if HOST:
+    from native.gradient import error_and_gradient
 
 
 class BatchLoss(nn.Module):
@@ -29,15 +32,60 @@ class BatchLoss(nn.Module):
         return self.model.error(lr, hr, loss.squared) / loss.divisor(hr)
 
 
-def loss_to_train(run: Run, config: Config) -> nn.Module:
-    """The loss with the layers of this step set to be trained, gradients averaged over the processes."""
+class FlatSGD:
+    """SGD with momentum by the compiled function: all parameters in one vector, their gradient and so on in others.
+
+    The batches of the paper's recipe are so small, and its steps so many, that the work of autograd and of an optimizer
+    for each parameter by itself would take most of the time.
+    """
+
+    def __init__(self, run: Run, config: Config) -> None:
+        """The tensors of the run become parts of the vectors."""
+        parameters = list(run.model.parameters())
+        states = [run.optimizer.state[parameter] for parameter in parameters]
+        momenta = [
+            state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+            for state, parameter in zip(states, parameters, strict=True)
+        ]
+        self.weights, self.average, self.momentum = map(in_one_vector, (parameters, run.averaged, momenta))
+        rates = {id(each): group["base_lr"] for group in run.optimizer.param_groups for each in group["params"]}
+        self.rates = torch.cat([torch.full((each.numel(),), rates[id(each)]) for each in parameters])
+        shapes = tuple(parameter.shape for parameter in parameters)
+        self.network = shapes, run.model.upscale_factor
+        self.everything = run.step >= config.deconv_only_steps
+
+    def step(self, lr: Tensor, hr: Tensor, loss: Loss, rate_factor: float, decay: float) -> Tensor:
+        """Moves the weights and their average on; returns the loss."""
+        of_batch = self.weights, lr, hr, *self.network, loss.squared, self.everything, HOST
+        error, gradient = error_and_gradient(*of_batch)
+        self.momentum.mul_(MOMENTUM).add_(gradient, alpha=1 / loss.divisor(hr))
+        self.weights.addcmul_(self.momentum, self.rates, value=-rate_factor)
+        self.average.lerp_(self.weights, 1 - decay)
+        return error / loss.divisor(hr)
+
+
+def in_one_vector(tensors: list[Tensor]) -> Tensor:
+    """Their values end to end; the tensors become its parts."""
+    vector = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    for tensor, part in zip(tensors, vector.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.data = part.view(tensor.shape)
+    return vector
+
+
+def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
+    """The loss with the layers of this step set to be trained, gradients averaged over the processes; or what does
+    without.
+    """
+    on_cpu = HOST and run.model.deconv.bias.device.type == "cpu"
+    if on_cpu and config.optimizer == "sgd" and not config.linear_width and not dist.is_initialized():
+        return FlatSGD(run, config)
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
     batch_loss = BatchLoss(run.model)
     return DistributedDataParallel(batch_loss) if dist.is_initialized() else batch_loss
 
 
-def train_step(run: Run, config: Config, batch_loss: nn.Module, patches: TrainingPatches) -> Tensor:
+def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patches: TrainingPatches) -> Tensor:
     """One batch: the weights and their average move on. Returns the loss of this process's part, on the device.
 
     batch_loss: from `loss_to_train`.
@@ -46,15 +94,18 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module, patches: Trainin
     for group in run.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
     lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
-    loss = batch_loss(lr, hr, loss_of_step(config, run.step))
+    kind = loss_of_step(config, run.step)
+    # Early on the average reaches back over the steps there are, not into the starting weights.
+    decay = min(config.ema_decay, run.step / (run.step + 10))
+    run.step += 1
+    if isinstance(batch_loss, FlatSGD):
+        return batch_loss.step(lr, hr, kind, factor, decay)
+    loss = batch_loss(lr, hr, kind)
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()
-    # Early on the average reaches back over the steps there are, not into the starting weights.
-    decay = min(config.ema_decay, run.step / (run.step + 10))
     with torch.no_grad():
-        torch._foreach_lerp_(list(run.average.parameters()), run.model.collapsed_parameters(), 1 - decay)
-    run.step += 1
+        torch._foreach_lerp_(run.averaged, run.model.collapsed_parameters(), 1 - decay)
     return loss.detach()
 
 
