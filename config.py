@@ -98,6 +98,9 @@ class Config:
     """Sets in data_dir, folders of yours, or Samples, photographs that come with scikit-image."""
     weights: tuple[Path, ...] = ()
     """Weights files to score; empty: those in results/pretrained of the variant and the scales."""
+    border: Literal["zeros", "replicate"] = "zeros"
+    """validate.py: what the network sees beyond a picture: zeros, as it is trained by default, or the outermost pixels
+    again, as in the paper's MATLAB script, which weights trained with patch_margin 2 need."""
 
     def __post_init__(self) -> None:
         _check_choices(self)

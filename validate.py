@@ -68,7 +68,7 @@ def mean_scores(images: dict[str, Scores]) -> Scores:
 
 
 def score_set(
-    model: torch.nn.Module, pairs: Iterator[EvaluationPair], folder: Path, shown: set[str], bar: tqdm
+    model: torch.nn.Module, pairs: Iterator[EvaluationPair], border: str, folder: Path, shown: set[str], bar: tqdm
 ) -> tuple[dict[str, Any], Candidate]:
     """Scores a model on a set and writes the recovered pictures into the folder.
 
@@ -77,7 +77,7 @@ def score_set(
     images: dict[str, Scores] = {}
     best: Candidate | None = None
     for pair in pairs:
-        bicubic, sr = pair.bicubic(), upscale_luma(model, pair.lr)
+        bicubic, sr = pair.bicubic(), upscale_luma(model, pair.lr, border)
         scores = images[pair.name] = {"bicubic": pair.score(bicubic), "fsrcnn": pair.score(sr)}
         write_image(folder / f"{pair.name}.png", recover_colour(pair, sr))
         gain = scores["fsrcnn"]["psnr"] - scores["bicubic"]["psnr"]
@@ -114,7 +114,7 @@ def main() -> None:
             for set_name, (_, pairs_at) in sets.items():
                 pictures = folder / name / Path(set_name).resolve().name
                 pairs = pairs_at(model.upscale_factor)
-                metrics[name][set_name], candidate = score_set(fused, pairs, pictures, shown, bar)
+                metrics[name][set_name], candidate = score_set(fused, pairs, config.border, pictures, shown, bar)
                 candidates.append(candidate)
             best = max(candidates, key=lambda candidate: candidate.rank)
             rows.append(best.row)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -51,14 +51,18 @@ def reach(model: "nn.Module") -> int:
     return sum(conv.kernel_size[0] // 2 for conv in convolutions) + math.ceil(DECONV_PADDING / model.upscale_factor)
 
 
-def upscale_luma(model: "nn.Module", lr: np.ndarray) -> np.ndarray:
+def upscale_luma(model: "nn.Module", lr: np.ndarray, border: Literal["zeros", "replicate"] = "zeros") -> np.ndarray:
     """Runs any of the forms on one picture, on one part after another so that the network's memory stays bounded.
 
     lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
+    border: what the network sees beyond the picture, zeros in every layer or the outermost pixels again.
     """
     import torch
 
     device, scale, margin = next(model.parameters()).device, model.upscale_factor, reach(model)
+    if border == "replicate":
+        inside = slice(scale * margin, -scale * margin)
+        return upscale_luma(model, np.pad(lr, margin, mode="edge"))[inside, inside]
     height, width = lr.shape
     sr = np.empty((scale * height, scale * width), dtype=np.float32)
     for rows, columns in itertools.product(spans(height, _PART, margin), spans(width, _PART, margin)):

@@ -37,3 +37,13 @@ def test_luma_in_parts_is_luma_as_a_whole(monkeypatch: pytest.MonkeyPatch, scale
     for size in (1, 13):
         monkeypatch.setattr("inference.parts._PART", size)
         np.testing.assert_allclose(upscale_luma(network, lr) / 255, whole, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_grey_picture_has_no_border_where_its_pixels_are_repeated(scale: int):
+    network = shipped("fsrcnn_s", scale)
+    grey = np.full((6, 9), 100, np.uint8)
+    phases = upscale_luma(network, grey, "replicate").reshape(6, scale, 9, scale)
+    np.testing.assert_allclose(phases, np.broadcast_to(phases[2:3, :, 4:5], phases.shape), atol=1e-3)
+    inner = upscale_luma(network, np.full((40, 40), 100, np.uint8))[20 * scale : 21 * scale, 20 * scale : 21 * scale]
+    np.testing.assert_allclose(phases[2, :, 4], inner, atol=1e-3)
