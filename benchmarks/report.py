@@ -197,6 +197,29 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def browser_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.browser wrote, in Markdown."""
+    peers = sorted(
+        {way for counts in said["milliseconds"].values() for ways in counts.values() for way in ways} - {"here"}
+    )
+    lines = [f"| network, output | threads | here | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
+    for case, counts in said["milliseconds"].items():
+        for threads, ways in counts.items():
+            medians = {way: statistics.median(rounds) for way, rounds in ways.items()}
+            ours = medians.pop("here")
+            cells = [f"{medians[peer]:.0f} ms ({medians[peer] / ours:.1f}x)" for peer in peers]
+            lines.append(f"| {case} | {threads} | **{ours:.0f} ms** | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def film_table(said: dict[str, Any]) -> str:
+    """How many frames a second benchmarks.browser saw the page enlarge, in Markdown."""
+    lines = ["| network | film, enlarged | frames a second |", "| --- | --- | --- |"]
+    for variant, film in said["films"].items():
+        lines.append(f"| {variant} | {film['width']}x{film['height']} | {film['frames_per_second']:.0f} |")
+    return "\n".join(lines)
+
+
 def files_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.files wrote, in Markdown."""
     start = statistics.median(said["seconds"]["start"])
@@ -229,6 +252,8 @@ def readme() -> str:
         "transfer": transfer_table(),
         "speed": speed_table(read_json(BENCHMARK / "network.json")),
         "files": files_table(read_json(BENCHMARK / "files.json")),
+        "browser": browser_table(read_json(BENCHMARK / "browser.json")),
+        "browser-films": film_table(read_json(BENCHMARK / "browser.json")),
         "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)

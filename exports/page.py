@@ -36,7 +36,7 @@ def film_frames() -> list[NDArray[np.uint8]]:
 
 def write_film(path: Path, frames: list[NDArray[np.uint8]]) -> None:
     """As VP9, which every browser plays."""
-    options = {"deadline": "realtime", "cpu-used": "6", "crf": "24"}
+    options = {"deadline": "realtime", "cpu-used": "8", "crf": "24"}
     with written_whole(path) as unfinished, av.open(str(unfinished), "w") as output:
         stream = output.add_stream("libvpx-vp9", rate=RATE, options=options)
         stream.width, stream.height = FRAME_SIZE

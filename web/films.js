@@ -42,7 +42,7 @@ export class Film {
       throw new Refusal(`${width} x ${height} at x${scale} is more than this page enlarges live; choose a smaller scale.`);
     }
     Object.assign(this, { scale, pool, onFrame, module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
-    Object.assign(this, { underway: 0, taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
+    Object.assign(this, { underway: 0, taken: 0, drawn: 0, shown: [], buffers: [], run: Symbol(variant) });
     [this.large.width, this.large.height] = [width * scale, height * scale];
     this.#follow(this.run);
     this.again();
@@ -90,11 +90,11 @@ export class Film {
 
   /** The frame of now and the enlarged one. */
   async #enlarged() {
-    const { width, height, scale } = this;
+    const { width, height, scale, buffers } = this;
     const frame = await frameOf(this.video, width, height);
     const [wide, high] = [width * scale, height * scale];
     const [chromaWide, chromaHigh] = [Math.ceil(wide / 2), Math.ceil(high / 2)];
-    const i420 = new Uint8Array(wide * high + 2 * chromaWide * chromaHigh);
+    const i420 = buffers.pop() ?? new Uint8Array(wide * high + 2 * chromaWide * chromaHigh);
     const luma = this.#luma(frame, i420);
     frame.chroma.forEach((plane, index) => {
       const at = wide * high + index * chromaWide * chromaHigh;
@@ -103,7 +103,9 @@ export class Film {
     await luma;
     const { picture, timestamp, colorSpace } = frame;
     const format = { format: "I420", codedWidth: wide, codedHeight: high, timestamp, colorSpace };
-    return [picture, new VideoFrame(i420, format)];
+    const enlarged = new VideoFrame(i420, format); // which has copied them
+    buffers.push(i420);
+    return [picture, enlarged];
   }
 
   /** The luma enlarged into the first plane of i420, in as many strips as there are workers. */

@@ -2,7 +2,7 @@
 
 import { Film } from "./films.js";
 import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
-import { enlarge, LARGEST, megapixels, Picture, Refusal, Result } from "./pictures.js";
+import { enlarge, LARGEST, megapixels, Picture, prepare, Refusal, Result } from "./pictures.js";
 import { pngFile } from "./png.js";
 import { Pool } from "./pool.js";
 import { View } from "./view.js";
@@ -75,7 +75,7 @@ async function start(content) {
   $("controls").hidden = false;
   $("film").hidden = !opened.film;
   $("seek").hidden = $("sound").hidden = !Number.isFinite(opened.film?.video.duration);
-  $("before-name").textContent = opened.film ? "the browser's" : "bicubic";
+  $("before-name").textContent = opened.film ? "browser" : "bicubic";
   await show();
   view.fit();
 }
@@ -106,12 +106,14 @@ async function showPicture(picture) {
   finished = null;
   work = new AbortController();
   const { signal } = work;
-  const began = performance.now();
   const sizes = `${picture.width} × ${picture.height} → ${result.width} × ${result.height}`;
   say(sizes);
   $("done").value = 0;
   $("progress").hidden = false;
   try {
+    await prepare(setting("variant"), scale, pool);
+    signal.throwIfAborted();
+    const began = performance.now();
     await enlarge(result, setting("variant"), pool, {
       signal,
       onStrip(done) {
@@ -227,7 +229,8 @@ function listExamples() {
     picture.alt = "";
     const button = document.createElement("button");
     button.type = "button";
-    button.append(picture, suffix === "webm" ? `${name}, a film` : name);
+    const label = name[0].toUpperCase() + name.slice(1);
+    button.append(picture, suffix === "webm" ? `${label}, a film` : label);
     button.addEventListener("click", () => openExample(`${name}.${suffix}`));
     const item = document.createElement("li");
     item.append(button);
@@ -243,6 +246,7 @@ function main() {
     return;
   }
   pool = new Pool(navigator.hardwareConcurrency || 2);
+  prepare(setting("variant"), Number(setting("scale")), pool).catch(explain);
   connect();
   listExamples();
   navigator.serviceWorker?.register("service-worker.js"); // for use without a network; there is none on plain http

@@ -25,21 +25,24 @@ export class Picture {
   /** Reads a picture file, upright and in sRGB. Throws a Refusal for what is no picture. */
   static async read(file) {
     try {
-      return new Picture(await createImageBitmap(file), !/jpeg|bmp/.test(file.type));
+      const picture = new Picture(await createImageBitmap(file));
+      picture.alpha = !/jpeg|bmp/.test(file.type) && picture.#hasAlpha();
+      if (picture.alpha) picture.exact = await unmultiplied(file, picture);
+      return picture;
     } catch {
       throw new Refusal(`${file.name} is no picture or film that this browser can read.`);
     }
   }
 
-  constructor(bitmap, mayHaveAlpha) {
+  constructor(bitmap) {
     this.bitmap = bitmap;
     [this.width, this.height] = [bitmap.width, bitmap.height];
     this.canvas = new OffscreenCanvas(1, 1);
-    this.alpha = mayHaveAlpha && this.#hasAlpha();
   }
 
   /** 8-bit RGBA of a rectangle. */
   pixels(left, top, width, height) {
+    if (this.exact) return cropped(this.exact, this.width, { left, top, width, height });
     this.canvas.width = width;
     this.canvas.height = height;
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -55,6 +58,38 @@ export class Picture {
     }
     return false;
   }
+}
+
+/**
+ * A translucent picture's 8-bit RGBA as the file has it: a canvas keeps fewer levels of colour the less it can be seen.
+ * Nothing where the browser has no WebGL or the picture is too large for it; then the canvas has to do.
+ */
+async function unmultiplied(file, { width, height }) {
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
+  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
+  const bitmap = await createImageBitmap(file, { premultiplyAlpha: "none" });
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+  const rgba = new Uint8Array(4 * width * height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return new Uint8ClampedArray(rgba.buffer);
+}
+
+function cropped(rgba, stride, { left, top, width, height }) {
+  const part = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const from = 4 * ((top + row) * stride + left);
+    part.set(rgba.subarray(from, from + 4 * width), 4 * width * row);
+  }
+  return part;
+}
+
+/** Has the workers load a network, so that they are quick when a picture comes. */
+export function prepare(variant, scale, pool) {
+  return pool.each("prepare", { module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
 }
 
 /**

@@ -7,6 +7,11 @@ export class Pool {
     this.waiting = [];
   }
 
+  /** Has every worker do a task: it is meant to be called while none is at work. */
+  each(task, args) {
+    return Promise.all(Array.from({ length: this.size }, () => this.run(task, args)));
+  }
+
   /** The result of a task of worker.js. Of args, the pixels are handed over. */
   run(task, args) {
     return new Promise((resolve, reject) => {
@@ -26,7 +31,8 @@ export class Pool {
       };
       worker.onmessage = ({ data: { result, error } }) => finish(() => (error ? reject(new Error(error)) : resolve(result)));
       worker.onerror = (event) => finish(() => reject(new Error(event.message || "a worker could not be started")));
-      worker.postMessage({ task, args }, [(args.rgba ?? args.plane).buffer]);
+      const pixels = args.rgba ?? args.plane;
+      worker.postMessage({ task, args }, pixels ? [pixels.buffer] : []);
     }
   }
 }

@@ -20,6 +20,10 @@ function flatErrorsOf(module, network, { width, height, reach }) {
 }
 
 const TASKS = {
+  /** Loads a network and measures what `rows` of most pictures will need. */
+  async prepare({ module, reach }) {
+    flatErrorsOf(module, await networkOf(module), { width: Infinity, height: Infinity, reach });
+  },
   /** Rows of a picture: see planes.js. height: of the whole picture. */
   async rows({ module, ...rows }) {
     const network = await networkOf(module);
@@ -36,7 +40,7 @@ const TASKS = {
 onmessage = async ({ data: { task, args } }) => {
   try {
     const result = await TASKS[task](args);
-    postMessage({ result }, [result.buffer]);
+    postMessage({ result }, result ? [result.buffer] : []);
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }

@@ -1,0 +1,69 @@
+// The network in this page, ours and onnxruntime-web's: benchmarks/browser.py calls `measure`.
+
+import * as ort from "../.venv/node_modules/onnxruntime-web/dist/ort.all.min.mjs";
+import { Network } from "../web/fsrcnn.js";
+import { Pool } from "../web/pool.js";
+
+const REACH = 8; // pixels of the small picture to each side that a result depends on, at most
+const PAUSE = 200; // milliseconds before each timing, in which the threads of the way before come to rest
+
+/** Luma enlarged over the workers, in a strip for each, into sr. */
+async function pooled(pool, module, lr, width, height, sr) {
+  const rows = Math.ceil(height / pool.size);
+  const strips = Array.from({ length: pool.size }, async (_, index) => {
+    const [first, last] = [index * rows, Math.min((index + 1) * rows, height)];
+    const [top, bottom] = [Math.max(first - REACH, 0), Math.min(last + REACH, height)];
+    const part = { width, height: bottom - top, firstRow: first - top, lastRow: last - top };
+    const plane = lr.slice(top * width, bottom * width);
+    sr.set(await pool.run("luma", { module, plane, ...part }), (first / height) * sr.length);
+  });
+  await Promise.all(strips);
+  return sr;
+}
+
+async function ours(name, threads, lr, width, height) {
+  const module = new URL(`../web/made/${name}.wasm`, import.meta.url).href;
+  if (threads === 1) {
+    const network = await Network.load(module);
+    return () => network.upscale(lr, width, height);
+  }
+  const scale = Number(name.at(-1));
+  const [pool, sr] = [new Pool(threads), new Float32Array(lr.length * scale ** 2)];
+  return () => pooled(pool, module, lr, width, height, sr);
+}
+
+async function onnx(name, provider, lr, width, height) {
+  const model = new URL(`../results/exported/${name}.onnx`, import.meta.url).href;
+  const session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
+  const input = new ort.Tensor("float32", lr, [1, 1, height, width]);
+  return async () => (await session.run({ lr: input })).sr.getData();
+}
+
+/**
+ * Milliseconds of one run of each way in turn, round after round, and how far the others' results are from ours. lr: the
+ * picture's float32 luma in base64. A page uses one number of threads: onnxruntime-web's cannot be changed.
+ */
+window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) => {
+  const plane = new Float32Array(Uint8Array.from(atob(lr), (letter) => letter.charCodeAt()).buffer);
+  ort.env.wasm.numThreads = threads;
+  const ways = { here: await ours(name, threads, plane, width, height) };
+  ways["onnxruntime-web, wasm"] = await onnx(name, "wasm", plane, width, height);
+  const gpu = await navigator.gpu?.requestAdapter();
+  if (gpu) ways["onnxruntime-web, WebGPU"] = await onnx(name, "webgpu", plane, width, height);
+  const [expected, ...others] = await Promise.all(Object.values(ways).map((run) => run()));
+  const error = Math.max(...others.map((sr) => sr.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0)));
+  const times = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const [way, run] of Object.entries(ways)) {
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      await run();
+      let [began, runs] = [performance.now(), 0];
+      while (performance.now() - began < shortest || !runs) {
+        await run();
+        runs++;
+      }
+      times[way].push((performance.now() - began) / runs);
+    }
+  }
+  return { times, error };
+};
