@@ -6,6 +6,7 @@ PyTorch is imported where it is needed: upscale.py on a CPU does without, which 
 import ctypes.util
 import os
 import platform
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,16 @@ def cpu_threads() -> int:
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return max(int(os.environ["OMP_NUM_THREADS"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep freed arrays for the next step or picture: by default it returns the large ones to the kernel, and
+    gets them back cleared page by page.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30)
 
 
 def select_device(name: str) -> "torch.device":

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from config import UpscaleConfig, read_upscale_config
-from devices import join_processes, leave_processes, rank_and_ranks
+from devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
 from errors import FAILURE, WRONG_REQUEST, FailureError, RequestError, run_script
 from files import shipped_weights
 from inference.pictures import FORMATS, upscale_picture
@@ -175,6 +175,7 @@ def same_plan(config: UpscaleConfig, rank: int, ranks: int) -> Plan | None:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unfinished files are removed
     config = read_upscale_config(__doc__)
+    keep_freed_memory()
     device = join_processes(config.device, PATIENCE)
     rank, ranks = rank_and_ranks()
     weights = config.weights or shipped_weights(config.variant, config.upscale_factor)

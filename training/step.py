@@ -1,8 +1,5 @@
 """A training step: a batch's loss, its gradient, and how the weights and their average move on."""
 
-import ctypes
-import sys
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -10,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config import Config
 from dataset import TrainingPatches
-from devices import rank_and_ranks
+from devices import keep_freed_memory, rank_and_ranks
 from model import HOST, CollapsibleFSRCNN
 from native.threads import take_threads
 from training.recipe import MOMENTUM, Loss, learning_rate_factor, loss_of_step
@@ -112,13 +109,8 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patche
 def prepare_cpu() -> None:
     """Makes training on a CPU faster, for the rest of this process.
 
-    The compiled functions take the threads, and PyTorch's operations, which are small here, run on one. glibc keeps
-    freed arrays for the next step: by default it returns the large ones to the kernel, and each step gets them back
-    cleared page by page.
+    The compiled functions take the threads, and PyTorch's operations, which are small here, run on one.
     """
     if HOST:
         take_threads()
-    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_threshold, 2**30)
+    keep_freed_memory()
