@@ -140,10 +140,12 @@ class UpscaleConfig:
     """Write over results that are already there, which are otherwise left as they are."""
     device: str = "auto"
     """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
-    codec: str = "libx264"
-    """Videos: FFmpeg's name of the encoder."""
+    codec: str | None = None
+    """Videos: FFmpeg's name of the encoder; None: libx264, or what suits the container (.webm: libvpx-vp9)."""
     quality: int | None = None
     """Videos: the encoder's constant rate factor, 0 the best; None: its own default."""
+    preset: str | None = None
+    """Videos: the encoder's speed by its own name or number (libx264: ultrafast to placebo); None: its own default."""
     duration: float | None = None
     """Videos: seconds to enlarge, from the start; None: all."""
 

@@ -109,7 +109,8 @@ def enlarger(config: UpscaleConfig, runner: Runner, jobs: list[Job]) -> Callable
 
     def enlarge(job: Job) -> tuple[str, ...]:
         if is_video(job):
-            return upscale_video(*job, runner, config.codec, config.quality, config.duration).warnings
+            settings = config.codec, config.quality, config.preset, config.duration
+            return upscale_video(*job, runner, *settings).warnings
         return upscale_picture(*job, runner)
 
     return enlarge

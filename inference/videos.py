@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -46,6 +47,10 @@ LOST_SIDE_DATA = {
     "DYNAMIC_HDR_PLUS": "HDR10+",
     "DOVI_METADATA": "Dolby Vision",
 }
+# PyAV 19 does so by itself, and knows no such argument.
+TAGS = {} if int(av.__version__.partition(".")[0]) > 18 else {"metadata_errors": "surrogateescape"}
+# How encoders call the two settings, and what these are called.
+SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
 Item = av.VideoFrame | av.Packet | str
@@ -63,13 +68,15 @@ def upscale_video(
     source: Path,
     target: Path,
     runner: Runner,
-    codec: str = "libx264",
+    codec: str | None = None,
     quality: int | None = None,
+    preset: str | None = None,
     duration: float | None = None,
 ) -> VideoResult:
     """Enlarges the video `source` into the file `target`, whose suffix chooses the container.
 
-    codec: FFmpeg's name of the encoder. quality: its constant rate factor (0 is the best); None: its own default.
+    codec: FFmpeg's name of the encoder; None: libx264, or what suits the container if it cannot hold H.264.
+    quality: its constant rate factor (0 is the best); preset: its name or number for a speed; None: its own defaults.
     duration: seconds of every stream, from the start; None: all.
 
     Kept: 8 or 10 bits, chroma subsampling, range, colour tags, sample aspect ratio, rotation, the time of every frame,
@@ -93,7 +100,9 @@ def upscale_video(
             open_target(unfinished, target) as output,
             tqdm(total=frame_count(container, video, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
         ):
-            streams = add_streams(output, target, container, video, first, runner.upscale_factor, codec, quality)
+            codec = codec or fitting_encoder(output)
+            settings = {"quality": quality, "preset": preset}
+            streams = add_streams(output, target, container, video, first, runner.upscale_factor, codec, settings)
             copy_metadata(container, output, start_time(container) + (duration or math.inf))
             start(output, target, codec)
             enlarge = partial(enlarged, runner=runner, full_range=is_full_range(first))
@@ -126,7 +135,7 @@ def open_source(path: Path) -> InputContainer:
         raise RequestError(f"{path}: the file is empty; replace or remove it")
     try:
         # An absolute path is not taken for a URL; tags in any encoding pass through as they are.
-        return av.open(str(path.absolute()), metadata_errors="surrogateescape")
+        return av.open(str(path.absolute()), **TAGS)
     except av.FFmpegError as error:
         raise RequestError(f"{path}: not a video, or its header is damaged ({error.strerror}); replace it") from error
 
@@ -172,9 +181,10 @@ def is_full_range(frame: av.VideoFrame) -> bool:
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """The frame's side data by their names."""
     try:
-        return {data.type.name: bytes(data) for data in frame.side_data}
+        held = [frame.side_data[number] for number in range(len(frame.side_data))]
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
         return {}
+    return {data.type.name: bytes(data) for data in held}
 
 
 def remarks(container: InputContainer, video: VideoStream, first: av.VideoFrame, scale: int) -> list[str]:
@@ -370,7 +380,7 @@ def chroma_weights(scale: int, rows: int, columns: int) -> NDArray[np.float32]:
 def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
     """The container to write, in the format of the suffix. Raises FailureError where writing it fails."""
     try:
-        output = av.open(str(unfinished.absolute()), "w", metadata_errors="surrogateescape")
+        output = av.open(str(unfinished.absolute()), "w", **TAGS)
     except ValueError as error:
         raise RequestError(f"{target}: no video container has this suffix; use .mp4 or .mkv") from error
     try:
@@ -390,7 +400,7 @@ def add_streams(
     first: av.VideoFrame,
     scale: int,
     codec: str,
-    quality: int | None,
+    settings: dict[str, Any],
 ) -> dict[int, Stream]:
     """The output's streams by the index of the source's: one to encode, the others to copy to.
 
@@ -401,7 +411,7 @@ def add_streams(
     for stream in container.streams:
         try:
             if stream.index == video.index:
-                streams[stream.index] = add_encoder(output, video, first, scale, codec, quality)
+                streams[stream.index] = add_encoder(output, video, first, scale, codec, settings)
             elif is_copied(stream):
                 streams[stream.index] = output.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -413,6 +423,13 @@ def add_streams(
             streams[stream.index].disposition = stream.disposition
             streams[stream.index].metadata.update(own_tags(stream.metadata))
     return streams
+
+
+def fitting_encoder(output: OutputContainer) -> str:
+    """The encoder for a container when none is asked for."""
+    if "h264" in output.supported_codecs:
+        return "libx264"
+    return av.Codec(output.default_video_codec, "w").name
 
 
 def check_encoder(codec: str, pixel_format: str) -> None:
@@ -430,15 +447,19 @@ def check_encoder(codec: str, pixel_format: str) -> None:
 
 
 def add_encoder(
-    output: OutputContainer, video: VideoStream, first: av.VideoFrame, scale: int, codec: str, quality: int | None
+    output: OutputContainer, video: VideoStream, first: av.VideoFrame, scale: int, codec: str, settings: dict[str, Any]
 ) -> VideoStream:
     """The stream to encode, set up like the source's."""
     encoder = output.add_stream(codec, rate=video.guessed_rate, options=dict(QUIET.get(codec, {})))
     context = encoder.codec_context
-    if quality is not None:
-        if "crf" not in {option.name for option in context.supported_options.private}:
-            raise RequestError(f"quality: {codec} has no constant rate factor; leave it out")
-        encoder.options["crf"] = str(quality)
+    known = {option.name for option in context.supported_options.private}
+    for setting, value in settings.items():
+        if value is None:
+            continue
+        names, what = SETTINGS[setting]
+        if not (name := next((name for name in names if name in known), None)):
+            raise RequestError(f"{setting}: {codec} has no {what}; leave it out")
+        encoder.options[name] = str(value)
     context.width, context.height = sr_size(first, scale)
     context.pix_fmt = first.format.name.replace("yuvj", "yuv")
     context.time_base = video.time_base

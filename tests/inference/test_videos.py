@@ -169,6 +169,29 @@ def test_everything_else_is_kept(network: Networks, tmp_path: Path, suffix: str)
         assert copied_packets(target, "subtitles") == [(b"A line of text", Fraction(1, 10))]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".webm", "vp9"), (".ogv", "vp8"), (".wmv", "h264"), (".mp4", "h264"), (".avi", "h264")],
+)
+def test_the_encoder_fits_the_container(network: Networks, tmp_path: Path, suffix: str, codec: str):
+    source = make_clip(tmp_path / "lr.mkv", times=list(range(0, 2 * FRAMES, 2)))
+    upscale_video(source, tmp_path / f"sr{suffix}", network(2))
+    with av.open(str(tmp_path / f"sr{suffix}")) as container:
+        assert container.streams.video[0].codec_context.name.removeprefix("lib") == codec
+        assert len(list(container.decode(video=0))) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("codec", "preset", "faster"),
+    [("libx264", "slow", "ultrafast"), ("libvpx-vp9", "2", "8"), ("libsvtav1", "8", "12")],
+)
+def test_presets_reach_the_encoder(network: Networks, tmp_path: Path, codec: str, preset: str, faster: str):
+    source = make_clip(tmp_path / "lr.mkv", size=(128, 96))
+    for name in (preset, faster):
+        upscale_video(source, tmp_path / f"{name}.mkv", network(2), codec, preset=name)
+    assert (tmp_path / f"{preset}.mkv").stat().st_size != (tmp_path / f"{faster}.mkv").stat().st_size
+
+
 def test_a_trial_takes_the_first_seconds_of_every_stream(network: Networks, tmp_path: Path):
     source = make_clip(tmp_path / "lr.mp4", codec="libx264", tone=True)
     target = tmp_path / "sr.mp4"
@@ -310,7 +333,8 @@ MISTAKES = [
     ("lr.mkv", "sr.mkv", {"codec": "mpeg4"}, "codec: mpeg4 cannot take yuv420p10le, only yuv420p"),
     ("lr.mkv", "sr.mkv", {"codec": "ffv1", "quality": 3}, "quality: ffv1 has no constant rate factor"),
     ("lr.mkv", "sr.mkv", {"duration": 0}, "duration: got 0"),
-    ("lr.mkv", "sr.webm", {}, "sr.webm: .webm cannot hold libx264 (video, stream 0); use .mkv"),
+    ("lr.mkv", "sr.mkv", {"codec": "ffv1", "preset": "fast"}, "preset: ffv1 has no presets; leave it out"),
+    ("lr.mkv", "sr.webm", {"codec": "libx264"}, "sr.webm: .webm cannot hold libx264 (video, stream 0); use .mkv"),
     ("lr.mkv", "sr.mp4", {}, "sr.mp4: .mp4 cannot hold srt (subtitle, stream 1); use .mkv"),
     ("lr.mkv", "sr.mkv", {"quality": -50}, "sr.mkv: libx264 in .mkv cannot be started"),
 ]
