@@ -49,6 +49,8 @@ LOST_SIDE_DATA = {
 }
 # PyAV 19 does so by itself, and knows no such argument.
 TAGS = {} if int(av.__version__.partition(".")[0]) > 18 else {"metadata_errors": "surrogateescape"}
+# The encoders for containers, by FFmpeg's names, that cannot hold H.264.
+ENCODERS = {"webm": "libvpx-vp9", "ogv": "libvpx"}
 # How encoders call the two settings, and what these are called.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
@@ -100,7 +102,7 @@ def upscale_video(
             open_target(unfinished, target) as output,
             tqdm(total=frame_count(container, video, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
         ):
-            codec = codec or fitting_encoder(output)
+            codec = codec or ENCODERS.get(output.format.name, "libx264")
             settings = {"quality": quality, "preset": preset}
             streams = add_streams(output, target, container, video, first, runner.upscale_factor, codec, settings)
             copy_metadata(container, output, start_time(container) + (duration or math.inf))
@@ -423,13 +425,6 @@ def add_streams(
             streams[stream.index].disposition = stream.disposition
             streams[stream.index].metadata.update(own_tags(stream.metadata))
     return streams
-
-
-def fitting_encoder(output: OutputContainer) -> str:
-    """The encoder for a container when none is asked for."""
-    if "h264" in output.supported_codecs:
-        return "libx264"
-    return av.Codec(output.default_video_codec, "w").name
 
 
 def check_encoder(codec: str, pixel_format: str) -> None:

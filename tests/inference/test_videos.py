@@ -171,7 +171,7 @@ def test_everything_else_is_kept(network: Networks, tmp_path: Path, suffix: str)
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [(".webm", "vp9"), (".ogv", "vp8"), (".wmv", "h264"), (".mp4", "h264"), (".avi", "h264")],
+    [(".webm", "vp9"), (".ogv", "vp8"), (".wmv", "h264"), (".mp4", "h264"), (".ts", "h264"), (".mpg", "h264")],
 )
 def test_the_encoder_fits_the_container(network: Networks, tmp_path: Path, suffix: str, codec: str):
     source = make_clip(tmp_path / "lr.mkv", times=list(range(0, 2 * FRAMES, 2)))
