@@ -76,8 +76,8 @@ def host() -> Target | None:
 GENERIC = {
     "x86_64": ("x86-64-v3", "", 8, 16, True),
     "aarch64": ("generic", "+neon", 4, 32, True),
-    # V8, the engine of Chromium and Node, keeps the vectors in the 16 registers of SSE.
-    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, 16, False),
+    # V8, the engine of Chromium and Node, keeps the vectors in the 16 registers of SSE, of which products take two.
+    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, 14, False),
 }
 X86_LEVELS = {
     "x86-64": ("x86-64", "", 4, 16, False),
@@ -115,4 +115,4 @@ def named_target(name: str) -> Target:
 
 def relaxed(target: Target) -> Target:
     """WebAssembly with the relaxed-simd extension, which has a multiply-add."""
-    return target._replace(features=f"{target.features},+relaxed-simd", fma=True)
+    return target._replace(features=f"{target.features},+relaxed-simd", registers=16, fma=True)
