@@ -172,6 +172,8 @@ class ExportConfig:
     """Folder for the files, named as the weights are."""
     form: Literal["subpixel", "deconvolution"] = "subpixel"
     """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper has it; equal results."""
+    pictures: bool = False
+    """ONNX: from colour pictures, uint8 N x H x W x 3 in R, G, B order, to such, in place of luma to luma."""
     target: tuple[str, ...] = ("native",)
     """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or a triple of these; an object file for each, but one for
     several levels of x86-64, which takes the best that a processor has."""

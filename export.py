@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from config import ExportConfig, read_command_line
 from errors import FailureError, RequestError, run_script
-from files import written_whole
+from files import read_image, write_image, written_whole
 from imgproc import psnr, to_uint8
+from inference.pictures import upscale_picture
 from inference.weights import load_weights, shipped_weights, weights_digest, weights_name
 from model import FSRCNN, VARIANTS
 
@@ -25,6 +26,7 @@ TOLERANCE = 1e-5  # between PyTorch's result and that of the program that a file
 LEAST_PSNR = 45.0  # of a shader, whose textures are of half precision, in dB
 
 Luma = NDArray[np.float32]
+Picture = NDArray[np.uint8]
 Runner = Callable[[Luma], Luma | None]  # H x W to scale*H x scale*W; None where what is run is not there
 Exported = tuple[str, bytes, str]  # a file's name, its content, and how far it is from PyTorch
 
@@ -79,20 +81,36 @@ def compared(error: float | None, needed: str = "") -> str:
 
 
 def export_onnx(path: Path, model: FSRCNN, config: ExportConfig) -> Iterator[Exported]:
-    """Compared with PyTorch as ONNX Runtime runs it."""
+    """Compared as ONNX Runtime runs it: luma with PyTorch, pictures with upscale.py."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
 
-        from exports.onnx import onnx_file, run_onnx
+        from exports.onnx import onnx_file, pictures_file, run_onnx
     except ModuleNotFoundError as error:
         raise RequestError(f"format: onnx needs pip install -r requirements-extra.txt ({error})") from error
-    content = onnx_file(model, config.form, metadata(path, model, config.form))
-    yield (
-        f"{weights_name(path)}.onnx",
-        content,
-        compared(distance(model, lambda lr: run_onnx(content, lr[None, None])[0, 0])),
-    )
+    said = metadata(path, model, config.form)
+    if config.pictures:
+        content = pictures_file(model, config.form, said | {"input": "R, G, B in 0..255, uint8, N x H x W x 3"})
+        comparison = compared_with_upscale(model, lambda lr: run_onnx(content, lr[None])[0])
+        yield f"{weights_name(path)}_pictures.onnx", content, comparison
+    else:
+        content = onnx_file(model, config.form, said)
+        error = distance(model, lambda lr: run_onnx(content, lr[None, None])[0, 0])
+        yield f"{weights_name(path)}.onnx", content, compared(error)
+
+
+def compared_with_upscale(model: FSRCNN, run: Callable[[Picture], Picture]) -> str:
+    """Says how far a colour photograph is from upscale.py's result. Raises FailureError beyond one level."""
+    lr = skimage.data.astronaut()[:101, 150:237]
+    with TemporaryDirectory() as folder:
+        small, large = Path(folder) / "lr.png", Path(folder) / "sr.png"
+        write_image(small, lr)
+        upscale_picture(small, large, model.fuse())
+        difference = np.abs(run(lr).astype(int) - read_image(large))
+    if difference.max() > 1:
+        raise FailureError(f"the file would be {difference.max()} levels from upscale.py's result; it is not written")
+    return f"at most one level from upscale.py's result, and that in {(difference > 0).mean():.1%}"
 
 
 def export_opencv(path: Path, model: FSRCNN, _: ExportConfig) -> Iterator[Exported]:

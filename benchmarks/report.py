@@ -185,6 +185,15 @@ def speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def node_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.node wrote, in Markdown."""
+    lines = ["| network, output | relaxed-simd | SIMD | onnxruntime-web | times |", "| --- " * 5 + "|"]
+    for case, ways in said["milliseconds"].items():
+        fused, plain, peer = (statistics.median(ways[way]) for way in ("relaxed-simd", "SIMD", "onnxruntime-web"))
+        lines.append(f"| {case} | **{fused:.0f} ms** | {plain:.0f} ms | {peer:.0f} ms | {peer / fused:.1f} |")
+    return "\n".join(lines)
+
+
 def training_speed_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.training wrote, in Markdown."""
     head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
@@ -254,6 +263,7 @@ def readme() -> str:
         "files": files_table(read_json(BENCHMARK / "files.json")),
         "browser": browser_table(read_json(BENCHMARK / "browser.json")),
         "browser-films": film_table(read_json(BENCHMARK / "browser.json")),
+        "node": node_table(read_json(BENCHMARK / "node.json")),
         "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)

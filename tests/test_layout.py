@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "dataset": {"errors", "files", "imgproc"},
     "inference": SHARED | {"inference"},
     "training": SHARED | {"inference", "training"},
-    "benchmarks": SHARED | {"inference", "training", "benchmarks"},
     "exports": SHARED | {"inference", "exports"},
+    "benchmarks": SHARED | {"inference", "training", "exports", "benchmarks"},
     "hubconf": {"inference", "model"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - MAY_IMPORT.keys()

@@ -1,6 +1,7 @@
 """The benchmarks run, write what the README's tables are made of, and refuse to time what disagrees."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +9,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from made import needed
 
-from benchmarks import ablation, files, network, report, training
+from benchmarks import ablation, files, network, node, report, training
 from errors import FailureError
 from native import threads as native_threads
 
@@ -22,6 +24,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "result.json"
     settings: dict[ModuleType, dict[str, object]] = {
         network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
+        node: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
         ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
@@ -52,6 +55,13 @@ def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.M
     assert row.startswith(f"| {SMALL} | **")
     assert row.count("x)") == 1
     assert "not installed" in row
+
+
+def test_node_beside_onnxruntime_web(result: Path):
+    needed(bool(node.PEER.is_file() and shutil.which("node") and shutil.which("wasm-ld")), "wasm-ld or Node's packages")
+    node.main()
+    said = json.loads(result.read_text())
+    assert {"SIMD", "onnxruntime-web"} <= said["milliseconds"][str(SMALL)].keys()
 
 
 def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,10 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 import torch
-from made import needed, random_network
+from made import needed, noise, random_network
 
-from exports.onnx import onnx_file, run_onnx
+from exports.onnx import onnx_file, pictures_file, run_onnx
+from files import read_image, write_image
+from inference.pictures import upscale_picture
 from inference.weights import load_weights, shipped_weights, weights_digest
 from model import VARIANTS
 
@@ -39,8 +42,7 @@ def packages_needed(*names: str) -> None:
         needed(importlib.util.find_spec(name) is not None, f"{name} (`make extra`)")
 
 
-@pytest.mark.parametrize("form", ["subpixel", "deconvolution"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "form"), [("fsrcnn", "subpixel"), ("fsrcnn_s", "deconvolution")])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_every_program_gives_the_networks_result(variant: str, scale: int, form: str):
     packages_needed("onnxscript", *PROGRAMS)
@@ -54,15 +56,20 @@ def test_every_program_gives_the_networks_result(variant: str, scale: int, form:
             np.testing.assert_allclose(run(content, lr.numpy()), expected, rtol=0, atol=1e-5)
 
 
+def said_in(content: bytes) -> dict[str, str]:
+    import onnx
+
+    assert b".venv" not in content  # nothing of the machine that it was made on
+    return {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_committed_file_has_the_shipped_weights(variant: str, scale: int):
     packages_needed("onnx", "onnxruntime")
-    import onnx
-
     model = load_weights(shipped_weights(variant, scale)).eval()
     content = (EXPORTED / f"{variant}_x{scale}.onnx").read_bytes()
-    said = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    said = said_in(content)
     assert said["sha256"] == weights_digest(model)
     assert (said["variant"], said["upscale_factor"], said["licence"]) == (variant, str(scale), "Apache-2.0")
     assert float(said["validation_psnr"]) > 27
@@ -70,3 +77,33 @@ def test_committed_file_has_the_shipped_weights(variant: str, scale: int):
     with torch.no_grad():
         expected = model(lr).numpy()
     np.testing.assert_allclose(run_onnx(content, lr.numpy()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_committed_pictures_file_does_what_upscale_does(variant: str, scale: int, tmp_path: Path):
+    packages_needed("onnx", "onnxruntime")
+    model, astronaut = load_weights(shipped_weights(variant, scale)), skimage.data.astronaut()
+    content = (EXPORTED / f"{variant}_x{scale}_pictures.onnx").read_bytes()
+    assert said_in(content)["sha256"] == weights_digest(model)
+    flat = np.full((30, 31, 3), (200, 30, 90), np.uint8)
+    pictures = (astronaut[:61, 150:217], noise(23, 40, 3), flat, flat[:1, :1], astronaut[100:103, 100:160])
+    for number, lr in enumerate(pictures):
+        small, large = tmp_path / f"{number}.png", tmp_path / f"{number}_large.png"
+        write_image(small, lr)
+        upscale_picture(small, large, model.fuse())
+        difference = np.abs(run_onnx(content, np.stack([lr, lr])).astype(int) - read_image(large))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.01
+    assert (run_onnx(content, flat[None])[0] == flat[0, 0]).all()
+
+
+def test_pictures_file_has_either_form():
+    packages_needed("onnxscript", "onnxruntime")
+    model = load_weights(shipped_weights("fsrcnn_s", 3))
+    content = pictures_file(model, "deconvolution", {})
+    committed = (EXPORTED / "fsrcnn_s_x3_pictures.onnx").read_bytes()
+    lr = noise(1, 20, 25, 3)
+    difference = run_onnx(content, lr).astype(int) - run_onnx(committed, lr)
+    assert np.abs(difference).max() <= 1
+    assert content != committed

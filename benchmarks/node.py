@@ -1,0 +1,76 @@
+"""Measures the WebAssembly modules in Node beside onnxruntime-web, on one thread: `python -m benchmarks.node`.
+
+Needs npm, wasm-ld and what `make extra` brings. Node before 24 knows no relaxed-simd and allots registers badly.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from llvmlite import binding
+from tqdm import tqdm
+
+from benchmarks.network import ROUNDS, TOLERANCE, Case, print_table
+from errors import FailureError, RequestError, run_script
+from exports.wasm import wasm_files
+from files import write_json
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmark" / "node.json"
+PEER = ROOT / ".venv" / "node_modules" / "onnxruntime-web" / "package.json"
+CASES = [Case(variant, scale, 640 * scale, 360 * scale) for variant in ("fsrcnn", "fsrcnn_s") for scale in (2, 3, 4)]
+WAYS = {".relaxed.wasm": "relaxed-simd", ".wasm": "SIMD"}
+SHORTEST = 500  # milliseconds that a timing takes at least
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Node's version and the milliseconds of each way, round after round. Raises FailureError where two disagree."""
+    picture = case.picture()[0, 0]
+    with TemporaryDirectory() as folder:
+        files = wasm_files(case.network())
+        for suffix, content in files.items():
+            (Path(folder) / f"network{suffix}").write_bytes(content)
+        (Path(folder) / "plane").write_bytes(picture.tobytes())
+        asked = {
+            "modules": {way: f"{folder}/network{suffix}" for suffix, way in WAYS.items()},
+            "onnx": str(ROOT / "results" / "exported" / f"{case.variant}_x{case.scale}.onnx"),
+            "plane": f"{folder}/plane",
+            "width": picture.shape[1],
+            "height": picture.shape[0],
+            "rounds": ROUNDS,
+            "shortest": SHORTEST,
+        }
+        command = ["node", str(Path(__file__).with_suffix(".mjs")), json.dumps(asked)]
+        said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    if not said["error"] <= TOLERANCE:
+        raise FailureError(f"{case}: two ways are {said['error']:.1e} apart; more than {TOLERANCE} was not expected")
+    return said
+
+
+def main() -> None:
+    """Times both modules of each network and writes results/benchmark/node.json."""
+    if not PEER.is_file():
+        raise RequestError(f"{PEER.parent} is missing: make extra, with npm installed")
+    measured = {str(case): measure(case) for case in tqdm(CASES, leave=False)}
+    rows = [["network and output", *WAYS.values(), "onnxruntime-web"]]
+    for case, said in measured.items():
+        medians = {way: statistics.median(rounds) for way, rounds in said["times"].items()}
+        rows.append([case, *(f"{medians[way]:.1f} ms" if way in medians else "none" for way in rows[0][1:])])
+    print_table(rows)
+    settings = {
+        "processor": f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})",
+        "rounds": ROUNDS,
+        "versions": {
+            "node": next(iter(measured.values()))["node"],
+            "onnxruntime-web": json.loads(PEER.read_text(encoding="utf-8"))["version"],
+        },
+    }
+    write_json(RESULT, settings | {"milliseconds": {case: said["times"] for case, said in measured.items()}})
+
+
+if __name__ == "__main__":
+    run_script(main)
