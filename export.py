@@ -18,6 +18,7 @@ from errors import FailureError, RequestError, run_script
 from files import read_image, write_image, written_whole
 from imgproc import psnr, to_uint8
 from inference.pictures import upscale_picture
+from inference.runner import runner_of
 from inference.weights import load_weights, shipped_weights, weights_digest, weights_name
 from model import FSRCNN, VARIANTS
 
@@ -106,7 +107,7 @@ def compared_with_upscale(model: FSRCNN, run: Callable[[Picture], Picture]) -> s
     with TemporaryDirectory() as folder:
         small, large = Path(folder) / "lr.png", Path(folder) / "sr.png"
         write_image(small, lr)
-        upscale_picture(small, large, model.fuse())
+        upscale_picture(small, large, runner_of(model.fuse()))
         difference = np.abs(run(lr).astype(int) - read_image(large))
     if difference.max() > 1:
         raise FailureError(f"the file would be {difference.max()} levels from upscale.py's result; it is not written")

@@ -73,7 +73,7 @@ class _Pictures(nn.Module):
         return F.pixel_shuffle(error.permute(0, 3, 1, 2), self.scale)
 
     def places(self, length: Any, size: Any) -> Tensor:
-        """As inference/pictures.py: for each pixel of an axis one as far from the ends of an axis of `size`."""
+        """As inference/colour.py: for each pixel of an axis one as far from the ends of an axis of `size`."""
         along = torch.arange(length)
         from_end = (along + (size - length)).clamp(min=torch.sym_min(self.reach, size - 1))
         return torch.where(along < self.reach, along, from_end)

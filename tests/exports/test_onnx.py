@@ -14,6 +14,7 @@ from made import needed, noise, random_network
 from exports.onnx import onnx_file, pictures_file, run_onnx
 from files import read_image, write_image
 from inference.pictures import upscale_picture
+from inference.runner import runner_of
 from inference.weights import load_weights, shipped_weights, weights_digest
 from model import VARIANTS
 
@@ -91,7 +92,7 @@ def test_committed_pictures_file_does_what_upscale_does(variant: str, scale: int
     for number, lr in enumerate(pictures):
         small, large = tmp_path / f"{number}.png", tmp_path / f"{number}_large.png"
         write_image(small, lr)
-        upscale_picture(small, large, model.fuse())
+        upscale_picture(small, large, runner_of(model.fuse()))
         difference = np.abs(run_onnx(content, np.stack([lr, lr])).astype(int) - read_image(large))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
