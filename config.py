@@ -99,7 +99,7 @@ class Config:
     weights: tuple[Path, ...] = ()
     """Weights files to score; empty: those in results/pretrained of the variant and the scales."""
     border: Literal["zeros", "replicate"] = "zeros"
-    """validate.py: what the network sees beyond a picture: zeros, as it is trained by default, or the outermost pixels
+    """What a network that is validated sees beyond a picture: zeros, as in training by default, or the outermost pixels
     again, as in the paper's MATLAB script, which weights trained with patch_margin 2 need."""
 
     def __post_init__(self) -> None:
@@ -203,6 +203,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "patch_size": 7,
         "patch_margin": 2,
+        "border": "replicate",
     },
 }
 # "In the fine-tuning, General-100 is added and the learning rates are halved."
@@ -217,7 +218,7 @@ RECIPES["paper_finetune"] = RECIPES["paper"] | {
 RECIPE_FIELDS = (
     "upscale_factor variant d s m seed train_sets transfer_from deconv_only_steps start linear_width loss optimizer "
     "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
-    "patch_margin ema_decay"
+    "patch_margin ema_decay border"
 ).split()
 
 

@@ -125,8 +125,8 @@ def run_steps(
 def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
     """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
     average = run.average.fuse()
-    score = mean_score(average, validation)
-    unaveraged = mean_score(run.model.collapse().fuse(), validation) if config.ema_decay else score
+    score = mean_score(average, validation, config.border)
+    unaveraged = mean_score(run.model.collapse().fuse(), validation, config.border) if config.ema_decay else score
     if score["psnr"] > run.best_psnr:
         run.best_psnr = score["psnr"]
         with written_whole(folder / "best.pth") as unfinished:
@@ -138,9 +138,9 @@ def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPai
     save_run(run, config, folder / "last.pth")
 
 
-def mean_score(model: nn.Module, pairs: list[EvaluationPair]) -> dict[str, float]:
+def mean_score(model: nn.Module, pairs: list[EvaluationPair], border: str) -> dict[str, float]:
     """Mean PSNR and SSIM over the pictures."""
-    scores = [pair.score(upscale_luma(model, pair.lr)) for pair in pairs]
+    scores = [pair.score(upscale_luma(model, pair.lr, border)) for pair in pairs]
     return {metric: float(np.mean([score[metric] for score in scores])) for metric in ("psnr", "ssim")}
 
 
@@ -154,7 +154,7 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "sha256": weights_digest(run.average),
         "validation": score,
-        "samples": mean_score(run.average.fuse(), list(samples(config.upscale_factor[0]))),
+        "samples": mean_score(run.average.fuse(), list(samples(config.upscale_factor[0])), config.border),
     }
 
 
