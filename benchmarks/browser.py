@@ -41,10 +41,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FILM_SECONDS = 8
 # Counts how often the page draws an enlarged frame.
 DRAWN = """() => {
-  const canvas = document.querySelector("#after canvas"), context = canvas.getContext("2d", { alpha: false });
+  const canvas = document.querySelector("#after canvas"), context = canvas.getContext("2d");
   window.drawn = 0;
-  const draw = context.drawImage;
-  context.drawImage = function (...args) { window.drawn++; return draw.apply(this, args); };
+  const put = context.putImageData;
+  context.putImageData = function (...args) { window.drawn++; return put.apply(this, args); };
   return [canvas.width, canvas.height];
 }"""
 

@@ -3,7 +3,7 @@
 import { moduleOf, reachOf, Refusal } from "./pictures.js";
 import { yCbCr } from "./planes.js";
 
-const UNDERWAY = 2; // frames that are worked on at once: the workers have one while another is put together
+const SLOTS = 2; // frames that are worked on at once: the workers have one while another is put together
 const SECOND = 1000;
 const OPAQUE = { alpha: false };
 const LARGEST = 4096 * 2304; // pixels of an enlarged frame
@@ -42,7 +42,8 @@ export class Film {
       throw new Refusal(`${width} x ${height} at x${scale} is more than this page enlarges live; choose a smaller scale.`);
     }
     Object.assign(this, { scale, pool, onFrame, module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
-    Object.assign(this, { underway: 0, taken: 0, drawn: 0, shown: [], buffers: [], run: Symbol(variant) });
+    Object.assign(this, { taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
+    this.free = Array.from({ length: SLOTS }, () => new Slot(width, height, scale));
     [this.large.width, this.large.height] = [width * scale, height * scale];
     this.#follow(this.run);
     this.again();
@@ -60,52 +61,49 @@ export class Film {
     if (this.video.src) URL.revokeObjectURL(this.video.src);
   }
 
-  /** Takes frame after frame of one run, but none while as many as can be are underway: such frames are dropped. */
+  /** Takes frame after frame of one run; one for which there is no slot is dropped. */
   #follow(run) {
     this.video.requestVideoFrameCallback(async () => {
       if (run !== this.run) return;
       this.#follow(run);
-      if (this.underway >= UNDERWAY) return;
-      this.underway++;
+      const slot = this.free.pop();
+      if (!slot) return;
       const number = ++this.taken;
       try {
-        const [small, large] = await this.#enlarged();
-        if (run === this.run && number > this.drawn) this.#show(number, small, large);
-        for (const frame of [small, large]) frame.close();
+        await this.#fill(slot);
+        if (run === this.run && number > this.drawn) this.#show(number, slot);
       } catch (error) {
         if (run === this.run) this.onFrame(0, error);
       }
-      if (run === this.run) this.underway--;
+      if (run === this.run) this.free.push(slot);
     });
   }
 
-  #show(number, small, large) {
+  #show(number, { small, large }) {
     this.drawn = number;
-    this.small.getContext("2d", OPAQUE).drawImage(small, 0, 0, this.small.width, this.small.height);
-    this.large.getContext("2d", OPAQUE).drawImage(large, 0, 0, this.large.width, this.large.height);
+    this.small.getContext("2d", OPAQUE).putImageData(small, 0, 0);
+    this.large.getContext("2d", OPAQUE).putImageData(large, 0, 0);
     const now = performance.now();
     this.shown = [...this.shown.filter((time) => time > now - SECOND), now];
     this.onFrame(this.shown.length);
   }
 
-  /** The frame of now and the enlarged one. */
-  async #enlarged() {
-    const { width, height, scale, buffers } = this;
-    const frame = await frameOf(this.video, width, height);
+  /** The frame of now and the enlarged one into the slot. */
+  async #fill(slot) {
+    const { width, height, scale } = this;
+    const frame = await frameOf(this.video, slot.small);
     const [wide, high] = [width * scale, height * scale];
-    const [chromaWide, chromaHigh] = [Math.ceil(wide / 2), Math.ceil(high / 2)];
-    const i420 = buffers.pop() ?? new Uint8Array(wide * high + 2 * chromaWide * chromaHigh);
-    const luma = this.#luma(frame, i420);
+    const luma = this.#luma(frame, slot.i420);
+    const chromaWide = Math.ceil(wide / 2);
+    const size = chromaWide * Math.ceil(high / 2);
     frame.chroma.forEach((plane, index) => {
-      const at = wide * high + index * chromaWide * chromaHigh;
-      interpolate(plane, frame.chromaWidth, i420.subarray(at, at + chromaWide * chromaHigh), chromaWide);
+      const at = wide * high + index * size;
+      interpolate(plane, frame.chromaWidth, slot.i420.subarray(at, at + size), chromaWide);
     });
     await luma;
-    const { picture, timestamp, colorSpace } = frame;
+    const { timestamp, colorSpace } = frame;
     const format = { format: "I420", codedWidth: wide, codedHeight: high, timestamp, colorSpace };
-    const enlarged = new VideoFrame(i420, format); // which has copied them
-    buffers.push(i420);
-    return [picture, enlarged];
+    await convert(new VideoFrame(slot.i420, format), slot.large);
   }
 
   /** The luma enlarged into the first plane of i420, in as many strips as there are workers. */
@@ -124,6 +122,16 @@ export class Film {
   }
 }
 
+/** Memory for one frame: its pixels, and the enlarged one's planes and pixels. */
+class Slot {
+  constructor(width, height, scale) {
+    const [wide, high] = [width * scale, height * scale];
+    this.small = new ImageData(width, height);
+    this.large = new ImageData(wide, high);
+    this.i420 = new Uint8Array(wide * high + 2 * Math.ceil(wide / 2) * Math.ceil(high / 2));
+  }
+}
+
 async function camera() {
   try {
     return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 360 } } });
@@ -136,19 +144,21 @@ async function camera() {
   }
 }
 
-/** The video's frame of now, as a picture and as planes of 8 bits: luma, and chroma of chromaWidth columns. */
-async function frameOf(video, width, height) {
+/** The video's frame of now into pixels, and as planes of 8 bits: luma, and chroma of chromaWidth columns. */
+async function frameOf(video, pixels) {
+  const { width, height } = pixels;
   const frame = new VideoFrame(video);
-  const { format, visibleRect, displayWidth, displayHeight, rotation } = frame;
+  const { format, visibleRect, displayWidth, displayHeight, rotation, timestamp } = frame;
   const upright = visibleRect?.width === width && visibleRect.height === height && !rotation;
   const square = displayWidth === width && displayHeight === height;
-  if (format === "I420" && upright && square) return decoded(frame, width, height);
+  if (format === "I420" && upright && square) return decoded(frame, pixels);
   frame.close();
-  return drawn(video, frame.timestamp, width, height);
+  return drawn(video, timestamp, pixels);
 }
 
 /** As the video's decoder made it. */
-async function decoded(frame, width, height) {
+async function decoded(frame, pixels) {
+  const { width, height } = pixels;
   const chromaWidth = Math.ceil(width / 2);
   const [size, chromaSize] = [width * height, chromaWidth * Math.ceil(height / 2)];
   const planes = new Uint8Array(size + 2 * chromaSize);
@@ -158,19 +168,34 @@ async function decoded(frame, width, height) {
   });
   const chroma = chromaAt.map((at) => planes.subarray(at, at + chromaSize));
   const { timestamp, colorSpace } = frame;
-  return { picture: frame, luma: planes.subarray(0, size), chroma, chromaWidth, timestamp, colorSpace };
+  await convert(frame, pixels);
+  return { luma: planes.subarray(0, size), chroma, chromaWidth, timestamp, colorSpace };
 }
 
 const BT601 = { matrix: "smpte170m", primaries: "bt709", transfer: "bt709", fullRange: false };
 
 /** From what a canvas shows of it: for frames that are turned, not of 8 bits, or on the graphics card. */
-async function drawn(video, timestamp, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(video, 0, 0, width, height);
-  const { y, cb, cr } = yCbCr(context.getImageData(0, 0, width, height).data);
+function drawn(video, timestamp, pixels) {
+  draw(video, pixels);
+  const { y, cb, cr } = yCbCr(pixels.data);
   const [luma, ...chroma] = [y, cb, cr].map((plane) => Uint8Array.from(plane, (value) => value + 0.5));
-  return { picture: canvas.transferToImageBitmap(), luma, chroma, chromaWidth: width, timestamp, colorSpace: BT601 };
+  return { luma, chroma, chromaWidth: pixels.width, timestamp, colorSpace: BT601 };
+}
+
+/** The pixels of a frame, which is closed; through a canvas, which is slower, where the browser cannot do it itself. */
+async function convert(frame, pixels) {
+  try {
+    await frame.copyTo(pixels.data, { format: "RGBA" });
+  } catch {
+    draw(frame, pixels);
+  }
+  frame.close();
+}
+
+function draw(image, { data, width, height }) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { ...OPAQUE, willReadFrequently: true });
+  context.drawImage(image, 0, 0, width, height);
+  data.set(context.getImageData(0, 0, width, height).data);
 }
 
 /** A plane enlarged, or reduced a little, by linear interpolation. */
