@@ -198,8 +198,8 @@ class Work(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Two masks, five of the picture, three of each layer before the deconvolution's input, and five of that."""
-        return 2 + KERNEL + 3 * self.s * (self.m + 1) + KERNEL * self.d
+        """A mask, five of the picture, three of each layer before the deconvolution's input, and five of that."""
+        return 1 + KERNEL + 3 * self.s * (self.m + 1) + KERNEL * self.d
 
     @property
     def beyond(self) -> int:
@@ -261,9 +261,9 @@ def emit_network(module: ir.Module, name: str, memory: Work) -> ir.Function:
     def row_at(number: int) -> ir.Value:
         return b.at(work, lanes, b.mul(pitch, b.index(number)))
 
-    inside, outside, picture = row_at(0), row_at(1), Ring(row_at(2), KERNEL, 1, pitch)
-    shrunk = [Ring(row_at(2 + KERNEL + 3 * s * i), 3, s, pitch) for i in range(m + 1)]
-    expanded = Ring(row_at(2 + KERNEL + 3 * s * (m + 1)), KERNEL, d, pitch)
+    inside, picture = row_at(0), Ring(row_at(1), KERNEL, 1, pitch)
+    shrunk = [Ring(row_at(1 + KERNEL + 3 * s * i), 3, s, pitch) for i in range(m + 1)]
+    expanded = Ring(row_at(1 + KERNEL + 3 * s * (m + 1)), KERNEL, d, pitch)
     features, shrink, *mapping, expand = convolutions(d, s, m)
     patch = Rows([row_at(memory.rows)], b.index(shrink.vectors(target) * lanes))
     enlarged = b.at(patch.addresses[0], memory.patch)
@@ -302,8 +302,14 @@ def emit_network(module: ir.Module, name: str, memory: Work) -> ir.Function:
     def emit_step(step: ir.Value) -> None:
         """A row of each layer, of the later ones `delay` rows further up, where their input is complete."""
 
-        def mask_of(delay: int) -> ir.Value:
-            return b.select(is_there(row_of(step, delay)), inside, outside)
+        def emit_where_there(delay: int, into: Rows, channels: int, emit: Callable[[], None]) -> None:
+            """A layer's row; zeros beyond the picture, and in the first rows, which nothing depends on."""
+            needed = b.icmp_signed(">=", step, b.index(2 * delay))
+            with b.if_else(b.and_(needed, is_there(row_of(step, delay)))) as (there, beyond):
+                with there:
+                    emit()
+                with beyond:
+                    b.clear(into.addresses[0], b.mul(into.pitch, b.index(channels)))
 
         def emit_masked(layer: Convolution, source: Rows, vectors: int, mask: ir.Value, to: Rows) -> None:
             """The next vectors of pixels, times the mask, which is 0 for those beyond the picture."""
@@ -317,27 +323,29 @@ def emit_network(module: ir.Module, name: str, memory: Work) -> ir.Function:
             layer.emit(b, source.moved(b, -(len(source.addresses) // 2)), vectors, weights, store)
 
         def emit_layer(layer: Convolution, source: Ring, to: Ring, delay: int) -> None:
-            mask, into = mask_of(delay), to.around(b, in_ring(step, delay), 0)
+            into = to.around(b, in_ring(step, delay), 0)
             rows = source.around(b, in_ring(step, delay), math.isqrt(len(layer.taps)) // 2)
 
             def emit(x: ir.Value, vectors: int) -> None:
-                emit_masked(layer, rows.moved(b, x), vectors, b.at(mask, x), into.moved(b, x))
+                emit_masked(layer, rows.moved(b, x), vectors, b.at(inside, x), into.moved(b, x))
 
-            b.across(wider, layer.vectors(target), emit)
+            across = functools.partial(b.across, wider, layer.vectors(target), emit)
+            emit_where_there(delay, into, layer.outputs, across)
 
         emit_read(step)
         around = picture.around(b, in_ring(step, 0), REACH)
-        mask, into = mask_of(0), shrunk[0].around(b, in_ring(step, 0), 0)
+        into = shrunk[0].around(b, in_ring(step, 0), 0)
 
         def emit_features_and_shrink(x: ir.Value, vectors: int) -> None:
             """Together, so that the features never leave the L1 cache."""
             at_once = min(vectors, features.vectors(target))
             for offset in range(0, vectors * lanes, at_once * lanes):
                 pixels, to = around.moved(b, x, offset), patch.moved(b, offset)
-                emit_masked(features, pixels, at_once, b.at(mask, x, offset), to)
-            emit_masked(shrink, patch, vectors, b.at(mask, x), into.moved(b, x))
+                emit_masked(features, pixels, at_once, b.at(inside, x, offset), to)
+            emit_masked(shrink, patch, vectors, b.at(inside, x), into.moved(b, x))
 
-        b.across(wider, shrink.vectors(target), emit_features_and_shrink)
+        across = functools.partial(b.across, wider, shrink.vectors(target), emit_features_and_shrink)
+        emit_where_there(0, into, s, across)
         for i, layer in enumerate(mapping):
             emit_layer(layer, shrunk[i], shrunk[i + 1], i + 1)
         emit_layer(expand, shrunk[m], expanded, m)
