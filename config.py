@@ -128,8 +128,12 @@ class UpscaleConfig:
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
     """Pictures, videos, folders (with all folders in them) and quoted patterns ('photos/**/*.jpg')."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for the results, {stem}_x{scale}{suffix}, in the inputs' own folder structure; None: beside the inputs."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE")] = None
+    """Folder for the results, in the inputs' own folder structure, or one result's file; None: beside the inputs."""
+    suffix: str | None = None
+    """What follows a result's name, before the point; None: _x2 for a scale of 2, and so on."""
+    format: Literal["same", "png", "jpg", "webp", "tif", "bmp"] = "same"
+    """Format of enlarged pictures; same: each as its source is, GIF and AVIF as PNG."""
     upscale_factor: Literal[2, 3, 4] = 2
     """Scale."""
     variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"

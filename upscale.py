@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain, takewhile
@@ -17,7 +18,7 @@ from config import UpscaleConfig, read_upscale_config
 from devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
 from errors import FAILURE, WRONG_REQUEST, FailureError, RequestError, run_script
 from files import shipped_weights
-from inference.pictures import FORMATS, upscale_picture
+from inference.pictures import FORMATS, READ_ONLY, upscale_picture
 from inference.runner import Runner, load_runner
 
 PATIENCE = timedelta(days=365)  # a process that has done its files waits for the others, which may have days to go
@@ -76,27 +77,64 @@ def _enlargeable(paths: Iterable[Path]) -> Iterator[Path]:
     return (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
 
 
-def result_name(source: Path, upscale_factor: int) -> str:
-    return f"{source.stem}_x{upscale_factor}{source.suffix}"
+def result_name(source: Path, config: UpscaleConfig) -> str:
+    ending = f"_x{config.upscale_factor}" if config.suffix is None else config.suffix
+    return source.stem + ending + result_type(source, config)
+
+
+def result_type(source: Path, config: UpscaleConfig) -> str:
+    """The suffix of the format that the result is written in."""
+    if source.suffix.lower() in VIDEO_SUFFIXES:
+        return source.suffix
+    if config.format == "same":
+        return ".png" if source.suffix.lower() in READ_ONLY else source.suffix
+    return source.suffix if FORMATS[source.suffix.lower()] == FORMATS[f".{config.format}"] else f".{config.format}"
+
+
+def names_one_file(output: Path) -> bool:
+    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+
+
+def output_job(found: list[Found], output: Path) -> Job:
+    """The one job whose result's name is given. Raises RequestError for several inputs or a format it cannot be."""
+    if len(found) > 1:
+        raise RequestError(f"output: {output} is one file, and there are {len(found)} inputs; name a folder")
+    job = Job(found[0].source, output)
+    if is_video(job) != (output.suffix.lower() in VIDEO_SUFFIXES) or output.suffix.lower() in READ_ONLY:
+        raise RequestError(f"output: {job.source} cannot be written as {output.suffix}; choose another suffix")
+    return job
 
 
 def make_plan(config: UpscaleConfig) -> Plan:
     """Decides which file becomes which. Raises RequestError where that is not possible."""
+    found = find_inputs(config.inputs)
+    if config.output and names_one_file(config.output):
+        jobs = {config.output: output_job(found, config.output)}
+    else:
+        jobs = folder_jobs(found, config)
+    for source, target in jobs.values():
+        if target.absolute() == source.absolute():
+            raise RequestError(f"{source}: would be replaced by its own result; choose another suffix or output")
+    to_do = [job for job in jobs.values() if config.overwrite or not job.target.exists()]
+    return Plan(to_do, len(jobs) - len(to_do), len(found) - len(jobs))
+
+
+def folder_jobs(found: list[Found], config: UpscaleConfig) -> dict[Path, Job]:
+    """Those of the found files that are no results, by their results, in a folder or beside the inputs."""
     if config.output and config.output.exists() and not config.output.is_dir():
         raise RequestError(f"output: {config.output} is a file, expected a folder")
-    found = find_inputs(config.inputs)
-    results = {result_name(source, scale) for source, _ in found for scale in (2, 3, 4)}
+    scales = [replace(config, upscale_factor=scale) for scale in (2, 3, 4)]
+    results = {result_name(source, each) for source, _ in found for each in scales}
     jobs: dict[Path, Job] = {}
     for source, place in found:
-        if source.name in results:
+        if source.name in results and config.suffix != "":
             continue
         folder = config.output / place.parent if config.output else source.parent
-        target = folder / result_name(source, config.upscale_factor)
+        target = folder / result_name(source, config)
         if target in jobs:
             raise RequestError(f"{jobs[target].source} and {source} would both become {target}; do them one by one")
         jobs[target] = Job(source, target)
-    to_do = [job for job in jobs.values() if config.overwrite or not job.target.exists()]
-    return Plan(to_do, len(jobs) - len(to_do), len(found) - len(jobs))
+    return jobs
 
 
 def enlarger(config: UpscaleConfig, runner: Runner, jobs: list[Job]) -> Callable[[Job], tuple[str, ...]]:

@@ -30,13 +30,14 @@ class Enlarger:
     beyond for black, is measured once and taken off, so that flat colours stay what they are, in 16 bits too. Alpha is
     enlarged by bicubic interpolation, which, unlike the network, keeps opaque opaque and empty empty.
 
-    A grey picture is enlarged by the luma it would have in colour, the four inks of a CMYK picture as RGB and grey.
+    A grey picture is enlarged by the luma it would have in colour. Of a CMYK picture the light that is left by each ink
+    is enlarged, that by cyan, magenta and yellow as RGB, that by black as grey.
     """
 
     def __init__(self, runner: Runner, shape: tuple[int, int], dtype: type, has_alpha: bool) -> None:
         """shape: height and width of the picture in LR pixels; dtype: numpy's uint8 or uint16, of its samples."""
         self._runner, self._scale, self._has_alpha = runner, runner.upscale_factor, has_alpha
-        self._peak, self._bits = np.iinfo(dtype).max, np.iinfo(dtype).bits
+        self._peak, self._bits = dtype(np.iinfo(dtype).max), np.iinfo(dtype).bits
         # What is seen of colour at the edge of what is transparent depends on `reach` more.
         self._fill = runner.reach + BICUBIC_REACH
         self.margin = runner.reach + self._fill if has_alpha else runner.reach
@@ -51,8 +52,9 @@ class Enlarger:
         spans themselves, enlarged, in the same dtype.
         """
         if window.shape[2] == 4 and not self._has_alpha:
-            inks = window[..., :3], window[..., 3:]
-            return np.concatenate([self(each, rows, columns) for each in inks], axis=2)
+            light = self._peak - window
+            light = [self(each, rows, columns) for each in (light[..., :3], light[..., 3:])]
+            return self._peak - np.concatenate(light, axis=2)
         lr, alpha = window.astype(np.float32) * np.float32(255 / self._peak), []
         if self._has_alpha:
             alpha = [np.ascontiguousarray(lr[..., -1])]
@@ -64,7 +66,7 @@ class Enlarger:
         for plane, into in zip(chroma + alpha, planes, strict=True):
             bicubic(padded(plane)[_with_reach(inside[0]), _with_reach(inside[1])], self._weights, into)
         places = (each[span.start : span.stop] for each, span in zip(self._places, (rows, columns), strict=True))
-        matrix = to_samples_matrix(lr.shape[2], self._peak)
+        matrix = to_samples_matrix(lr.shape[2], int(self._peak))
         return compose(y[inside], sr, self._flat_error, *places, planes, matrix, self._has_alpha, self._bits)
 
 

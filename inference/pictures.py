@@ -33,7 +33,9 @@ LARGEST = 2**30  # pixels of an input; a file that promises more is taken for a 
 
 # The formats by suffix, called as in libvips' operations, how they are written, and how long a side they can have.
 FORMATS = {
+    ".avif": "heif",
     ".bmp": "bmp",
+    ".gif": "gif",
     ".jpeg": "jpeg",
     ".jpg": "jpeg",
     ".png": "png",
@@ -41,6 +43,7 @@ FORMATS = {
     ".tiff": "tiff",
     ".webp": "webp",
 }
+READ_ONLY = {".avif", ".gif"}  # AVIF is not written by all of libvips' wheels, and GIF has 256 colours
 OPTIONS = {
     "jpeg": {"Q": 95, "subsample_mode": "off"},
     "png": {"filter": "up", "compression": 3},
@@ -48,6 +51,7 @@ OPTIONS = {
     "webp": {"Q": 95},
     "lossless webp": {"lossless": True, "exact": True},
 }
+EIGHT_BITS, NO_ALPHA, NO_CMYK = {"jpeg", "webp", "bmp"}, {"jpeg", "bmp"}, {"png", "webp", "bmp"}
 LONGEST = {"jpeg": 65_500, "webp": 16_383}
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}
@@ -62,11 +66,13 @@ KEPT = {"icc-profile-data", "xmp-data", "iptc-data", "image-description", "resol
 
 
 def upscale_picture(source: Path, target: Path, runner: Runner) -> tuple[str, ...]:
-    """Enlarges the picture file `source` into the file `target` of the same format; returns what the user should know.
+    """Enlarges the picture file `source` into the file `target`, in the format of its suffix; returns what the user
+    should know.
 
-    Kept: 8 or 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory is bounded, but for BMP:
-    pixels of a large result are gathered in a temporary file. Several threads may call it at once, with one runner.
-    Raises FailureError, naming the file, where it cannot be read, written, or enlarged without damage.
+    Kept: 8 or, where the format has them, 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory
+    is bounded, but for BMP: pixels of a large result are gathered in a temporary file. Several threads may call it at
+    once, with one runner. Raises FailureError, naming the file, where it cannot be read, written, or enlarged without
+    damage.
     """
     with (
         _failing(target, "cannot be written"),
@@ -75,20 +81,20 @@ def upscale_picture(source: Path, target: Path, runner: Runner) -> tuple[str, ..
     ):
         unfinished.touch()  # a folder that cannot be written to is found out before the work
         with _failing(source, "not a readable picture of its suffix's format"):
-            picture = read_picture(source, runner.upscale_factor)
+            picture = read_picture(source, runner.upscale_factor, FORMATS[target.suffix.lower()])
         strips = upscaled_strips(picture, runner, source)
         result = _gathered(strips, picture, runner.upscale_factor, Path(folder) / "pixels")
         result = _with_metadata(result, picture)
         _stoppable(result, lambda: write_picture(result, unfinished, like=source), runner)
-    return tuple(
-        f"the result is without the {what}, which libvips does not write"
-        for format_, mark, what in LOST
-        if format_ == FORMATS[source.suffix.lower()] and _contains(source, mark)
-    )
+    format_ = FORMATS[target.suffix.lower()]
+    shallower = ["16 bits a channel became 8, all that the format has"] * _is_too_deep(picture, format_)
+    lost = [what for kind, mark, what in LOST if kind == FORMATS[source.suffix.lower()] and _contains(source, mark)]
+    return (*shallower, *(f"the result is without the {what}, which libvips does not write" for what in lost))
 
 
-def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
-    """The picture of a file, upright, to be enlarged by `upscale_factor`; its pixels are read when they are asked for.
+def read_picture(path: Path, upscale_factor: int, target_format: str) -> pyvips.Image:
+    """The picture of a file, upright, to be enlarged by `upscale_factor` and written in a format, called as in FORMATS;
+    its pixels are read when they are asked for, from top to bottom.
 
     Raises FailureError for what cannot be enlarged without damage, pyvips.Error or OSError for what cannot be read.
     """
@@ -97,7 +103,7 @@ def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
     format_ = FORMATS[path.suffix.lower()]
     load = getattr(pyvips.Image, f"{format_}load", None)  # there is none for BMP
     picture = load(str(path), fail_on="error", access="sequential") if load else _read_bmp(path)
-    if objection := _objection(picture, path, upscale_factor):
+    if objection := _objection(picture, path, upscale_factor, target_format):
         raise FailureError(f"{path}: {objection}")
     if picture.get_typeof("orientation") and picture.get("orientation") > 1:
         return load(str(path), fail_on="error").autorot()
@@ -107,6 +113,9 @@ def read_picture(path: Path, upscale_factor: int) -> pyvips.Image:
 def write_picture(picture: pyvips.Image, path: Path, like: Path) -> None:
     """Writes the picture in the format of the suffix; as a lossless WebP if the file `like` is one."""
     format_ = FORMATS[path.suffix.lower()]
+    if _is_too_deep(picture, format_):
+        shallow = (picture * (255 / 65535)).rint().cast("uchar")
+        picture = shallow.copy(interpretation="b-w" if picture.bands < 3 else "srgb")
     if format_ == "bmp":
         dpi = (picture.xres * 25.4, picture.yres * 25.4)
         Image.fromarray(picture.numpy()).save(path, format="BMP", dpi=dpi)
@@ -115,7 +124,8 @@ def write_picture(picture: pyvips.Image, path: Path, like: Path) -> None:
         if path.stat().st_size < size:  # Pillow does not notice that the end did not fit on the disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
-    options = OPTIONS["lossless webp" if format_ == "webp" and _contains(like, b"VP8L") else format_]
+    is_lossless = format_ == "webp" and like.suffix.lower() == ".webp" and _contains(like, b"VP8L")
+    options = OPTIONS["lossless webp" if is_lossless else format_]
     if format_ == "tiff":
         options = {**options, "bigtiff": pixel_bytes(picture) > 2**31}
     kept = pyvips.enums.ForeignKeep
@@ -176,7 +186,11 @@ def read_windows(picture: pyvips.Image, margin: int, source: Path) -> Iterator[t
         yield rows, window
 
 
-def _objection(picture: pyvips.Image, path: Path, upscale_factor: int) -> str | None:
+def _is_too_deep(picture: pyvips.Image, format_: str) -> bool:
+    return picture.format == "ushort" and format_ in EIGHT_BITS
+
+
+def _objection(picture: pyvips.Image, path: Path, upscale_factor: int, target_format: str) -> str | None:
     """Why the picture cannot be enlarged without damage, if so, and what to do."""
     format_, fields = FORMATS[path.suffix.lower()], picture.get_fields()
     if ("n-pages" in fields and picture.get("n-pages") > 1) or (format_ == "png" and _contains(path, b"acTL", b"IDAT")):
@@ -185,14 +199,19 @@ def _objection(picture: pyvips.Image, path: Path, upscale_factor: int) -> str | 
         return f"samples of type {picture.format}; convert it to 8 or 16 bits a channel"
     if picture.bands not in BANDS.get(picture.interpretation, ()):
         return f"{picture.bands} channels of type {picture.interpretation}; convert it to grey, RGB or CMYK"
+    if (picture.hasalpha() and target_format in NO_ALPHA) or (
+        picture.interpretation == "cmyk" and target_format in NO_CMYK
+    ):
+        what = "transparency" if picture.hasalpha() else "CMYK"
+        return f"has {what}, which {target_format} cannot hold; add --format tif"
     size = f"{picture.width} x {picture.height} pixels"
     if picture.width * picture.height > LARGEST:
         return f"{size} is more than is read ({LARGEST:,} in all); cut it"
-    if format_ == "bmp" and pixel_bytes(picture) * upscale_factor**2 > 2**32 - 2**20:
-        return f"{size}, enlarged, is more than the 4 GB of a BMP; convert it to PNG or TIFF"
-    longest = LONGEST.get(format_, 2**31 - 1)
+    if target_format == "bmp" and pixel_bytes(picture) * upscale_factor**2 > 2**32 - 2**20:
+        return f"{size}, enlarged, is more than the 4 GB of a BMP; add --format png"
+    longest = LONGEST.get(target_format, 2**31 - 1)
     if upscale_factor * max(picture.width, picture.height) > longest:
-        return f"{size}, enlarged, is more than {format_} can hold ({longest} a side); convert it to PNG or TIFF"
+        return f"{size}, enlarged, is more than {target_format} can hold ({longest} a side); add --format png"
     return None
 
 

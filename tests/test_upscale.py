@@ -104,6 +104,43 @@ def test_depth_and_channels_are_the_files(run: Run, tmp_path: Path):
             assert enlarged.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
+def test_stills_of_formats_that_are_only_read_become_png(run: Run, tmp_path: Path):
+    rgb = Image.fromarray(noise(9, 8, 3))
+    rgb.quantize(16).save(tmp_path / "a.gif")
+    rgb.save(tmp_path / "b.avif")
+    rgb.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.fromarray(255 - noise(9, 8, 3))])
+    code, _, errors = run(tmp_path)
+    assert code == 1
+    assert "moving.gif: an animation" in errors
+    assert sorted(path.name for path in tmp_path.glob("*_x2*")) == ["a_x2.png", "b_x2.png"]
+    assert load(tmp_path / "a_x2.png").shape[:2] == load(tmp_path / "b_x2.png").shape[:2] == (18, 16)
+
+
+def test_the_format_and_the_name_of_the_result(run: Run, tmp_path: Path):
+    save(tmp_path / "a.png", noise(9, 8, 3, dtype=np.uint16))
+    save(tmp_path / "b.jpeg", noise(9, 8, 3))
+    code, _, errors = run(tmp_path, "--format", "jpg", "--suffix", "_large", "--output", tmp_path / "out")
+    assert code == 0
+    assert errors.strip() == f"{tmp_path / 'a.png'}: 16 bits a channel became 8, all that the format has"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_large.jpg", "b_large.jpeg"]
+    assert run(tmp_path / "a.png", "--output", tmp_path / "deep" / "result.TIF")[0] == 0
+    assert load(tmp_path / "deep" / "result.TIF").dtype == np.uint16
+    save(tmp_path / "alpha.png", noise(9, 8, 4))
+    assert "has transparency, which jpeg cannot hold" in run(tmp_path / "alpha.png", "--format", "jpg")[2]
+    assert run(tmp_path / "alpha.png", "--format", "webp")[0] == 0
+
+
+def test_cmyk_is_enlarged_as_the_light_it_leaves(run: Run, tmp_path: Path):
+    """Cyan, magenta and yellow come out as the RGB picture of the light between them, turned around."""
+    light = noise(12, 10, 3)
+    inks = np.dstack([255 - light, np.zeros((12, 10), np.uint8)])
+    pyvips.Image.new_from_array(inks, interpretation="cmyk").write_to_file(str(tmp_path / "cmyk.tif"))
+    save(tmp_path / "rgb.tif", light)
+    assert run(tmp_path)[0] == 0
+    np.testing.assert_array_equal(255 - load(tmp_path / "cmyk_x2.tif")[..., :3], load(tmp_path / "rgb_x2.tif"))
+    assert load(tmp_path / "cmyk_x2.tif")[..., 3].max() <= 1
+
+
 def test_lossless_webp_stays_lossless(run: Run, tmp_path: Path):
     Image.fromarray(noise(9, 8, 3)).save(tmp_path / "a.webp", lossless=True)
     save(tmp_path / "a.png", load(tmp_path / "a.webp"))
@@ -189,6 +226,11 @@ MISTAKES = [
     (["notes.txt"], "notes.txt: no known picture"),
     (["a.png", "sub/a.png", "--output", "out"], "would both become"),
     (["a.png", "--output", "notes.txt"], "notes.txt is a file"),
+    (["a.png", "sub/a.png", "--output", "b.png"], "b.png is one file, and there are 2 inputs"),
+    (["a.png", "--output", "b.gif"], "a.png cannot be written as .gif"),
+    (["a.png", "--output", "b.mp4"], "a.png cannot be written as .mp4"),
+    (["a.png", "--suffix", ""], "a.png: would be replaced by its own result"),
+    (["a.png", "--output", "a.png", "--overwrite"], "a.png: would be replaced by its own result"),
     (["a.png", "--upscale-factor", "5"], "--upscale-factor"),
     (["a.png", "--upscale-factor", "3", "--weights", "X2"], "is for x2, asked for was x3; add --upscale-factor 2"),
     (["a.png", "--weights", "notes.txt"], "not a PyTorch weights file"),
