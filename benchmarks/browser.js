@@ -40,8 +40,8 @@ async function onnx(name, provider, lr, width, height) {
 }
 
 /**
- * Milliseconds of one run of each way in turn, round after round, and how far the others' results are from ours. lr: the
- * picture's float32 luma in base64. A page uses one number of threads: onnxruntime-web's cannot be changed.
+ * Milliseconds of one run of each way in turn, round after round, and how far the others' results are from ours. lr:
+ * the picture's float32 luma in base64. A page uses one number of threads: onnxruntime-web's cannot be changed.
  */
 window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) => {
   const plane = new Float32Array(Uint8Array.from(atob(lr), (letter) => letter.charCodeAt()).buffer);
@@ -51,7 +51,8 @@ window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) 
   const gpu = await navigator.gpu?.requestAdapter();
   if (gpu) ways["onnxruntime-web, WebGPU"] = await onnx(name, "webgpu", plane, width, height);
   const [expected, ...others] = await Promise.all(Object.values(ways).map((run) => run()));
-  const error = Math.max(...others.map((sr) => sr.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0)));
+  const distance = (sr) => sr.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
+  const error = Math.max(...others.map(distance));
   const times = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
   for (let round = 0; round < rounds; round++) {
     for (const [way, run] of Object.entries(ways)) {

@@ -35,11 +35,12 @@ export class Film {
     [this.small.width, this.small.height] = [this.width, this.height];
   }
 
-  /** Enlarges what is played from now on. Calls onFrame after each frame with how many were shown in the last second. */
+  /** Enlarges what is played from now on. Calls onFrame after each frame with how many the last second had. */
   enlarge(variant, scale, pool, onFrame) {
     const { width, height } = this;
     if (width * height * scale ** 2 > LARGEST) {
-      throw new Refusal(`${width} x ${height} at x${scale} is more than this page enlarges live; choose a smaller scale.`);
+      const size = `${width} x ${height} at x${scale}`;
+      throw new Refusal(`${size} is more than this page enlarges live; choose a smaller scale.`);
     }
     Object.assign(this, { scale, pool, onFrame, module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
     Object.assign(this, { taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
@@ -202,7 +203,7 @@ function draw(image, { data, width, height }) {
 function interpolate(plane, width, enlarged, wide) {
   const [height, high] = [plane.length / width, enlarged.length / wide];
   const columns = Array.from({ length: wide }, (_, column) => between(column, wide, width));
-  const [left, right, part] = ["before", "after", "part"].map((name) => Int32Array.from(columns, (place) => place[name]));
+  const [left, right, part] = ["before", "after", "part"].map((name) => Int32Array.from(columns, (each) => each[name]));
   const line = new Int32Array(width);
   for (let row = 0, to = 0; row < high; row++) {
     const { before, after, part: down } = between(row, high, height);

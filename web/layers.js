@@ -34,7 +34,8 @@ class DrawnLayer {
   place(view) {
     const { element } = this;
     const { clientWidth, clientHeight } = view.stage;
-    [element.width, element.height] = [clientWidth, clientHeight].map((length) => Math.round(length * devicePixelRatio));
+    element.width = Math.round(clientWidth * devicePixelRatio);
+    element.height = Math.round(clientHeight * devicePixelRatio);
     const context = element.getContext("2d");
     context.scale(devicePixelRatio, devicePixelRatio);
     context.translate(view.x, view.y);
@@ -64,7 +65,7 @@ export class ResultLayer extends DrawnLayer {
   }
 }
 
-/** A Picture of pictures.js by bicubic interpolation: as the browser does it, and exactly once the view stands still. */
+/** A Picture of pictures.js by bicubic interpolation: the browser's, and the exact one once the view stands still. */
 export class BicubicLayer extends DrawnLayer {
   constructor(picture, scale, pool) {
     super();

@@ -16,7 +16,7 @@ const CANCELLED = "cancelled";
 const UPDATED = 500; // milliseconds between two updates of the frames per second
 
 const $ = (id) => document.getElementById(id);
-const view = new View({ stage: $("stage"), before: $("before"), after: $("after"), slider: $("slider"), loupe: $("loupe") });
+const view = new View(Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])));
 let pool;
 let opened = null; // { name, picture } or { name, film }
 let work = new AbortController(); // of the picture that is enlarged now
@@ -34,8 +34,8 @@ function say(text, wrong = false) {
 /** Says what an error means to the user; what was shown stays. */
 function explain(error) {
   if (error === CANCELLED) return;
-  const memory = error instanceof RangeError || /memory|allocation/i.test(error.message);
-  say(memory && !(error instanceof Refusal) ? "The browser has not enough memory for this; a smaller scale needs less." : error.message, true);
+  const memory = !(error instanceof Refusal) && /memory|allocation/i.test(`${error.name} ${error.message}`);
+  say(memory ? "The browser has not enough memory for this; a smaller scale needs less." : error.message, true);
 }
 
 /** Does what a control asks for and explains what goes wrong. */
@@ -51,8 +51,9 @@ function attempt(task) {
 
 const open = attempt(async (file) => {
   say(`Reading ${file.name} …`);
-  const content = file.type.startsWith("video/") ? { film: await Film.open(file) } : { picture: await Picture.read(file) };
-  await start({ name: file.name, ...content });
+  const { name } = file;
+  if (file.type.startsWith("video/")) await start({ name, film: await Film.open(file) });
+  else await start({ name, picture: await Picture.read(file) });
 });
 
 const openCamera = attempt(async () => {
@@ -77,7 +78,6 @@ async function start(content) {
   $("seek").hidden = $("sound").hidden = !Number.isFinite(opened.film?.video.duration);
   $("before-name").textContent = opened.film ? "browser" : "bicubic";
   await show();
-  view.fit();
 }
 
 function close() {
@@ -143,8 +143,9 @@ function showFilm(film) {
     $("seek").value = currentTime / duration || 0;
     $("rate").textContent = film.video.paused ? "" : `${shown} frames a second`;
   });
-  view.show(film.width * scale, film.height * scale, [new ElementLayer(film.small, scale), new ElementLayer(film.large, 1)]);
-  say(`${film.width} × ${film.height} → ${film.width * scale} × ${film.height * scale}`);
+  const { width, height, small, large } = film;
+  view.show(width * scale, height * scale, [new ElementLayer(small, scale), new ElementLayer(large, 1)]);
+  say(`${width} × ${height} → ${width * scale} × ${height * scale}`);
 }
 
 function cancel() {

@@ -3,11 +3,11 @@
 import { marginOf } from "./planes.js";
 
 export const VARIANTS = { fsrcnn: { mappings: 4 }, fsrcnn_s: { mappings: 1 } };
-// Pixels of a result, which take four bytes each: 1.6 GB at most, less where the browser says that there is less memory.
+// Pixels of a result, of four bytes each: 1.6 GB at most, less where the browser says that there is less memory.
 export const LARGEST = Math.min(4, navigator.deviceMemory ?? 4) * 100e6;
 const STRIP = 2 ** 22; // pixels of a result at once, about
 const LEAST_ROWS = 32; // of a strip, below which seeing what is above and below it costs too much
-const DRAWN = 2 ** 23; // pixels of a result that are drawn as they are; of a larger one a reduced copy, where it is small
+const DRAWN = 2 ** 23; // pixels of a result that are drawn as they are; of a larger one a reduced copy, zoomed out
 
 /** What the page tells its user in a sentence. */
 export class Refusal extends Error {}
@@ -68,10 +68,11 @@ async function unmultiplied(file, { width, height }) {
   const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
   if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
   const bitmap = await createImageBitmap(file, { premultiplyAlpha: "none" });
-  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  const texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D, texture);
   gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
   gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
   const rgba = new Uint8Array(4 * width * height);
   gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
   gl.getExtension("WEBGL_lose_context")?.loseContext();
@@ -101,7 +102,8 @@ export async function enlarge(result, variant, pool, { signal, onStrip }) {
   const { width, height, alpha } = picture;
   const [module, reach] = [moduleOf(variant, scale), reachOf(variant, scale)];
   const margin = marginOf(reach, alpha);
-  const rows = Math.max(LEAST_ROWS, Math.min(Math.ceil(STRIP / (width * scale ** 2)), Math.ceil(height / pool.size / 2)));
+  const most = Math.min(Math.ceil(STRIP / (width * scale ** 2)), Math.ceil(height / pool.size / 2));
+  const rows = Math.max(LEAST_ROWS, most);
   let [next, done] = [0, 0];
 
   async function work() {
@@ -159,7 +161,7 @@ export class Result {
     return this.context.drawImage(strip, ...place);
   }
 
-  /** A canvas with at least the rectangle of this picture, how often it is reduced, and where its top left corner lies. */
+  /** A canvas with at least the rectangle, how often it is reduced, and where its top left corner lies. */
   part({ left, top, width, height }, zoom) {
     if (this.reduction * zoom <= 1 || this.reduction === 1) {
       return { canvas: this.copy, reduction: this.reduction, left: 0, top: 0 };

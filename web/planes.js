@@ -38,7 +38,7 @@ function cubic(position) {
   return x <= 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
-/** MATLAB's imresize by a whole number, row by row: beyond the border the plane is mirrored, its edge counting twice. */
+/** MATLAB's imresize by a whole number, row by row: beyond the border the plane is mirrored, edge included. */
 export class Bicubic {
   static REACH = 2; // pixels of the small plane to each side
 
@@ -57,10 +57,11 @@ export class Bicubic {
   row(plane, row, out) {
     const { width, height, scale, columns, line } = this;
     const { first, weights } = this.phases[row % scale];
+    const [e, f, g, h] = weights;
     const [a, b, c, d] = [0, 1, 2, 3].map((tap) => mirrored(Math.floor(row / scale) + first + tap, height) * width);
     for (let i = 0; i < line.length; i++) {
       const at = columns[i];
-      line[i] = weights[0] * plane[a + at] + weights[1] * plane[b + at] + weights[2] * plane[c + at] + weights[3] * plane[d + at];
+      line[i] = e * plane[a + at] + f * plane[b + at] + g * plane[c + at] + h * plane[d + at];
     }
     this.phases.forEach(({ first, weights: [p, q, r, s] }, phase) => {
       for (let x = 0, at = first + 2, to = phase; x < width; x++, at++, to += scale) {
@@ -149,7 +150,8 @@ function places(length, size, reach) {
  * counting most, so that it does not seep into the edges. Where nothing visible is near, they stay as they are.
  */
 function fillTransparent(rgba, width, height, radius) {
-  const weights = Float32Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-4.5 * ((i - radius) / radius) ** 2));
+  const gaussian = (_, i) => Math.exp(-4.5 * ((i - radius) / radius) ** 2);
+  const weights = Float32Array.from({ length: 2 * radius + 1 }, gaussian);
   const sums = [0, 1, 2, 3].map((channel) => {
     const plane = Float32Array.from({ length: width * height }, (_, i) =>
       rgba[i * 4 + 3] * (channel < 3 ? rgba[i * 4 + channel] : 1));
@@ -168,7 +170,9 @@ function blurred(plane, width, height, weights, step) {
   for (let i = 0; i < plane.length; i++) {
     const [place, length] = step === 1 ? [i % width, width] : [Math.floor(i / width), height];
     const last = Math.min(radius, length - 1 - place);
-    for (let tap = Math.max(-radius, -place); tap <= last; tap++) result[i] += weights[tap + radius] * plane[i + tap * step];
+    for (let tap = Math.max(-radius, -place); tap <= last; tap++) {
+      result[i] += weights[tap + radius] * plane[i + tap * step];
+    }
   }
   return result;
 }
@@ -181,9 +185,9 @@ export function marginOf(reach, alpha) {
 /**
  * Rows of a picture enlarged: luma by the network, chroma and alpha by bicubic interpolation.
  *
- * flatErrors: measured for flatLength x flatLength. width, height: of the picture. rgba: a window of whole rows from row
- * `top` on, of which those from `first` to `last`, counted in the picture, are enlarged. reach: pixels to each side that
- * an enlarged pixel depends on. Returns 8-bit RGBA pixels.
+ * flatErrors: measured for flatLength x flatLength. width, height: of the picture. rgba: a window of whole rows from
+ * row `top` on, of which those from `first` to `last`, counted in the picture, are enlarged. reach: pixels to each side
+ * that an enlarged pixel depends on. Returns 8-bit RGBA pixels.
  */
 export function enlargedRows(network, flatErrors, { rgba, width, height, top, first, last, alpha, reach }) {
   const scale = network.upscaleFactor;

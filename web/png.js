@@ -63,6 +63,8 @@ export async function pngFile(result) {
     },
   });
   const compressed = source.pipeThrough(new CompressionStream("deflate")).getReader();
-  for (let read = await compressed.read(); !read.done; read = await compressed.read()) parts.push(chunk("IDAT", read.value));
+  for (let read = await compressed.read(); !read.done; read = await compressed.read()) {
+    parts.push(chunk("IDAT", read.value));
+  }
   return new Blob([...parts, chunk("IEND", new Uint8Array())], { type: "image/png" });
 }

@@ -3,7 +3,8 @@
 export class Pool {
   constructor(size) {
     this.size = size;
-    this.idle = Array.from({ length: size }, () => new Worker(new URL("worker.js", import.meta.url), { type: "module" }));
+    const script = new URL("worker.js", import.meta.url);
+    this.idle = Array.from({ length: size }, () => new Worker(script, { type: "module" }));
     this.waiting = [];
   }
 
@@ -29,7 +30,8 @@ export class Pool {
         settle();
         this.#next();
       };
-      worker.onmessage = ({ data: { result, error } }) => finish(() => (error ? reject(new Error(error)) : resolve(result)));
+      worker.onmessage = ({ data: { result, error } }) =>
+        finish(() => (error ? reject(new Error(error)) : resolve(result)));
       worker.onerror = (event) => finish(() => reject(new Error(event.message || "a worker could not be started")));
       const pixels = args.rgba ?? args.plane;
       worker.postMessage({ task, args }, pixels ? [pixels.buffer] : []);

@@ -6,7 +6,8 @@ const SCRIPTS = ["films", "fsrcnn", "layers", "page", "pictures", "planes", "png
 const EXAMPLES = ["astronaut.png", "chelsea.png", "coffee.png", "motorcycle.png", "motorcycle.webm"];
 const MODULES = ["fsrcnn", "fsrcnn_s"].flatMap((variant) =>
   [2, 3, 4].flatMap((scale) => [`${variant}_x${scale}.wasm`, `${variant}_x${scale}.relaxed.wasm`]));
-const FILES = [...PAGE, ...SCRIPTS.map((name) => `${name}.js`), ...[...EXAMPLES, ...MODULES].map((name) => `made/${name}`)];
+const MADE = [...EXAMPLES, ...MODULES].map((name) => `made/${name}`);
+const FILES = [...PAGE, ...SCRIPTS.map((name) => `${name}.js`), ...MADE];
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));

@@ -16,7 +16,9 @@ export class View {
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => this.#press(event));
     stage.addEventListener("pointermove", (event) => this.#drag(event));
-    for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, ({ pointerId }) => this.pointers.delete(pointerId));
+    for (const end of ["pointerup", "pointercancel"]) {
+      stage.addEventListener(end, ({ pointerId }) => this.pointers.delete(pointerId));
+    }
     stage.addEventListener("pointerleave", () => this.#point(null));
     stage.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.#resized()).observe(stage);
@@ -96,7 +98,10 @@ export class View {
 
   /** Without x and y, in the middle. What is smaller than the stage stays there; what is larger leaves no gap. */
   #move(zoom, x = 0, y = 0) {
-    const place = (at, length, stage) => (length * zoom <= stage ? (stage - length * zoom) / 2 : Math.min(0, Math.max(at, stage - length * zoom)));
+    const place = (at, length, stage) => {
+      const room = stage - length * zoom;
+      return room >= 0 ? room / 2 : Math.min(0, Math.max(at, room));
+    };
     const [stageWidth, stageHeight] = this.#size();
     Object.assign(this, { zoom, x: place(x, this.width, stageWidth), y: place(y, this.height, stageHeight) });
     this.refresh();

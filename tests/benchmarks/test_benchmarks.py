@@ -11,7 +11,7 @@ import pytest
 import torch
 from made import needed
 
-from benchmarks import ablation, files, network, node, report, training
+from benchmarks import ablation, browser, files, network, node, report, training
 from errors import FailureError
 from native import threads as native_threads
 
@@ -25,6 +25,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings: dict[ModuleType, dict[str, object]] = {
         network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
         node: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1},
+        browser: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1, "FILM_SECONDS": 1, "SCREENSHOT": tmp_path / "page.png"},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
         ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
@@ -55,6 +56,19 @@ def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.M
     assert row.startswith(f"| {SMALL} | **")
     assert row.count("x)") == 1
     assert "not installed" in row
+
+
+def test_browser_beside_onnxruntime_web(result: Path):
+    needed(bool(shutil.which("chromium")), "chromium")
+    for path, command in browser.NEEDED.items():
+        needed(path.exists(), f"{path} ({command})")
+    browser.main()
+    said = json.loads(result.read_text())
+    assert (result.parent / "page.png").stat().st_size > 10_000
+    assert all(film["frames_per_second"] > 0 for film in said["films"].values())
+    head, _, *rows = report.browser_table(said).splitlines()
+    assert all(row.startswith(f"| {SMALL} | ") and row.count("|") == head.count("|") for row in rows)
+    assert len(report.film_table(said).splitlines()) == 4
 
 
 def test_node_beside_onnxruntime_web(result: Path):
