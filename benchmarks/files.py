@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "files.json"
 ROUNDS = 3
 SCALE = 2
+KINDS = ("PNG", "JPEG")
 PICTURES, PICTURE_SIZE = 24, (640, 480)
 FRAMES, FRAME_SIZE, RATE = 300, (640, 360), 30
 
@@ -37,10 +38,11 @@ def crops(number: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     return [photograph[top : top + height, left : left + width] for top, left in corners]
 
 
-def make_pictures(folder: Path) -> None:
+def make_pictures(folder: Path, suffix: str) -> Path:
     folder.mkdir()
     for i, picture in enumerate(crops(PICTURES, PICTURE_SIZE)):
-        write_image(folder / f"{i:02}.png", picture)
+        write_image(folder / f"{i:02}{suffix}", picture)
+    return folder
 
 
 def encode(path: Path, frames: list[av.VideoFrame], size: tuple[int, int]) -> None:
@@ -84,9 +86,8 @@ def seconds(task: Callable[[], None]) -> float:
 def main() -> None:
     """Times upscale.py on a folder of pictures and on a video and writes results/benchmark/files.json."""
     with TemporaryDirectory() as name:
-        folder, results = Path(name) / "pictures", Path(name) / "results"
-        video, one = Path(name) / "video.mp4", Path(name) / "one.png"
-        make_pictures(folder)
+        results, video, one = Path(name) / "results", Path(name) / "video.mp4", Path(name) / "one.png"
+        folders = {kind: make_pictures(Path(name) / kind, f".{kind.lower()}") for kind in KINDS}
         make_video(video)
         write_image(one, np.zeros((16, 16, 3), np.uint8))
         tasks: dict[str, Callable[[], None]] = {
@@ -95,7 +96,8 @@ def main() -> None:
         }
         for variant in ("fsrcnn", "fsrcnn_s"):
             flags = ("--output", results, "--variant", variant)
-            tasks[f"pictures, {variant}"] = lambda flags=flags: upscale(folder, *flags)
+            for kind, folder in folders.items():
+                tasks[f"{kind}, {variant}"] = lambda folder=folder, flags=flags: upscale(folder, *flags)
             tasks[f"video, {variant}"] = lambda flags=flags: upscale(video, *flags)
         rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in tqdm(range(ROUNDS), leave=False)]
     times = {name: [each[name] for each in rounds] for name in tasks}
@@ -107,11 +109,11 @@ def main() -> None:
         number = FRAMES if name.startswith("video") else PICTURES
         took = statistics.median(times[name]) - (0 if name == "video, bicubic" else start)
         print(f"{name}: {number / took:.1f} a second")
-    print(f"{PICTURES} pictures {picture_size} (PNG), {FRAMES} frames {width}x{height} (H.264), x{SCALE}")
+    print(f"{PICTURES} pictures {picture_size}, {FRAMES} frames {width}x{height} (H.264), x{SCALE}")
     machine = f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
     settings = {"processor": machine, "threads": torch.get_num_threads(), "torch": torch.__version__, "scale": SCALE}
-    sizes = {
-        "pictures": {"number": PICTURES, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]},
+    pictures = {"number": PICTURES, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]}
+    sizes = dict.fromkeys(KINDS, pictures) | {
         "video": {"number": FRAMES, "width": width, "height": height},
     }
     write_json(RESULT, settings | sizes | {"seconds": times})

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from inference.runner import Runner
 PART = 256  # rows enlarged at once, and a quarter of the columns
 IN_MEMORY = 2**26  # bytes that an enlarged picture may have without a temporary file
 LARGEST = 2**30  # pixels of an input; a file that promises more is taken for a decompression bomb
+
+pyvips.cache_set_max(0)  # nothing is read twice, and what is kept would stay open
 
 # The formats by suffix, called as in libvips' operations, how they are written, and how long a side they can have.
 FORMATS = {
@@ -85,7 +88,8 @@ def upscale_picture(source: Path, target: Path, runner: Runner) -> tuple[str, ..
         strips = upscaled_strips(picture, runner, source)
         result = _gathered(strips, picture, runner.upscale_factor, Path(folder) / "pixels")
         result = _with_metadata(result, picture)
-        _stoppable(result, lambda: write_picture(result, unfinished, like=source), runner)
+        _stoppable(result, partial(write_picture, result, unfinished, like=source), runner)
+        del result  # Windows removes no file that is still mapped
     format_ = FORMATS[target.suffix.lower()]
     shallower = ["16 bits a channel became 8, all that the format has"] * _is_too_deep(picture, format_)
     lost = [what for kind, mark, what in LOST if kind == FORMATS[source.suffix.lower()] and _contains(source, mark)]
