@@ -18,7 +18,7 @@ from inference.runner import load_runner
 
 ROOT = Path(__file__).parents[1]
 TEST = ROOT / "results" / "test"
-QUICK, TRANSFER = ROOT / "results" / "quick", ROOT / "results" / "transfer"
+QUICK, TRANSFER, BY_PAPER = (ROOT / "results" / name for name in ("quick", "transfer", "paper"))
 BENCHMARK = ROOT / "results" / "benchmark"
 SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
 
@@ -69,6 +69,18 @@ PAPER_SIZES: dict[tuple[int, int, int], float] = {
     (56, 16, 3): 33.12,
     (56, 16, 4): 33.17,
 }
+# Trainings by the paper's recipe in results/paper/curves:
+PAPER_CURVES = {
+    "batch_8": "the recipe, batch 8",
+    "batch_8_zeros": "as seen with zeros beyond the picture",
+    "batch_32_zeros": "with batch 32, zeros",
+    "fan_in_zeros": "from deviations by the inputs, zeros",
+    "one_activation_zeros": "with one PReLU after the mapping layers, zeros",
+    "adam_zeros": "with Adam, zeros",
+    "soap_zeros": "with SOAP, zeros",
+    "padded_batch_8": "with padded patches, batch 8",
+    "padded_batch_32": "with padded patches, batch 32",
+}
 
 
 def read_json(path: Path) -> Any:
@@ -109,12 +121,15 @@ def training_table() -> str:
     return "\n".join(lines)
 
 
-def paper_table(metrics: dict[str, Any]) -> str:
-    """What the paper's own recipe came to at x3, in Markdown."""
-    stages = {"paper_x3": "T91", "paper_x3_finetuned": "then General-100 as well"}
-    lines = [f"| set, scale | {' | '.join(stages.values())} | paper |", "| --- | --- | --- | --- |"]
+def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
+    """What the paper's own recipe came to at x3, by what the network saw beyond the pictures' borders, in Markdown."""
+    stages = {"paper_x3": "T91", "paper_x3_finetuned": "then General-100"}
+    stages = {name: label for name, label in stages.items() if name in zeros}
+    borders = {"zeros": zeros, "pixels again": replicate}
+    columns = [f"{stage}, {border}" for stage in stages.values() for border in borders]
+    lines = [f"| set, scale | {' | '.join(columns)} | paper |", "| --- " * (len(columns) + 2) + "|"]
     for set_name in SETS:
-        scores = [metrics[stage][set_name]["fsrcnn"] for stage in stages]
+        scores = [metrics[stage][set_name]["fsrcnn"] for stage in stages for metrics in borders.values()]
         row = [(score["psnr"], score["ssim"]) for score in scores] + [PAPER[set_name, 3]]
         lines.append(f"| {set_name} x3 | {' | '.join(_cell(score, set()) for score in row)} |")
     return "\n".join(lines)
@@ -185,15 +200,6 @@ def speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def node_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.node wrote, in Markdown."""
-    lines = ["| network, output | relaxed-simd | SIMD | onnxruntime-web | times |", "| --- " * 5 + "|"]
-    for case, ways in said["milliseconds"].items():
-        fused, plain, peer = (statistics.median(ways[way]) for way in ("relaxed-simd", "SIMD", "onnxruntime-web"))
-        lines.append(f"| {case} | **{fused:.0f} ms** | {plain:.0f} ms | {peer:.0f} ms | {peer / fused:.1f} |")
-    return "\n".join(lines)
-
-
 def training_speed_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.training wrote, in Markdown."""
     head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
@@ -203,29 +209,6 @@ def training_speed_table(said: dict[str, Any]) -> str:
         plain, ours, deconv, cutting = (statistics.median(loops[name]) for name in names)
         cells = [f"**{1e3 / ours:.0f}**", f"{1e3 / plain:.0f}", f"{plain / ours:.1f}", f"{1e3 / deconv:.0f}"]
         lines.append(f"| {scale} | {' | '.join(cells)} | {cutting / ours:.0%} of a step |")
-    return "\n".join(lines)
-
-
-def browser_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.browser wrote, in Markdown."""
-    peers = sorted(
-        {way for counts in said["milliseconds"].values() for ways in counts.values() for way in ways} - {"here"}
-    )
-    lines = [f"| network, output | threads | here | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
-    for case, counts in said["milliseconds"].items():
-        for threads, ways in counts.items():
-            medians = {way: statistics.median(rounds) for way, rounds in ways.items()}
-            ours = medians.pop("here")
-            cells = [f"{medians[peer]:.0f} ms ({medians[peer] / ours:.1f}x)" for peer in peers]
-            lines.append(f"| {case} | {threads} | **{ours:.0f} ms** | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def film_table(said: dict[str, Any]) -> str:
-    """How many frames a second benchmarks.browser saw the page enlarge, in Markdown."""
-    lines = ["| network | film, enlarged | frames a second |", "| --- | --- | --- |"]
-    for variant, film in said["films"].items():
-        lines.append(f"| {variant} | {film['width']}x{film['height']} | {film['frames_per_second']:.0f} |")
     return "\n".join(lines)
 
 
@@ -251,19 +234,18 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README with its tables made anew."""
-    metrics, paper, quick = (read_json(TEST / name / "metrics.json") for name in ("pretrained", "paper", "quick"))
+    names = ("pretrained", "quick", "paper", "paper_replicate")
+    metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in names)
     tables = {
         "fsrcnn": results_table(metrics, "fsrcnn", {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}),
         "fsrcnn_s": results_table(metrics, "fsrcnn_s", {"paper": PAPER_S}),
         "training": training_table(),
-        "paper": paper_table(paper),
+        "paper": paper_table(*paper),
+        "ablation": ablation_table(read_json(BENCHMARK / "ablation.json")),
         "quick": quick_table(quick),
         "transfer": transfer_table(),
         "speed": speed_table(read_json(BENCHMARK / "network.json")),
         "files": files_table(read_json(BENCHMARK / "files.json")),
-        "browser": browser_table(read_json(BENCHMARK / "browser.json")),
-        "browser-films": film_table(read_json(BENCHMARK / "browser.json")),
-        "node": node_table(read_json(BENCHMARK / "node.json")),
         "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
@@ -303,6 +285,23 @@ def draw_transfer() -> None:
         figure.savefig(unfinished, dpi=100)
 
 
+def draw_paper() -> None:
+    """Draws the trainings by the paper's recipe and with one thing of it changed, PSNR against steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in PAPER_CURVES.items():
+        log = read_log(BY_PAPER / "curves" / f"{name}.csv")
+        axes.plot(log["step"], log["psnr"], linewidth=1, marker=".", markersize=3, label=label)
+    axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x3, T91 alone")
+    axes.set_ylim(28.0, 28.8)  # what lies below is over after the first steps
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", fontsize="small")
+    with written_whole(BY_PAPER / "curves.png") as unfinished:
+        figure.savefig(unfinished, dpi=100)
+
+
 def draw_enlarged() -> None:
     """Draws part of a photograph that comes with scikit-image, reduced by 3, enlarged by bicubic interpolation and by
     FSRCNN as upscale.py does it.
@@ -328,6 +327,7 @@ def draw_enlarged() -> None:
 def main() -> None:
     draw_enlarged()
     draw_transfer()
+    draw_paper()
     for log in sorted(PRETRAINED.glob("*.csv")):
         draw_curve(log)
     text = readme()

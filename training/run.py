@@ -85,7 +85,7 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     run.optimizer.load_state_dict(saved["optimizer"])
     for parameter, state in run.optimizer.state.items():
         for name, value in state.items():
-            if value.shape == parameter.shape:  # lies in memory as the parameter does: fused optimizers rely on that
+            if torch.is_tensor(value) and value.shape == parameter.shape:  # fused optimizers need one layout
                 state[name] = torch.empty_like(parameter).copy_(value)
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run
