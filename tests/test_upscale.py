@@ -259,6 +259,15 @@ def test_a_mistake_gets_one_line(
 COMMAND = [sys.executable, str(REPOSITORY / "upscale.py"), "--device", "cpu"]
 
 
+def test_with_a_filled_cache_pytorch_is_not_imported(tmp_path: Path):
+    """Whose import takes several times as long as all else that a small picture needs."""
+    source = save(tmp_path / "a.png", noise(9, 8, 3))
+    script = "import sys, upscale; sys.argv[0] = ''; upscale.main(); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script, source, "--device", "cpu", "--overwrite", "--variant", "fsrcnn_s"]
+    said = [subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout for _ in "12"]
+    assert said[1].split()[-1] == "False"
+
+
 def small_files(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
