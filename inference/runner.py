@@ -8,7 +8,6 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +50,7 @@ class Runner:
 
     def __init__(self, upscale_factor: int, reach: int, threads: int) -> None:
         self.upscale_factor, self.reach, self.threads = upscale_factor, reach, threads
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
         self.stopped = threading.Event()
 
     def __call__(self, lr: Plane, first: int = 0, last: int | None = None) -> Plane:
@@ -62,11 +62,6 @@ class Runner:
         gain, offset = luma_gain_and_offset(bits, full_range)
         values = (self((lr.astype(np.float32) * gain + offset) / 255) * 255 - offset) / gain
         sr[:] = to_samples(values, bits)
-
-    @cached_property
-    def pool(self) -> ThreadPoolExecutor:
-        """The threads that run it."""
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="network")
 
     def stop(self) -> None:
         """Lets what is waiting for the network fail: after an interruption."""
