@@ -212,6 +212,50 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def node_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.node wrote, in Markdown."""
+    lines = ["| network, output | relaxed-simd | SIMD | onnxruntime-web | times |", "| --- " * 5 + "|"]
+    for case, ways in said["milliseconds"].items():
+        fused, plain, peer = (statistics.median(ways[way]) for way in ("relaxed-simd", "SIMD", "onnxruntime-web"))
+        lines.append(f"| {case} | **{fused:.0f} ms** | {plain:.0f} ms | {peer:.0f} ms | {peer / fused:.1f} |")
+    return "\n".join(lines)
+
+
+def training_speed_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.training wrote, in Markdown."""
+    head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
+    lines = [f"| {head} |", "| --- " * 6 + "|"]
+    for scale, loops in said["milliseconds_per_step"].items():
+        names = ("plain", "ours", "deconvolution", "cutting")
+        plain, ours, deconv, cutting = (statistics.median(loops[name]) for name in names)
+        cells = [f"**{1e3 / ours:.0f}**", f"{1e3 / plain:.0f}", f"{plain / ours:.1f}", f"{1e3 / deconv:.0f}"]
+        lines.append(f"| {scale} | {' | '.join(cells)} | {cutting / ours:.0%} of a step |")
+    return "\n".join(lines)
+
+
+def browser_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.browser wrote, in Markdown."""
+    peers = sorted(
+        {way for counts in said["milliseconds"].values() for ways in counts.values() for way in ways} - {"here"}
+    )
+    lines = [f"| network, output | threads | here | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
+    for case, counts in said["milliseconds"].items():
+        for threads, ways in counts.items():
+            medians = {way: statistics.median(rounds) for way, rounds in ways.items()}
+            ours = medians.pop("here")
+            cells = [f"{medians[peer]:.0f} ms ({medians[peer] / ours:.1f}x)" for peer in peers]
+            lines.append(f"| {case} | {threads} | **{ours:.0f} ms** | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def film_table(said: dict[str, Any]) -> str:
+    """How many frames a second benchmarks.browser saw the page enlarge, in Markdown."""
+    lines = ["| network | film, enlarged | frames a second |", "| --- | --- | --- |"]
+    for variant, film in said["films"].items():
+        lines.append(f"| {variant} | {film['width']}x{film['height']} | {film['frames_per_second']:.0f} |")
+    return "\n".join(lines)
+
+
 def files_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.files wrote, in Markdown."""
     start = statistics.median(said["seconds"]["start"])
@@ -246,6 +290,9 @@ def readme() -> str:
         "transfer": transfer_table(),
         "speed": speed_table(read_json(BENCHMARK / "network.json")),
         "files": files_table(read_json(BENCHMARK / "files.json")),
+        "browser": browser_table(read_json(BENCHMARK / "browser.json")),
+        "browser-films": film_table(read_json(BENCHMARK / "browser.json")),
+        "node": node_table(read_json(BENCHMARK / "node.json")),
         "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
