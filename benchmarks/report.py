@@ -200,18 +200,6 @@ def speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def training_speed_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.training wrote, in Markdown."""
-    head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
-    lines = [f"| {head} |", "| --- " * 6 + "|"]
-    for scale, loops in said["milliseconds_per_step"].items():
-        names = ("plain", "ours", "deconvolution", "cutting")
-        plain, ours, deconv, cutting = (statistics.median(loops[name]) for name in names)
-        cells = [f"**{1e3 / ours:.0f}**", f"{1e3 / plain:.0f}", f"{plain / ours:.1f}", f"{1e3 / deconv:.0f}"]
-        lines.append(f"| {scale} | {' | '.join(cells)} | {cutting / ours:.0%} of a step |")
-    return "\n".join(lines)
-
-
 def node_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.node wrote, in Markdown."""
     lines = ["| network, output | relaxed-simd | SIMD | onnxruntime-web | times |", "| --- " * 5 + "|"]
