@@ -9,6 +9,7 @@ its frame.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -484,11 +485,25 @@ def copy_metadata(container: InputContainer, output: OutputContainer, end: float
     output.set_chapters([chapter for chapter in container.chapters() if chapter["start"] * chapter["time_base"] < end])
 
 
+@contextmanager
+def own_priority() -> Iterator[None]:
+    """Undoes what SVT-AV1 does when root starts it: the calling thread, and every thread and process that this one
+    starts later, get real-time priority over all others.
+    """
+    known = hasattr(os, "sched_getscheduler")  # on Linux
+    before = (os.sched_getscheduler(0), os.sched_getparam(0)) if known else ()
+    try:
+        yield
+    finally:
+        if known:
+            os.sched_setscheduler(0, *before)
+
+
 def start(output: OutputContainer, target: Path, codec: str) -> None:
     """Opens the encoder and writes the header. Raises RequestError where one of them refuses."""
     av.logging.set_level(av.logging.ERROR)  # for the encoder's own words
     try:
-        with av.logging.Capture():
+        with av.logging.Capture(), own_priority():
             output.start_encoding()
     except av.FFmpegError as error:
         raise RequestError(
