@@ -110,7 +110,9 @@ def named_target(name: str) -> Target:
         known = ", ".join(["native", *X86_LEVELS, *list(GENERIC)[1:]])
         raise ValueError(f"{name} is not known; expected {known}, or a triple such as aarch64-apple-darwin")
     settings = X86_LEVELS.get(name) or GENERIC[architecture]
-    return Target(triple, *settings, l2=256 * 1024, address_bits=32 if architecture == "wasm32" else 64)
+    if architecture == "wasm32":  # runs in browsers mostly, on machines whose L2 cache has a megabyte or more
+        return Target(triple, *settings, address_bits=32)
+    return Target(triple, *settings, l2=256 * 1024)
 
 
 def relaxed(target: Target) -> Target:
