@@ -1,7 +1,6 @@
 """Measures upscale.py from file to file, a folder of pictures and a video: `python -m benchmarks.files`."""
 
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -13,13 +12,16 @@ import av
 import cv2
 import numpy as np
 import skimage.data
-import torch
 from llvmlite import binding
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.report import files_table
+from devices import cpu_threads
 from errors import FailureError, run_script
-from files import write_image, write_json
+from files import shipped_weights, write_image, write_json
+from imgproc import luma
+from inference.runner import Plane, Runner, load_runner
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "files.json"
@@ -27,6 +29,7 @@ ROUNDS = 3
 SCALE = 2
 KINDS = ("PNG", "JPEG")
 PICTURES, PICTURE_SIZE = 24, (640, 480)
+LARGE_SIDE = 8000
 FRAMES, FRAME_SIZE, RATE = 300, (640, 360), 30
 
 
@@ -77,6 +80,11 @@ def upscale(*arguments: str | Path) -> None:
         raise FailureError(f"upscale.py ended with {done.returncode}: {done.stderr.strip()}")
 
 
+def run_network(runner: Runner, planes: list[Plane]) -> None:
+    """The same pictures' luma, in memory: what is left when everything else costs nothing."""
+    list(runner.pool.map(runner, planes))
+
+
 def seconds(task: Callable[[], None]) -> float:
     start = time.perf_counter()
     task()
@@ -86,37 +94,37 @@ def seconds(task: Callable[[], None]) -> float:
 def main() -> None:
     """Times upscale.py on a folder of pictures and on a video and writes results/benchmark/files.json."""
     with TemporaryDirectory() as name:
-        results, video, one = Path(name) / "results", Path(name) / "video.mp4", Path(name) / "one.png"
+        results, video, one, large = (Path(name) / each for each in ("results", "video.mp4", "one.png", "large.png"))
         folders = {kind: make_pictures(Path(name) / kind, f".{kind.lower()}") for kind in KINDS}
         make_video(video)
         write_image(one, np.zeros((16, 16, 3), np.uint8))
+        write_image(large, cv2.resize(skimage.data.astronaut(), (LARGE_SIDE, LARGE_SIDE)))
+        planes = [luma(picture).astype(np.float32) / 255 for picture in crops(PICTURES, PICTURE_SIZE)]
         tasks: dict[str, Callable[[], None]] = {
             "start": lambda: upscale(one, "--output", results),
             "video, bicubic": lambda: bicubic_video(video, results / "bicubic.mp4"),
         }
         for variant in ("fsrcnn", "fsrcnn_s"):
             flags = ("--output", results, "--variant", variant)
+            runner = load_runner(shipped_weights(variant, SCALE), SCALE, "cpu")
+            tasks[f"network, {variant}"] = lambda runner=runner: run_network(runner, planes)
+            tasks[f"large, {variant}"] = lambda flags=flags: upscale(large, *flags)
             for kind, folder in folders.items():
                 tasks[f"{kind}, {variant}"] = lambda folder=folder, flags=flags: upscale(folder, *flags)
             tasks[f"video, {variant}"] = lambda flags=flags: upscale(video, *flags)
         rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in tqdm(range(ROUNDS), leave=False)]
     times = {name: [each[name] for each in rounds] for name in tasks}
 
-    start = statistics.median(times["start"])
-    (width, height), picture_size = FRAME_SIZE, "x".join(map(str, PICTURE_SIZE))
-    print(f"start: {start:.1f} s, of which the others are free:")
-    for name in list(tasks)[1:]:
-        number = FRAMES if name.startswith("video") else PICTURES
-        took = statistics.median(times[name]) - (0 if name == "video, bicubic" else start)
-        print(f"{name}: {number / took:.1f} a second")
-    print(f"{PICTURES} pictures {picture_size}, {FRAMES} frames {width}x{height} (H.264), x{SCALE}")
     machine = f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
-    settings = {"processor": machine, "threads": torch.get_num_threads(), "torch": torch.__version__, "scale": SCALE}
-    pictures = {"number": PICTURES, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]}
-    sizes = dict.fromkeys(KINDS, pictures) | {
-        "video": {"number": FRAMES, "width": width, "height": height},
+    settings = {"processor": machine, "threads": cpu_threads(), "scale": SCALE}
+    sizes = {
+        "pictures": {"number": PICTURES, "width": PICTURE_SIZE[0], "height": PICTURE_SIZE[1]},
+        "video": {"number": FRAMES, "width": FRAME_SIZE[0], "height": FRAME_SIZE[1]},
+        "large": {"number": 1, "width": LARGE_SIDE, "height": LARGE_SIDE},
     }
-    write_json(RESULT, settings | sizes | {"seconds": times})
+    said = settings | sizes | {"seconds": times}
+    write_json(RESULT, said)
+    print(files_table(said))
 
 
 if __name__ == "__main__":

@@ -245,15 +245,27 @@ def film_table(said: dict[str, Any]) -> str:
 
 
 def files_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.files wrote, in Markdown."""
-    start = statistics.median(said["seconds"]["start"])
-    lines = ["| file to file | a second |", "| --- | --- |"]
-    for name, rounds in said["seconds"].items():
-        if name == "start":
-            continue
-        number = said[name.partition(",")[0]]["number"]
-        took = statistics.median(rounds) - (0 if name.endswith("bicubic") else start)
-        lines.append(f"| {name} | {number / took:.1f} |")
+    """The medians that benchmarks.files wrote, in Markdown: how many a second without the start-up, or seconds."""
+    pictures, video, large = (said[each] for each in ("pictures", "video", "large"))
+    size, frame, side = ("{width} x {height}".format(**each) for each in (pictures, video, large))
+    times = {name: statistics.median(rounds) for name, rounds in said["seconds"].items()}
+
+    def rate(task: str, number: int, start: float = times["start"]) -> str:
+        return f"{number / (times[task] - start):.1f}"
+
+    def row(what: str, task: str, number: int, start: float = times["start"]) -> str:
+        cells = (rate(f"{task}, {variant}", number, start) for variant in ("fsrcnn", "fsrcnn_s"))
+        return f"| {what} | {' | '.join(cells)} |"
+
+    largest = " | ".join(f"{times[f'large, {variant}']:.1f} s" for variant in ("fsrcnn", "fsrcnn_s"))
+    lines = ["| file to file, a second | fsrcnn | fsrcnn_s |", "| --- | --- | --- |"]
+    lines.append(row(f"the network alone, {size}", "network", pictures["number"], 0))
+    lines += [row(f"{kind}, {size}", kind, pictures["number"]) for kind in ("PNG", "JPEG")]
+    lines.append(row(f"H.264, {frame}", "video", video["number"]))
+    lines.append(
+        f"| H.264, {frame}, bicubic in place of the network | {rate('video, bicubic', video['number'], 0)} | |"
+    )
+    lines += [f"| one PNG, {side} | {largest} |", f"| one PNG, 16 x 16 | {times['start']:.1f} s | |"]
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """One picture file enlarged: read, see colour.py for its pixels, and written with what belongs to it.
 
-libvips reads and writes every format but BMP: it alone takes pictures of any size part by part, in 8 and 16 bits, with
-palette, alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and accepts truncated files, Pillow
-has no 16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
+libvips reads every format but BMP and writes most (PNG is png.py's): it alone takes pictures of any size part by part,
+in 8 and 16 bits, with palette, alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and accepts
+truncated files, Pillow has no 16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
 """
 
 import errno
@@ -26,6 +26,7 @@ from files import written_whole
 from inference.ahead import each_ahead
 from inference.colour import Enlarger, Pixels
 from inference.parts import Span, spans
+from inference.png import png_header, write_png
 from inference.runner import Runner
 
 PART = 256  # rows enlarged at once, and a quarter of the columns
@@ -49,7 +50,6 @@ FORMATS = {
 READ_ONLY = {".avif", ".gif"}  # AVIF is not written by all of libvips' wheels, and GIF has 256 colours
 OPTIONS = {
     "jpeg": {"Q": 95, "subsample_mode": "off"},
-    "png": {"filter": "up", "compression": 3},
     "tiff": {"compression": "deflate", "predictor": "horizontal"},
     "webp": {"Q": 95},
     "lossless webp": {"lossless": True, "exact": True},
@@ -86,10 +86,13 @@ def upscale_picture(source: Path, target: Path, runner: Runner) -> tuple[str, ..
         with _failing(source, "not a readable picture of its suffix's format"):
             picture = read_picture(source, runner.upscale_factor, FORMATS[target.suffix.lower()])
         strips = upscaled_strips(picture, runner, source)
-        result = _gathered(strips, picture, runner.upscale_factor, Path(folder) / "pixels")
-        result = _with_metadata(result, picture)
-        _stoppable(result, partial(write_picture, result, unfinished, like=source), runner)
-        del result  # Windows removes no file that is still mapped
+        if FORMATS[target.suffix.lower()] == "png":
+            write_png(unfinished, _png_header(picture, runner.upscale_factor), strips)
+        else:
+            result = _gathered(strips, picture, runner.upscale_factor, Path(folder) / "pixels")
+            result = _with_metadata(result, picture)
+            _stoppable(result, partial(write_picture, result, unfinished, like=source), runner)
+            del result  # Windows removes no file that is still mapped
     format_ = FORMATS[target.suffix.lower()]
     shallower = ["16 bits a channel became 8, all that the format has"] * _is_too_deep(picture, format_)
     lost = [what for kind, mark, what in LOST if kind == FORMATS[source.suffix.lower()] and _contains(source, mark)]
@@ -132,10 +135,7 @@ def write_picture(picture: pyvips.Image, path: Path, like: Path) -> None:
     options = OPTIONS["lossless webp" if is_lossless else format_]
     if format_ == "tiff":
         options = {**options, "bigtiff": pixel_bytes(picture) > 2**31}
-    kept = pyvips.enums.ForeignKeep
-    # libvips makes up an EXIF block for pictures that have none.
-    keep = kept.ALL if "exif-data" in picture.get_fields() else kept.ALL & ~kept.EXIF
-    getattr(picture, f"{format_}save")(str(path), keep=keep, **options)
+    getattr(picture, f"{format_}save")(str(path), keep=_keep(picture), **options)
 
 
 def pixel_bytes(picture: pyvips.Image) -> int:
@@ -242,6 +242,19 @@ def _gathered(strips: Iterator[Pixels], picture: pyvips.Image, upscale_factor: i
         for strip in strips:
             content.write(strip)
     return pyvips.Image.rawload(str(file), *size, **kind)
+
+
+def _png_header(picture: pyvips.Image, upscale_factor: int) -> bytes:
+    """What comes before the pixels in the PNG file of the enlarged picture."""
+    black = pyvips.Image.black(upscale_factor * picture.width, upscale_factor * picture.height, bands=picture.bands)
+    black = black.cast(picture.format).copy(interpretation=picture.interpretation)
+    return png_header(_with_metadata(black, picture), keep=_keep(picture))
+
+
+def _keep(picture: pyvips.Image) -> int:
+    """libvips makes up an EXIF block for pictures that have none."""
+    kept = pyvips.enums.ForeignKeep
+    return kept.ALL if "exif-data" in picture.get_fields() else kept.ALL & ~kept.EXIF
 
 
 def _with_metadata(enlarged: pyvips.Image, picture: pyvips.Image) -> pyvips.Image:

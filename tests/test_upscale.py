@@ -65,6 +65,7 @@ def test_metadata_is_kept_and_orientation_applied(run: Run, tmp_path: Path, suff
         assert float(enlarged.getexif()[0x011A]) == pytest.approx(300, abs=0.01)
         if suffix != ".tif":
             assert enlarged.getexif().get_ifd(0x8769)[0x829A] == 0.125
+            assert [enlarged.getexif().get_ifd(0x8769)[side] for side in (0xA002, 0xA003)] == [48, 80]
 
 
 def test_exif_that_a_tiff_loses_is_spoken_of(run: Run, tmp_path: Path):
@@ -285,14 +286,26 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str, limit: int):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_large_result_waits_in_a_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    source = save(tmp_path / "a.png", noise(60, 60, 3))
-    assert run(source)[0] == 0
-    expected = load(tmp_path / "a_x2.png")
+@pytest.mark.parametrize("kind", ["L", "LA", "RGB", "RGBA", "16 bits"])
+def test_png_from_strips_has_the_pixels_of_a_large_result_in_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    source = tmp_path / "a.png"
+    if kind == "16 bits":
+        save(source, noise(300, 7, 3).astype(np.uint16) * 257)
+    else:
+        Image.fromarray(noise(300, 7, 3)).convert(kind).save(source)
     monkeypatch.setattr("inference.pictures.IN_MEMORY", 0)
-    assert run(source, "--overwrite")[0] == 0
+    assert run(source)[0] == run(source, "--format", "tif")[0] == 0
+    expected = pyvips.Image.new_from_file(str(tmp_path / "a_x2.tif")).numpy()
     np.testing.assert_array_equal(load(tmp_path / "a_x2.png"), expected)
-    (tmp_path / "a_x2.png").unlink()
+    with Image.open(tmp_path / "a_x2.png") as enlarged:
+        enlarged.verify()  # its checksums
+
+
+def test_a_full_disk_for_the_temporary_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = save(tmp_path / "a.tif", noise(60, 60, 3))
+    monkeypatch.setattr("inference.pictures.IN_MEMORY", 0)
     try:
         small_files(20_000)
         code, _, errors = run(source)

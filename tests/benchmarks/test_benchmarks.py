@@ -27,7 +27,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         node: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1},
         browser: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1, "FILM_SECONDS": 1, "SCREENSHOT": tmp_path / "page.png"},
         training: {"STEPS": 2, "ROUNDS": 1},
-        files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5},
+        files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
         ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
     }
     for module, values in settings.items():
@@ -98,9 +98,9 @@ def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.M
             files,
             report.files_table,
             [
-                "video, bicubic",
-                *("PNG, fsrcnn", "JPEG, fsrcnn", "video, fsrcnn"),
-                *("PNG, fsrcnn_s", "JPEG, fsrcnn_s", "video, fsrcnn_s"),
+                *("the network alone, 640 x 480", "PNG, 640 x 480", "JPEG, 640 x 480"),
+                *("H.264, 640 x 360", "H.264, 640 x 360, bicubic in place of the network"),
+                *("one PNG, 64 x 64", "one PNG, 16 x 16"),
             ],
         ),
     ],
