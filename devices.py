@@ -49,17 +49,19 @@ def keep_freed_memory() -> None:
 
 
 def select_device(name: str) -> "torch.device":
-    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU.
+    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU. NVIDIA's and AMD's GPUs then
+    compute as a CPU does, in the whole of float32 and the same every time.
 
     Raises RequestError for a device that this machine or this build of torch does not have.
     """
     import torch
 
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).cpu()  # a GPU that the build is not made for is there, and cannot compute
     except (RuntimeError, AssertionError) as error:
         raise RequestError(
             f"device: {name} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
@@ -71,7 +73,8 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
     """Under torchrun joins its processes, each of which gets a GPU of its own where there are GPUs to choose from;
     returns the name of this process's device. Without torchrun it is the name given.
 
-    patience: how long a process waits for the others before it gives up; None: PyTorch's own minutes.
+    patience: how long a process waits for the others before it gives up; None: PyTorch's own minutes. Raises
+    RequestError where there are fewer GPUs than processes.
     """
     if not under_torchrun():
         return device
@@ -80,8 +83,13 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
 
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_cuda:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise RequestError(f"torchrun: more processes than GPUs; at most --nproc-per-node {gpus}, or --device cpu")
+        device = f"cuda:{local_rank}"
         torch.cuda.set_device(device)
+    elif device == "auto":
+        device = "cpu"  # gloo knows no MPS
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     return device
 

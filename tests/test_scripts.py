@@ -99,6 +99,7 @@ MISTAKES = [
     (["train", "--steps", "0"], 2, "steps: got 0"),
     (["train", "--variant", "large"], 2, "fsrcnn_s"),
     (["train", "--device", "cuda:99"], 2, "device: cuda:99"),
+    (["train", "--device", "meta"], 2, "device: meta"),
     (["train", "--exp-name", "a/b"], 2, "exp_name"),
     (["train", "--exp-name", "a"], 2, "upscale_factor"),
     (["train", "--resume"], 2, "resume"),
