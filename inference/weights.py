@@ -22,18 +22,26 @@ def weights_name(path: Path) -> str:
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Writes a dictionary of tensors and plain values. On a full disk raises OSError, which torch.save does not."""
+    """Writes a dictionary of tensors, as tensors of the CPU, and plain values. On a full disk raises OSError, which
+    torch.save does not.
+    """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_on_cpu(content), buffer)
     path.write_bytes(buffer.getvalue())
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def _on_cpu(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _on_cpu(value) for key, value in content.items()}
+    return content.cpu() if isinstance(content, Tensor) else content
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads what `save_checkpoint` wrote. Raises RequestError for a file that is missing or is something else."""
     if not path.is_file():
         raise RequestError(f"{path}: no such weights file")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise RequestError(f"{path}: damaged, or not a PyTorch weights file") from error
     return content if isinstance(content, dict) else {}
@@ -41,7 +49,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
 def save_weights(model: FSRCNN, path: Path) -> None:
     """Writes the weights file that `load_weights` reads."""
-    state_dict = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    state_dict = {name: value.detach().clone() for name, value in model.state_dict().items()}
     save_checkpoint({"state_dict": state_dict, "model_args": model.model_args}, path)
 
 

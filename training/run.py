@@ -72,7 +72,7 @@ def save_run(run: Run, config: Config, path: Path) -> None:
 
 def load_run(config: Config, device: torch.device, path: Path) -> Run:
     """The saved run, ready to go on. Raises RequestError where its settings were others."""
-    saved = load_checkpoint(path, device)
+    saved = load_checkpoint(path)
     if "optimizer" not in saved:
         raise RequestError(f"{path}: not a saved run; move it away to start a new one")
     for field in RECIPE_FIELDS:
@@ -85,7 +85,8 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     run.optimizer.load_state_dict(saved["optimizer"])
     for parameter, state in run.optimizer.state.items():
         for name, value in state.items():
-            if torch.is_tensor(value) and value.shape == parameter.shape:  # fused optimizers need one layout
-                state[name] = torch.empty_like(parameter).copy_(value)
+            if torch.is_tensor(value):  # fused optimizers need all of it, steps too, on one device and in one layout
+                like_it = value.shape == parameter.shape
+                state[name] = torch.empty_like(parameter).copy_(value) if like_it else value.to(device)
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run
