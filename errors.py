@@ -1,5 +1,6 @@
 """What a script tells its user when it cannot go on: one line with what was wrong, where, and what to do."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's main function and exits with its exit code (None: 0), errors of the user's or of the machine's
     as one line on standard error; anything else is a defect of ours and keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may have letters that its encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except (RequestError, FailureError, OSError) as error:

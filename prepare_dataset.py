@@ -84,7 +84,7 @@ def main() -> None:
     config = read_config("prepare", __doc__)
     if config.source is not None and not config.source.is_dir():
         raise RequestError(f"source: no folder {config.source}")
-    registry = dict.fromkeys(line.split()[0] for line in REGISTRY.read_text().splitlines())
+    registry = dict.fromkeys(line.split()[0] for line in REGISTRY.read_text(encoding="utf-8").splitlines())
     sets = wanted_sets(config, registry)
     count = bring(REGISTRY, sets, config.data_dir, config.source)
     print(f"{config.data_dir}: {', '.join(sets)}: {count} files, every digest right")

@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 import shlex
+import subprocess
 import sys
 import time
 import warnings
@@ -165,7 +166,8 @@ def main() -> int:
     stopped_by = next((signal for run in runs if (signal := train(run))), None)
     if stopped_by and rank_and_ranks()[0] == 0:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
-        print(f"interrupted and saved; to go on: python {shlex.join(arguments)} --resume")
+        join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+        print(f"interrupted and saved; to go on: python {join(arguments)} --resume")
     leave_processes()
     return 128 + stopped_by if stopped_by else 0
 

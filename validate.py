@@ -20,12 +20,17 @@ from inference.weights import load_weights, shipped_weights, weights_name
 from model import FSRCNN
 
 
+def matching(path: Path) -> list[Path]:
+    """The files that a pattern (runs/*.pth) means, which Windows' shells leave to programs; else the path itself."""
+    return [path] if path.exists() else sorted(path.parent.glob(path.name)) or [path]
+
+
 def load_models(config: Config) -> dict[str, FSRCNN]:
     """The networks to score by name: the weights file's, or its folder's for a run's best.pth."""
     shipped = [shipped_weights(config.variant, scale) for scale in config.upscale_factor]
     models: dict[str, FSRCNN] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
-    for path in config.weights or shipped:
+    for path in [path for named in config.weights for path in matching(named)] or shipped:
         name = weights_name(path)
         if name in models:
             raise RequestError(f"weights: two files called {name}; score them in two runs")

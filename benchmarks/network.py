@@ -242,7 +242,9 @@ def matrix_product_rate(size: int = 1024) -> float:
 
 def resident(field: str) -> int:
     """Bytes: VmRSS, the memory this process has, or VmHWM, the most it has had."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(field)
+    )
     return int(line.split()[1]) * 1024
 
 

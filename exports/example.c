@@ -5,6 +5,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 #include "fsrcnn_x2.h"
 
@@ -26,6 +30,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: not enough memory for %d x %d\n", width, height);
         return 1;
     }
+#ifdef _WIN32
+    _setmode(_fileno(stdin), _O_BINARY);
+    _setmode(_fileno(stdout), _O_BINARY);
+#endif
     while (fread(lr, 1, lr_size, stdin) == lr_size) {
 #pragma omp parallel for
         for (int i = 0; i < strips; i++) {

@@ -35,6 +35,20 @@ def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
     return model
 
 
+# Windows has neither limits on the size of files nor signals that a process could catch from another.
+posix = pytest.mark.skipif(os.name != "posix", reason="left out: not on Windows")
+
+
+def small_files(limit: int | None) -> None:
+    """From now on the kernel refuses to let a file of this process grow past so many bytes, as it would on a full
+    disk; None: lets it grow again.
+    """
+    import resource  # not on Windows
+
+    highest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (highest if limit is None else limit, highest))
+
+
 def needed(there: bool, what: str) -> None:
     """Leaves a test out where a program that it needs is not there; on CI nothing may be missing."""
     if not there and os.environ.get("CI"):

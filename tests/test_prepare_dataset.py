@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from made import posix
 
 from errors import FailureError
 from prepare_dataset import REGISTRY, bring
@@ -90,8 +91,8 @@ def test_a_bad_server_leaves_no_bad_file(registry: Path, tmp_path: Path, fault: 
 
 
 def test_no_server(registry: Path, tmp_path: Path):
-    lines = registry.read_text().splitlines()
-    registry.write_text(lines[0].rsplit(":", 1)[0] + ":9/a.png\n")  # the discard port: nobody listens
+    lines = registry.read_text(encoding="utf-8").splitlines()
+    registry.write_text(lines[0].rsplit(":", 1)[0] + ":9/a.png\n", encoding="utf-8")  # the discard port: nobody listens
     with pytest.raises(FailureError, match=r"^Set/a\.png: .*check the network"):
         bring(registry, ["Set"], tmp_path / "data")
     assert there(tmp_path / "data") == {}
@@ -115,6 +116,7 @@ def test_imports_from_a_folder(registry: Path, tmp_path: Path):
     assert "Set/b.png" not in there(data)
 
 
+@posix
 def test_a_full_disk_keeps_what_is_there(registry: Path, tmp_path: Path):
     # The kernel refuses to let a file grow past the limit, as it would on a full disk.
     code = (
@@ -135,5 +137,5 @@ def test_a_full_disk_keeps_what_is_there(registry: Path, tmp_path: Path):
 
 
 def test_registry_names_every_set():
-    sets = Counter(line.split("/")[0] for line in REGISTRY.read_text().splitlines())
+    sets = Counter(line.split("/")[0] for line in REGISTRY.read_text(encoding="utf-8").splitlines())
     assert sets == {"T91": 91, "General-100": 100, "BSDS200": 199, "Set5": 5, "Set14": 14, "BSD100": 100}

@@ -1,6 +1,8 @@
 """The scripts as a user meets them: results where they belong, and for every mistake one line and an exit code."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ import prepare_dataset
 import train
 import validate
 from errors import run_script
-from files import read_image, write_image
+from files import read_image, shipped_weights, write_image
 from inference.comparison import TILE
 from inference.weights import save_weights
 from model import FSRCNN
@@ -48,7 +50,7 @@ def test_validate_writes_table_metrics_and_pictures(run: Run, tmp_path: Path):
     code, output, errors = run("validate", "--test-sets", pictures, "--upscale-factor", 2, 4, "--device", "cpu")
     assert code == 0, errors
     folder = tmp_path / "results" / "test" / "fsrcnn"
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert list(metrics) == ["fsrcnn_x2", "fsrcnn_x4"]
     for name, scale in (("fsrcnn_x2", 2), ("fsrcnn_x4", 4)):
         entry = metrics[name][str(pictures)]
@@ -71,7 +73,9 @@ def test_validate_scores_samples_where_no_set_is_there(run: Run, tmp_path: Path)
     code, output, _ = run("validate", "--data-dir", tmp_path, "--upscale-factor", 4, "--device", "cpu")
     assert code == 0
     assert "Samples" in output.splitlines()[0]
-    assert list(json.loads((tmp_path / "results/test/fsrcnn/metrics.json").read_text())["fsrcnn_x4"]) == ["Samples"]
+    assert list(
+        json.loads((tmp_path / "results/test/fsrcnn/metrics.json").read_text(encoding="utf-8"))["fsrcnn_x4"]
+    ) == ["Samples"]
 
 
 def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tmp_path: Path):
@@ -147,7 +151,7 @@ def test_a_mistake_gets_one_line(run: Run, data_dir: Path, tmp_path: Path, reque
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "DEEP").mkdir()
     cv2.imwrite(str(tmp_path / "DEEP" / "deep.png"), rng.integers(0, 65536, (40, 40), dtype=np.uint16))
-    (tmp_path / "TEXT").write_text("weights")
+    (tmp_path / "TEXT").write_text("weights", encoding="utf-8")
     torch.manual_seed(0)
     save_weights(FSRCNN(2), tmp_path / "X2")
     places = {name: tmp_path / name for name in ("EMPTY", "TINY", "BROKEN", "BLANK", "DEEP", "TEXT", "X2")}
@@ -161,3 +165,20 @@ def test_a_mistake_gets_one_line(run: Run, data_dir: Path, tmp_path: Path, reque
     assert errors.rstrip().endswith(complaints[0])
     assert named in complaints[0]
     assert "Traceback" not in errors
+
+
+def test_a_pattern_of_weights_needs_no_shell(run: Run, tmp_path: Path):
+    pattern = shipped_weights("fsrcnn", 2).with_name("fsrcnn*_x2.pth")
+    code, output, _ = run("validate", "--weights", pattern, "--test-sets", "Samples", "--upscale-factor", 2)
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
+
+
+def test_names_that_the_terminal_cannot_show_are_no_error():
+    script = "from errors import run_script; run_script(lambda: print('\\u043a\\udcff'))"
+    for encoding in ("cp1252", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"\\udcff" in done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import posix
 
 import train
 from config import RECIPES, Config, read_config
@@ -38,7 +39,7 @@ def weights_of(results_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def log_of(results_dir: Path, field: str) -> list[str]:
-    with (results_dir / "run" / "log.csv").open(newline="") as file:
+    with (results_dir / "run" / "log.csv").open(newline="", encoding="utf-8") as file:
         return [row[field] for row in csv.DictReader(file)]
 
 
@@ -61,7 +62,7 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
     model = load_weights(tmp_path / "run" / "best.pth")
     psnr = np.mean([pair.score(upscale_luma(model, pair.lr))["psnr"] for pair in pairs])
     assert psnr > bicubic + 0.3
-    said = json.loads((tmp_path / "run" / "best.json").read_text())
+    said = json.loads((tmp_path / "run" / "best.json").read_text(encoding="utf-8"))
     assert said["validation"]["psnr"] == pytest.approx(psnr, abs=1e-3)
     assert said["recipe"]["steps"] == 200
     assert log_of(tmp_path, "step") == ["100", "200"]
@@ -144,13 +145,14 @@ def start_and_stop(
     """Sends the signal to a training once this is in its log."""
     log = results_dir / "run" / "log.csv"
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None and not (log.is_file() and logged in log.read_text()):
+    while process.poll() is None and not (log.is_file() and logged in log.read_text(encoding="utf-8")):
         time.sleep(0.01)
     process.send_signal(number)
     output, errors = process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
+@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path, number: signal.Signals):
     settings = ["--upscale-factor", "2", "--train-sets", "Train", "--batch-size", "8", "--device", "cpu"]

@@ -53,9 +53,9 @@ class Log:
         self._path = folder / "log.csv"
         rows = []
         if step and self._path.is_file():
-            with self._path.open(newline="") as file:
+            with self._path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        with written_whole(self._path) as unfinished, unfinished.open("w", newline="") as file:
+        with written_whole(self._path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
             writer.writerows(rows)
@@ -69,7 +69,7 @@ class Log:
 
     def write(self, step: int, seconds: float, values: dict[str, float], pictures: Tensor) -> None:
         """Adds a line of values, named as in FIELDS, and the pictures, 3 x H x W uint8."""
-        with self._path.open("a", newline="") as file:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, FIELDS).writerow({"step": step, "seconds": round(seconds, 1), **values})
         for name, value in values.items():
             self._board.add_scalar(name, value, step)

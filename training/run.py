@@ -52,8 +52,8 @@ def parameters_by_rate(model: CollapsibleFSRCNN, config: Config) -> dict[float, 
 
 
 def as_plain(config: Config) -> dict[str, Any]:
-    """The configuration in JSON's types."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    """The configuration in JSON's types, the same on every system."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=Path.as_posix))
 
 
 def save_run(run: Run, config: Config, path: Path) -> None:

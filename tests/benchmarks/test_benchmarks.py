@@ -47,7 +47,7 @@ def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.M
         {name: network.WAYS[name] for name in (network.OURS, network.PLAIN)},
     )
     network.main()
-    said = json.loads(result.read_text())
+    said = json.loads(result.read_text(encoding="utf-8"))
     weights = 32 * 25 + 32 * 5 + 5 * 5 * 9 + 5 * 32 + 32 * 81
     assert said["cases"][str(SMALL)]["multiply_adds"] == weights * 40 * 40
     assert said["multiply_adds_per_second"]["vector units"] > 1e9
@@ -63,7 +63,7 @@ def test_browser_beside_onnxruntime_web(result: Path):
     for path, command in browser.NEEDED.items():
         needed(path.exists(), f"{path} ({command})")
     browser.main()
-    said = json.loads(result.read_text())
+    said = json.loads(result.read_text(encoding="utf-8"))
     assert (result.parent / "page.png").stat().st_size > 10_000
     assert all(film["frames_per_second"] > 0 for film in said["films"].values())
     head, _, *rows = report.browser_table(said).splitlines()
@@ -74,7 +74,7 @@ def test_browser_beside_onnxruntime_web(result: Path):
 def test_node_beside_onnxruntime_web(result: Path):
     needed(bool(node.PEER.is_file() and shutil.which("node") and shutil.which("wasm-ld")), "wasm-ld or Node's packages")
     node.main()
-    said = json.loads(result.read_text())
+    said = json.loads(result.read_text(encoding="utf-8"))
     assert {"SIMD", "onnxruntime-web"} <= said["milliseconds"][str(SMALL)].keys()
 
 
@@ -107,7 +107,7 @@ def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.M
 )
 def test_training_and_files(result: Path, module: ModuleType, table: Callable[[dict], str], rows: list[str]):
     module.main()
-    written = table(json.loads(result.read_text())).splitlines()[2:]
+    written = table(json.loads(result.read_text(encoding="utf-8"))).splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in written] == rows
 
 
@@ -124,7 +124,7 @@ def test_ablation_goes_on_where_it_was(
     capfd.readouterr()
     ablation.main()
     assert capfd.readouterr().out.count("step 0 of 2") == 1  # the first network was there already
-    cells = json.loads(result.read_text())["networks"]
+    cells = json.loads(result.read_text(encoding="utf-8"))["networks"]
     assert [(cell["m"], cell["weights"]) for cell in cells] == [(2, 8832), (3, 10128)]  # as the paper has them
     assert all(20 < cell["BSDS200"] == pytest.approx(cell["validation"], abs=1e-3) for cell in cells)
-    assert "| 48, 12, 3 | 10,128 |" in report.ablation_table(json.loads(result.read_text()))
+    assert "| 48, 12, 3 | 10,128 |" in report.ablation_table(json.loads(result.read_text(encoding="utf-8")))

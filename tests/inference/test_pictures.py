@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from made import noise, picture, runner, save
+from made import noise, picture, posix, runner, save
 from numpy.typing import NDArray
 
 from imgproc import imresize
@@ -61,6 +61,7 @@ def test_plain_bicubic_is_matlabs(scale: int):
     np.testing.assert_allclose(sr, imresize(plane, scale), atol=1e-4)
 
 
+@posix
 def test_memory_is_bounded_by_the_parts(tmp_path: Path):
     """Four times the pixels do not need more memory once a picture has several parts."""
     script = (

@@ -1,7 +1,6 @@
 """Videos made here, enlarged, and read back: what must be exact is compared exactly."""
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from made import FRAMES, HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, runner, shipped
+from made import FRAMES, HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, posix, runner, shipped, small_files
 
 from errors import FailureError, RequestError
 from imgproc import imresize, to_uint8
@@ -274,7 +273,7 @@ class Interrupting(Runner):
     def enlarge_samples(self, lr: Samples, sr: Samples, bits: int, full_range: bool) -> None:
         self.calls += 1
         if self.calls == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         self.network.enlarge_samples(lr, sr, bits, full_range)
 
 
@@ -288,15 +287,15 @@ def test_an_interruption_leaves_the_target_as_it_was(network: Networks, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.mkv", "sr.mkv"]
 
 
+@posix
 def test_a_full_disk_is_said_and_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
     source = make_clip(tmp_path / "lr.mkv")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    small_files(20_000)
     try:
         with pytest.raises(FailureError, match=r"sr\.mkv: writing it failed"):
             upscale_video(source, tmp_path / "sr.mkv", network(2), "ffv1")
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        small_files(None)
     assert [path.name for path in tmp_path.iterdir()] == ["lr.mkv"]
 
 
@@ -352,7 +351,7 @@ def test_a_mistake_gets_one_line_and_changes_nothing(
     network: Networks, tmp_path: Path, source: str, target: str, arguments: dict[str, Any], named: str
 ):
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("not a video at all")
+    (tmp_path / "text.mp4").write_text("not a video at all", encoding="utf-8")
     make_clip(tmp_path / "lr.mkv", "yuv420p10le", subtitle=True)
     with av.open(str(tmp_path / "sound.m4a"), "w") as output:
         sound = output.add_stream("aac", rate=8000, layout="mono")

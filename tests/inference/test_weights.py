@@ -17,7 +17,7 @@ from model import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [f"{variant}_x{scale}" for variant in ("fsrcnn", "fsrcnn_s") for scale in (2, 3, 4)]
-METRICS = json.loads((ROOT / "results" / "test" / "pretrained" / "metrics.json").read_text())
+METRICS = json.loads((ROOT / "results" / "test" / "pretrained" / "metrics.json").read_text(encoding="utf-8"))
 SETS_AT_HAND = ["Samples", *(name for name in ("Set5", "Set14") if (ROOT / "data" / name).is_dir())]
 
 
@@ -29,7 +29,7 @@ def mean_psnr(name: str, pairs) -> float:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_score_what_their_json_says(name: str):
-    said = json.loads((PRETRAINED / f"{name}.json").read_text())
+    said = json.loads((PRETRAINED / f"{name}.json").read_text(encoding="utf-8"))
     assert weights_digest(load_weights(PRETRAINED / f"{name}.pth")) == said["sha256"]
     scale = int(name[-1])
     assert mean_psnr(name, samples(scale)) == pytest.approx(said["samples"]["psnr"], abs=0.01)

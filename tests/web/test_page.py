@@ -282,7 +282,7 @@ def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path)
 
 
 def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_path: Path):
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
     choose(page, tmp_path / "notes.txt")
     status(page, "notes.txt is no picture")
     (tmp_path / "broken.mp4").write_bytes(b"no film")
