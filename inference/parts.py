@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:  # upscale.py does without PyTorch where it can
     from torch import nn
 
-_PART = 512  # LR pixels that `upscale_luma` gives the network at once, along each axis
+_PART = 512  # LR pixels that the network is given at once, along each axis
 
 
 class Span(NamedTuple):
@@ -52,24 +52,32 @@ def reach(model: "nn.Module") -> int:
 
 
 def upscale_luma(model: "nn.Module", lr: np.ndarray, border: Literal["zeros", "replicate"] = "zeros") -> np.ndarray:
-    """Runs any of the forms on one picture, on one part after another so that the network's memory stays bounded.
+    """Runs any of the forms on one picture.
 
     lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
     border: what the network sees beyond the picture, zeros in every layer or the outermost pixels again.
     """
+    if border == "replicate":
+        margin = reach(model)
+        inside = slice(model.upscale_factor * margin, -model.upscale_factor * margin)
+        return upscale_luma(model, np.pad(lr, margin, mode="edge"))[inside, inside]
+    sr = run_in_parts(model, np.asarray(lr, dtype=np.float32) / np.float32(255))
+    return np.multiply(sr, np.float32(255), out=sr)
+
+
+def run_in_parts(model: "nn.Module", lr: np.ndarray) -> np.ndarray:
+    """Runs any of the forms on one part of a picture after another, so that the network's memory stays bounded.
+
+    lr: H x W luma in 0..1, float32; returns scale*H x scale*W, the same.
+    """
     import torch
 
     device, scale, margin = next(model.parameters()).device, model.upscale_factor, reach(model)
-    if border == "replicate":
-        inside = slice(scale * margin, -scale * margin)
-        return upscale_luma(model, np.pad(lr, margin, mode="edge"))[inside, inside]
     height, width = lr.shape
     sr = np.empty((scale * height, scale * width), dtype=np.float32)
     for rows, columns in itertools.product(spans(height, _PART, margin), spans(width, _PART, margin)):
-        window = np.asarray(lr[rows.window, columns.window], dtype=np.float32) / np.float32(255)
+        window = torch.from_numpy(np.ascontiguousarray(lr[rows.window, columns.window])).to(device)
         with torch.inference_mode():
-            part = model(torch.from_numpy(window)[None, None].to(device))[
-                0, 0, rows.inside(scale), columns.inside(scale)
-            ]
-        np.multiply(part.cpu().numpy(), np.float32(255), out=sr[rows.enlarged(scale), columns.enlarged(scale)])
+            part = model(window[None, None])[0, 0, rows.inside(scale), columns.inside(scale)]
+        sr[rows.enlarged(scale), columns.enlarged(scale)] = part.cpu().numpy()
     return sr

@@ -108,11 +108,9 @@ class TorchRunner(Runner):
         self._model = model
 
     def __call__(self, lr: Plane, first: int = 0, last: int | None = None) -> Plane:
-        import torch
+        from inference.parts import run_in_parts
 
-        with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(lr)).to(self._model.kernel.device)
-            sr = self._model(x[None, None])[0, 0].cpu().numpy()
+        sr = run_in_parts(self._model, lr)
         return sr[self.upscale_factor * first : None if last is None else self.upscale_factor * last]
 
 

@@ -110,9 +110,13 @@ def begin(config: Config, steps: int) -> None:
     save_run(run, config, config.results_dir / config.exp_name / "last.pth")
 
 
-@pytest.mark.parametrize("recipe", ["default", "paper"])
-def test_training_interrupted_and_resumed(data_dir: Path, tmp_path: Path, on_cpu: Callable, recipe: str):
-    settings = {**RECIPES[recipe], "train_sets": ("Train",), "batch_size": 4, "steps": 12, "validate_every": 6}
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPES["default"], RECIPES["paper"], {"optimizer": "adam", "linear_width": 8}],
+    ids=["soap", "sgd", "adam"],
+)
+def test_training_interrupted_and_resumed(data_dir: Path, tmp_path: Path, on_cpu: Callable, recipe: dict[str, Any]):
+    settings = {**recipe, "train_sets": ("Train",), "batch_size": 4, "steps": 12, "validate_every": 6}
     settings |= {"upscale_factor": (3,), "variant": "fsrcnn_s", "data_dir": data_dir, "results_dir": tmp_path}
     on_cpu(lambda: train.train(Config(device="cpu", exp_name="cpu", **settings)))
     config = Config(device=DEVICE, exp_name=DEVICE, **settings)
