@@ -41,12 +41,13 @@ pretrained: $(NETWORKS:%=pretrained-%)
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
 pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
 pretrained-fsrcnn_s_x4: pretrained-fsrcnn_s_x3
-pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_x3.pth
-pretrained-fsrcnn_s_x3: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x2.pth
-pretrained-fsrcnn_s_x4: private FLAGS := --transfer-from results/pretrained/fsrcnn_s_x3.pth
+FLAGS_fsrcnn_x2 := --transfer-from results/pretrained/fsrcnn_x3.pth
+FLAGS_fsrcnn_x4 := $(FLAGS_fsrcnn_x2)
+FLAGS_fsrcnn_s_x3 := --transfer-from results/pretrained/fsrcnn_s_x2.pth
+FLAGS_fsrcnn_s_x4 := --transfer-from results/pretrained/fsrcnn_s_x3.pth
 
 pretrained-%: .venv/installed
-	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(FLAGS) \
+	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(FLAGS_$*) \
 	    $(if $(wildcard results/$*/last.pth),--resume)
 	cp results/$*/best.pth results/pretrained/$*.pth
 	cp results/$*/best.json results/pretrained/$*.json

@@ -127,7 +127,7 @@ class UpscaleConfig:
     """What upscale.py is asked to do; a value that cannot be meant raises RequestError."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
-    """Pictures, videos, folders (with all folders in them) and quoted patterns ('photos/**/*.jpg')."""
+    """Pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE")] = None
     """Folder for the results, in the inputs' own folder structure, or one result's file; None: beside the inputs."""
     suffix: str | None = None

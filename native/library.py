@@ -36,8 +36,8 @@ def object_file(
 
     parameters: an FSRCNN's, as its ``parameters()`` has them; model_args: its d, s, m and upscale_factor. targets: one,
     or levels of x86-64 from the lowest to the highest, of which the best that the processor has is taken when the
-    library is loaded; elsewhere than on x86-64 ValueError is raised. The code allocates nothing, calls at most memset,
-    and writes to nothing but what it is given.
+    library is loaded; elsewhere than on x86-64 ValueError is raised. The code allocates nothing, calls at most memset
+    (on macOS bzero), and writes to nothing but what it is given.
     """
     if len(targets) > 1 and binding.get_default_triple().partition("-")[0] != "x86_64":
         raise ValueError("several levels of x86-64 in one library can only be made on x86-64")  # LLVM's assembler

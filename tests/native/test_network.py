@@ -1,14 +1,17 @@
 """The compiled network is the paper's."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
+from llvmlite import binding, ir
 from made import other_targets, random_network
 
 from model import VARIANTS
-from native import network, packing
-from native.target import host
+from native import gradient, network, packing
+from native.target import host, named_target
 
 SCALES = (2, 3, 4)
 
@@ -47,3 +50,21 @@ def test_code_for_other_targets_is_the_network(variant: str, scale: int):
             expected = model.double()(x.double())
         sr = torch.from_numpy(network.upscale(x.numpy(), packed.numpy(), target, **model.model_args))
         torch.testing.assert_close(sr.double(), expected, atol=3e-6, rtol=3e-6)
+
+
+@pytest.mark.parametrize("triple", ["x86_64-pc-windows-msvc", "x86_64-apple-darwin23", "arm64-apple-darwin23"])
+def test_code_for_other_systems_calls_nothing_but_what_clears_memory(triple: str):
+    """None of the C library's mathematics, and nothing that Windows wants for stack frames of a page and more."""
+    target, sizes = named_target(triple), VARIANTS["fsrcnn"]
+    memory = network.Work(sizes["d"], sizes["s"], sizes["m"], 3, target)
+    shapes = tuple(parameter.shape for parameter in random_network(3).parameters())
+    layout = gradient.Layout(shapes, 3, 26, 26, False, target)
+    for emit in (
+        partial(network.emit_network, name="run", memory=memory),
+        partial(gradient.emit_function, layout=layout),
+    ):
+        emit(module := ir.Module())
+        machine = target.machine(reloc="pic", codemodel="small")
+        assembly = machine.emit_assembly(binding.parse_assembly(str(module)))
+        assert set(re.findall(r"^\s+(?:callq|bl)\s+_*(\w+)", assembly, re.MULTILINE)) <= {"memset", "bzero"}
+        assert "run:" in assembly
