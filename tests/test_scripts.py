@@ -82,8 +82,8 @@ def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tm
     flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--batch-size", 2, "--device", "cpu"]
     code, output, _ = run("train", *flags)
     assert code == 0
-    assert all(f"fsrcnn_x{scale}/best.pth" in output for scale in (2, 3, 4))
     weights = [tmp_path / "results" / f"fsrcnn_x{scale}" / "best.pth" for scale in (2, 3, 4)]
+    assert all(str(path) in output for path in weights)
     code, output, _ = run("validate", "--weights", *weights, "--test-sets", data_dir / "Train", "--device", "cpu")
     assert code == 0
     assert "fsrcnn_x3" in output
