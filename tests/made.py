@@ -35,7 +35,7 @@ def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
     return model
 
 
-# Windows has neither limits on the size of files nor signals that a process could catch from another.
+# Windows has neither limits on the size of files nor signals from other processes, and PyTorch's torchrun fails there.
 posix = pytest.mark.skipif(os.name != "posix", reason="left out: not on Windows")
 
 

@@ -99,6 +99,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
     assert not (tmp_path / "run" / "best.pth").exists()
 
 
+@posix
 def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     flags = ["train.py", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu", "--exp-name", "run"]
     flags += ["--steps", "30", "--validate-every", "10", "--data-dir", str(data_dir)]
