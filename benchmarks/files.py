@@ -25,7 +25,7 @@ from inference.runner import Plane, Runner, load_runner
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "files.json"
-ROUNDS = 3
+ROUNDS = 5
 SCALE = 2
 KINDS = ("PNG", "JPEG")
 PICTURES, PICTURE_SIZE = 24, (640, 480)
