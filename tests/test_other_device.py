@@ -69,11 +69,10 @@ def computed(op: Callable, *args: Any, **kwargs: Any) -> Any:
     return tree_map_only(Tensor, returned, op(*args, **kwargs))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _device() -> None:
-    _setup_privateuseone_for_python_backend(DEVICE)
-    for factory in FACTORIES:
-        torch.library.impl(factory.name(), "PrivateUse1")(partial(computed, factory))
+# When pytest collects this file: after the first gradient of a process, PyTorch takes no more devices.
+_setup_privateuseone_for_python_backend(DEVICE)
+for factory in FACTORIES:
+    torch.library.impl(factory.name(), "PrivateUse1")(partial(computed, factory))
 
 
 @pytest.fixture
