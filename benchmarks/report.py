@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import statistics
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,6 +73,11 @@ PAPER_SIZES: dict[tuple[int, int, int], float] = {
 # Trainings by the paper's recipe in results/paper/curves:
 PAPER_CURVES = {
     "batch_8": "the recipe, batch 8",
+    "seed_1": "from another seed",
+    "one_slope": "with one slope a layer",
+    "eight_bits": "with LR patches of 8 bits",
+    "fixed_order": "with sub-images in a fixed order",
+    "batch_128": "with batch 128",
     "batch_8_zeros": "as seen with zeros beyond the picture",
     "batch_32_zeros": "with batch 32, zeros",
     "fan_in_zeros": "from deviations by the inputs, zeros",
@@ -122,16 +128,17 @@ def training_table() -> str:
 
 
 def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
-    """What the paper's own recipe came to at x3, by what the network saw beyond the pictures' borders, in Markdown."""
-    stages = {"paper_x3": "T91", "paper_x3_finetuned": "then General-100"}
-    stages = {name: label for name, label in stages.items() if name in zeros}
+    """What the paper's own recipe came to, by what the network saw beyond the pictures' borders, in Markdown."""
+    stages = {"": "T91", "_finetuned": "then General-100"}
     borders = {"zeros": zeros, "pixels again": replicate}
     columns = [f"{stage}, {border}" for stage in stages.values() for border in borders]
     lines = [f"| set, scale | {' | '.join(columns)} | paper |", "| --- " * (len(columns) + 2) + "|"]
-    for set_name in SETS:
-        scores = [metrics[stage][set_name]["fsrcnn"] for stage in stages for metrics in borders.values()]
-        row = [(score["psnr"], score["ssim"]) for score in scores] + [PAPER[set_name, 3]]
-        lines.append(f"| {set_name} x3 | {' | '.join(_cell(score, set()) for score in row)} |")
+    for set_name, scale in product(SETS, SCALES):
+        models = [(f"paper_x{scale}{stage}", metrics) for stage in stages for metrics in borders.values()]
+        scores = [metrics[name][set_name]["fsrcnn"] for name, metrics in models if name in metrics]
+        cells = [_cell((score["psnr"], score["ssim"]), set()) for score in scores]
+        cells = [""] * (len(models) - len(cells)) + [*cells, _cell(PAPER[set_name, scale], set())]
+        lines.append(f"| {set_name} x{scale} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -334,14 +341,18 @@ def draw_transfer() -> None:
 
 def draw_paper() -> None:
     """Draws the trainings by the paper's recipe and with one thing of it changed, PSNR against steps."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    logs = {label: read_log(BY_PAPER / "curves" / f"{name}.csv") for name, label in PAPER_CURVES.items()}
+    finetuned, before = read_log(BY_PAPER / "paper_x3_finetuned" / "log.csv"), logs[PAPER_CURVES["batch_8"]]["step"][-1]
+    logs["then General-100, rates halved"] = finetuned | {"step": [before + step for step in finetuned["step"]]}
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    for name, label in PAPER_CURVES.items():
-        log = read_log(BY_PAPER / "curves" / f"{name}.csv")
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    for label, log in logs.items():
         axes.plot(log["step"], log["psnr"], linewidth=1, marker=".", markersize=3, label=label)
-    axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x3, T91 alone")
+    axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x3 on T91")
     axes.set_ylim(28.0, 28.9)  # what lies below is over after the first steps
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right center", fontsize="small")
