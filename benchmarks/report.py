@@ -135,9 +135,9 @@ def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
     lines = [f"| set, scale | {' | '.join(columns)} | paper |", "| --- " * (len(columns) + 2) + "|"]
     for set_name, scale in product(SETS, SCALES):
         models = [(f"paper_x{scale}{stage}", metrics) for stage in stages for metrics in borders.values()]
-        scores = [metrics[name][set_name]["fsrcnn"] for name, metrics in models if name in metrics]
-        cells = [_cell((score["psnr"], score["ssim"]), set()) for score in scores]
-        cells = [""] * (len(models) - len(cells)) + [*cells, _cell(PAPER[set_name, scale], set())]
+        scores = [metrics[name][set_name]["fsrcnn"] if name in metrics else None for name, metrics in models]
+        cells = [_cell((score["psnr"], score["ssim"]), set()) if score else "" for score in scores]
+        cells.append(_cell(PAPER[set_name, scale], set()))
         lines.append(f"| {set_name} x{scale} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

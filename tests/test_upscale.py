@@ -293,8 +293,7 @@ def test_png_from_strips_has_the_pixels_of_a_large_result_in_a_file(
         Image.fromarray(noise(300, 7, 3)).convert(kind).save(source)
     monkeypatch.setattr("inference.pictures.IN_MEMORY", 0)
     assert run(source)[0] == run(source, "--format", "tif")[0] == 0
-    expected = pyvips.Image.new_from_file(str(tmp_path / "a_x2.tif")).numpy()
-    np.testing.assert_array_equal(load(tmp_path / "a_x2.png"), expected)
+    np.testing.assert_array_equal(load(tmp_path / "a_x2.png"), load(tmp_path / "a_x2.tif"))
     with Image.open(tmp_path / "a_x2.png") as enlarged:
         enlarged.verify()  # its checksums
 
