@@ -35,23 +35,38 @@ web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page
 	$(VENV) -m exports.page
 
 # Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on. One network
-# of each variant starts from nothing, the others from the convolutions of one before.
+# of each variant starts from nothing, the others from the convolutions of one before; those that gain by it are trained a
+# second time, on larger patches.
 pretrained: $(NETWORKS:%=pretrained-%)
 
+FINETUNED := fsrcnn_x2 fsrcnn_x3 fsrcnn_s_x2 fsrcnn_s_x3
+BEFORE := results/pretrained/before_finetuning
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
 pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
 pretrained-fsrcnn_s_x4: pretrained-fsrcnn_s_x3
-FLAGS_fsrcnn_x2 := --transfer-from results/pretrained/fsrcnn_x3.pth
+FLAGS_fsrcnn_x2 := --transfer-from $(BEFORE)/fsrcnn_x3.pth
 FLAGS_fsrcnn_x4 := $(FLAGS_fsrcnn_x2)
-FLAGS_fsrcnn_s_x3 := --transfer-from results/pretrained/fsrcnn_s_x2.pth
-FLAGS_fsrcnn_s_x4 := --transfer-from results/pretrained/fsrcnn_s_x3.pth
+FLAGS_fsrcnn_s_x3 := --transfer-from $(BEFORE)/fsrcnn_s_x2.pth
+FLAGS_fsrcnn_s_x4 := --transfer-from $(BEFORE)/fsrcnn_s_x3.pth
+FINETUNING_fsrcnn_x3 := --steps 45000
+FINETUNING_fsrcnn_s_x3 := $(FINETUNING_fsrcnn_x3)
+
+# A training by the name $(1) with the flags $(2), its results then copied to $(3).
+define train
+$(VENV) train.py --exp-name $(1) --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(2) \
+    $(if $(wildcard results/$(1)/last.pth),--resume)
+mkdir -p $(3)
+cp results/$(1)/best.pth $(3)/$*.pth
+cp results/$(1)/best.json $(3)/$*.json
+cp results/$(1)/log.csv $(3)/$*.csv
+endef
 
 pretrained-%: .venv/installed
-	$(VENV) train.py --exp-name $* --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(FLAGS_$*) \
-	    $(if $(wildcard results/$*/last.pth),--resume)
-	cp results/$*/best.pth results/pretrained/$*.pth
-	cp results/$*/best.json results/pretrained/$*.json
-	cp results/$*/log.csv results/pretrained/$*.csv
+	$(call train,$*,$(FLAGS_$*),$(if $(filter $*,$(FINETUNED)),$(BEFORE),results/pretrained))
+	$(if $(filter $*,$(FINETUNED)),$(MAKE) finetuned-$*)
+
+finetuned-%: .venv/installed
+	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.pth $(FINETUNING_$*),results/pretrained)
 
 # Scores them on the test sets and writes the README's tables and the curves.
 report: .venv/installed

@@ -119,11 +119,11 @@ def _cell(score: Score | None, best: set[str]) -> str:
 def training_table() -> str:
     """What the json files beside the shipped weights say of their training, in Markdown."""
     lines = ["| weights | steps | best at | minutes | validation |", "| --- | --- | --- | --- | --- |"]
-    for path in sorted(PRETRAINED.glob("*.json")):
-        said = read_json(path)
-        score = f"{said['validation']['psnr']:.2f} / {said['validation']['ssim']:.4f}"
+    for path in sorted(PRETRAINED.rglob("*.json"), key=lambda path: (path.stem, path.parent == PRETRAINED)):
+        said, before = read_json(path), " before fine-tuning" if path.parent != PRETRAINED else ""
+        score = f"{said['validation']['psnr']:.3f} / {said['validation']['ssim']:.4f}"
         steps, best, minutes = said["recipe"]["steps"], said["step"], said["seconds"] / 60
-        lines.append(f"| {path.stem} | {steps:,} | {best:,} | {minutes:.0f} | {score} |")
+        lines.append(f"| {path.stem}{before} | {steps:,} | {best:,} | {minutes:.0f} | {score} |")
     return "\n".join(lines)
 
 
@@ -386,7 +386,7 @@ def main() -> None:
     draw_enlarged()
     draw_transfer()
     draw_paper()
-    for log in sorted(PRETRAINED.glob("*.csv")):
+    for log in sorted(PRETRAINED.rglob("*.csv")):
         draw_curve(log)
     text = readme()
     with written_whole(ROOT / "README.md") as unfinished:
