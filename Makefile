@@ -35,11 +35,10 @@ web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page
 	$(VENV) -m exports.page
 
 # Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on. One network
-# of each variant starts from nothing, the others from the convolutions of one before; those that gain by it are trained a
-# second time, on larger patches.
+# of each variant starts from nothing, the others from the convolutions of one before; then each is trained a second time,
+# on larger patches.
 pretrained: $(NETWORKS:%=pretrained-%)
 
-FINETUNED := fsrcnn_x2 fsrcnn_x3 fsrcnn_s_x2 fsrcnn_s_x3
 BEFORE := results/pretrained/before_finetuning
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
 pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
@@ -48,8 +47,11 @@ FLAGS_fsrcnn_x2 := --transfer-from $(BEFORE)/fsrcnn_x3.pth
 FLAGS_fsrcnn_x4 := $(FLAGS_fsrcnn_x2)
 FLAGS_fsrcnn_s_x3 := --transfer-from $(BEFORE)/fsrcnn_s_x2.pth
 FLAGS_fsrcnn_s_x4 := --transfer-from $(BEFORE)/fsrcnn_s_x3.pth
-FINETUNING_fsrcnn_x3 := --steps 45000
-FINETUNING_fsrcnn_s_x3 := $(FINETUNING_fsrcnn_x3)
+# 160 HR pixels, about as many as 52 LR pixels are at x3: most pictures of T91 are smaller than 52 LR pixels at x4.
+FINETUNING_fsrcnn_x4 := --patch-size 40
+FINETUNING_fsrcnn_s_x2 := --steps 20000 --sampling uniform
+FINETUNING_fsrcnn_s_x3 := --learning-rate 5e-3 --deconv-learning-rate 5e-3 --steps 200000 --validate-every 5000
+FINETUNING_fsrcnn_s_x4 := --learning-rate 3e-3 --deconv-learning-rate 3e-3 $(FINETUNING_fsrcnn_x4)
 
 # A training by the name $(1) with the flags $(2), its results then copied to $(3).
 define train
@@ -62,10 +64,7 @@ cp results/$(1)/log.csv $(3)/$*.csv
 endef
 
 pretrained-%: .venv/installed
-	$(call train,$*,$(FLAGS_$*),$(if $(filter $*,$(FINETUNED)),$(BEFORE),results/pretrained))
-	$(if $(filter $*,$(FINETUNED)),$(MAKE) finetuned-$*)
-
-finetuned-%: .venv/installed
+	$(call train,$*,$(FLAGS_$*),$(BEFORE))
 	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.pth $(FINETUNING_$*),results/pretrained)
 
 # Scores them on the test sets and writes the README's tables and the curves.

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -45,8 +46,9 @@ def test_patches_are_aligned_at_every_turn(scale: int):
     assert seen == {(r, *s) for r in (0, 1) for s in ((1, 0), (-1, 0), (0, 1), (0, -1))}
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "psnr"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_patches_are_crops_turned_by_dihedral(scale: int):
+def test_patches_are_crops_turned_by_dihedral(scale: int, sampling: Literal["uniform", "psnr"]):
     rng = np.random.default_rng(0)
     shapes = ((9 * scale, 8 * scale), (7 * scale, 10 * scale))
     images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
@@ -56,7 +58,7 @@ def test_patches_are_crops_turned_by_dihedral(scale: int):
         for top, left, operation in itertools.product(range(len(lr) - 5), range(lr.shape[1] - 5), range(8)):
             crop = hr[top * scale : (top + 6) * scale, left * scale : (left + 6) * scale]
             lr_of[dihedral(crop, operation).tobytes()] = dihedral(lr[top : top + 6, left : left + 6], operation)
-    batch = TrainingPatches(images, scale, patch_size=6, seed=0).batch(step=0, batch_size=2000)
+    batch = TrainingPatches(images, scale, patch_size=6, seed=0, sampling=sampling).batch(step=0, batch_size=2000)
     seen = set()
     for lr, hr in zip(*batch, strict=True):
         key = (255 * hr).round().to(torch.uint8).numpy().tobytes()
@@ -82,6 +84,15 @@ def test_every_patch_can_be_drawn():
     _, hr = patches.batch(step=0, batch_size=64)
     corners = {round(value * 255) for value in hr[:, 0, 2:4, 2:4].amin(dim=(1, 2)).tolist()}
     assert corners == {100, 120}  # the two places of a 3 x 3 patch in 3 x 4
+
+
+def test_easy_pictures_are_drawn_more_often():
+    flat, chequered = np.full((20, 20), 128, np.uint8), np.indices((60, 60)).sum(0) % 2 * 30 + np.uint8(113)
+    _, hr = TrainingPatches([flat, chequered], 2, PATCH, seed=0, sampling="psnr").batch(step=0, batch_size=4000)
+    # Reduced, both are all 128: squared errors of 0 and 15 * 15, whatever the sizes.
+    weights = 1 / np.sqrt([10 + 0, 10 + 225])
+    share = float((hr.amax(dim=(1, 2, 3)) * 255 < 128.5).float().mean())
+    assert share == pytest.approx(weights[0] / weights.sum(), abs=0.025)  # four standard deviations
 
 
 def test_training_leaves_the_validation_pictures_out(data_dir: Path):

@@ -19,8 +19,8 @@ from config import RECIPES, Config, read_config
 from dataset import TrainingPatches, load_training_images, training_paths, validation_pairs
 from errors import FailureError, RequestError
 from inference.parts import upscale_luma
-from inference.weights import load_weights
-from training.run import save_run, start_run
+from inference.weights import load_checkpoint, load_weights, save_checkpoint
+from training.run import load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +91,17 @@ def test_transfer_takes_the_convolutions_and_trains_the_deconvolution(data_dir: 
             assert not torch.allclose(one, three, atol=1e-6)
     with pytest.raises(RequestError, match=r"not {'upscale_factor': 2, 'd': 32"):
         train.train(config_of(data_dir, tmp_path, exp_name="s", variant="fsrcnn_s", **settings))
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_by_its_default(data_dir: Path, tmp_path: Path):
+    config, last = config_of(data_dir, tmp_path, steps=20), tmp_path / "run" / "last.pth"
+    train.train(config)
+    saved = load_checkpoint(last)
+    del saved["config"]["sampling"]
+    save_checkpoint(saved, last)
+    assert load_run(config, torch.device("cpu"), last).step == 20
+    with pytest.raises(RequestError, match=r"sampling: the run in .* was started with uniform"):
+        load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):

@@ -75,8 +75,9 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     saved = load_checkpoint(path)
     if "optimizer" not in saved:
         raise RequestError(f"{path}: not a saved run; move it away to start a new one")
+    saved_config = as_plain(Config()) | saved["config"]  # settings that it did not have yet
     for field in RECIPE_FIELDS:
-        now, then = as_plain(config)[field], saved["config"].get(field)
+        now, then = as_plain(config)[field], saved_config[field]
         if now != then:
             raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
     run = start_run(config, device)
