@@ -316,6 +316,7 @@ def draw_curve(log: Path) -> None:
     for each, x, label in zip(axes, (values["step"], minutes), ("steps", "minutes"), strict=True):
         each.plot(x, values["psnr"], marker=".")
         each.set_xlabel(label)
+        each.locator_params(axis="x", nbins=6)
         each.grid(alpha=0.3)
     axes[0].set_ylabel("PSNR in dB, validation pictures")
     figure.suptitle(log.stem)
