@@ -74,7 +74,8 @@ def test_committed_file_has_the_shipped_weights(variant: str, scale: int):
     assert said["sha256"] == weights_digest(model)
     assert (said["variant"], said["upscale_factor"], said["licence"]) == (variant, str(scale), "Apache-2.0")
     assert float(said["validation_psnr"]) > 27
-    lr = torch.rand(1, 1, 19, 23)
+    # A picture: noise, which no network was trained on, comes out up to thirty times as strong, rounding errors too.
+    lr = torch.from_numpy(skimage.data.camera()[100:119, 220:243] / np.float32(255))[None, None]
     with torch.no_grad():
         expected = model(lr).numpy()
     np.testing.assert_allclose(run_onnx(content, lr.numpy()), expected, rtol=0, atol=1e-5)
