@@ -138,9 +138,12 @@ def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], lis
 def psnr_weight(lr: FloatImage, hr: Y) -> float:
     """How often patches are cut from a picture, beside others, so that training is for the mean of the pictures' PSNRs.
 
-    The PSNR's derivative is the inverse of the mean squared error. Its root is half as far from drawing all pictures
-    alike, which served the validation pictures better (results/RECIPE.md). What bicubic enlargement leaves of error
-    stands for the network's, and 10 more (38 dB) keep nearly flat pictures from deciding alone.
+    lr: H x W, hr: scale*H x scale*W, luma in 0..255; returns more than 0, up to 10 ** -0.5.
+
+    The PSNR's derivative is the inverse of the mean squared error. The inverse of the error's root is half as far from
+    drawing all pictures alike, which served the validation pictures better (results/RECIPE.md). What bicubic
+    enlargement leaves of error stands for the network's, and 10 more (38 dB) keep nearly flat pictures from deciding
+    alone.
     """
     return (10 + float(np.mean((imresize(lr, hr.shape[0] / lr.shape[0]) - hr) ** 2))) ** -0.5
 
@@ -183,7 +186,9 @@ class TrainingPatches:
         # A picture has as many patches as it has places for one.
         size = patch_size + 2 * margin
         self._columns = width - size + 1
-        self._patches_up_to = ((height - size + 1) * self._columns).cumsum(0)
+        number = (height - size + 1) * self._columns
+        self._patches_up_to = number.cumsum(0)
+        self._first_patch = self._patches_up_to - number
         self._chances = None if weights is None else weights / weights.sum()
         self._kept_block = lru_cache(maxsize=1)(self._cut_block)  # for the steps that follow
 
@@ -201,13 +206,12 @@ class TrainingPatches:
         random = np.random.default_rng((self.seed, block))
         numbers = random.integers((int(self._patches_up_to[-1]), 8), size=(STEPS_AT_ONCE, batch_size, 2))
         if self._chances is not None:
-            up_to = self._patches_up_to.numpy()
-            picture = random.choice(len(up_to), p=self._chances, size=numbers.shape[:2])
-            numbers[..., 0] = random.integers(np.where(picture > 0, up_to[picture - 1], 0), up_to[picture])
+            drawn = random.choice(len(self._chances), p=self._chances, size=numbers.shape[:2])
+            numbers[..., 0] = random.integers(self._first_patch.numpy()[drawn], self._patches_up_to.numpy()[drawn])
         patch, operation = torch.from_numpy(numbers)[:, rank::ranks].flatten(0, 1).T.contiguous()
         image = torch.searchsorted(self._patches_up_to, patch, right=True)
-        first_patch = torch.where(image > 0, self._patches_up_to[image - 1], 0)
-        row, column = (patch - first_patch) // self._columns[image], (patch - first_patch) % self._columns[image]
+        place_in_image = patch - self._first_patch[image]
+        row, column = place_in_image // self._columns[image], place_in_image % self._columns[image]
         place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
         size, scale, cut = self.patch_size, self.upscale_factor, bool(self.margin) * (self.upscale_factor - 1)
         whole, middle = (0, size + 2 * self.margin, 0), (self.margin, size, cut)

@@ -70,8 +70,9 @@ def train(config: Config) -> int | None:
         validation = validation_pairs(config.data_dir, scale)
         paths = training_paths(config.data_dir, config.train_sets)
         images, too_small = load_training_images(paths, scale * (config.patch_size + 2 * config.patch_margin))
-        choice = config.patch_size, config.seed, device, config.patch_margin, config.sampling
-        patches = TrainingPatches(images, scale, *choice)
+        patches = TrainingPatches(
+            images, scale, config.patch_size, config.seed, device, config.patch_margin, config.sampling
+        )
         if rank == 0:
             for path in too_small:
                 print(f"{path}: smaller than a patch, left out")
