@@ -29,7 +29,7 @@ data: .venv/installed
 page: web/made/motorcycle.webm
 	$(VENV) -m http.server --bind 127.0.0.1 --directory web
 
-web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page.py $(wildcard native/*.py results/pretrained/*.pth)
+web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page.py $(wildcard fsrcnn/*.py fsrcnn/native/*.py results/pretrained/*.safetensors)
 	$(VENV) export.py --format wasm --output web/made
 	$(VENV) export.py --format wasm --output web/made --variant fsrcnn_s
 	$(VENV) -m exports.page
@@ -43,10 +43,10 @@ BEFORE := results/pretrained/before_finetuning
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
 pretrained-fsrcnn_s_x3: pretrained-fsrcnn_s_x2
 pretrained-fsrcnn_s_x4: pretrained-fsrcnn_s_x3
-FLAGS_fsrcnn_x2 := --transfer-from $(BEFORE)/fsrcnn_x3.pth
+FLAGS_fsrcnn_x2 := --transfer-from $(BEFORE)/fsrcnn_x3.safetensors
 FLAGS_fsrcnn_x4 := $(FLAGS_fsrcnn_x2)
-FLAGS_fsrcnn_s_x3 := --transfer-from $(BEFORE)/fsrcnn_s_x2.pth
-FLAGS_fsrcnn_s_x4 := --transfer-from $(BEFORE)/fsrcnn_s_x3.pth
+FLAGS_fsrcnn_s_x3 := --transfer-from $(BEFORE)/fsrcnn_s_x2.safetensors
+FLAGS_fsrcnn_s_x4 := --transfer-from $(BEFORE)/fsrcnn_s_x3.safetensors
 # 160 HR pixels, about as many as 52 LR pixels are at x3: most pictures of T91 are smaller than 52 LR pixels at x4.
 FINETUNING_fsrcnn_x4 := --patch-size 40
 FINETUNING_fsrcnn_s_x2 := --steps 20000 --sampling uniform
@@ -58,24 +58,24 @@ define train
 $(VENV) train.py --exp-name $(1) --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(2) \
     $(if $(wildcard results/$(1)/last.pth),--resume)
 mkdir -p $(3)
-cp results/$(1)/best.pth $(3)/$*.pth
+cp results/$(1)/best.safetensors $(3)/$*.safetensors
 cp results/$(1)/best.json $(3)/$*.json
 cp results/$(1)/log.csv $(3)/$*.csv
 endef
 
 pretrained-%: .venv/installed
 	$(call train,$*,$(FLAGS_$*),$(BEFORE))
-	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.pth $(FINETUNING_$*),results/pretrained)
+	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),results/pretrained)
 
 # Scores them on the test sets and writes the README's tables and the curves.
 report: .venv/installed
-	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.pth) --test-sets Set5 Set14 BSD100 Samples
+	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples
 	$(VENV) -m benchmarks.report
 
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff matplotlib -c constraints.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff matplotlib hatchling -c constraints.txt
 	@touch $@
 
 .venv/extra: .venv/installed requirements-extra.txt

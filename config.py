@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from errors import RequestError
+from fsrcnn.errors import RequestError
+from fsrcnn.geometry import SCALES
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,6 @@ class Config:
     """First steps in which the deconvolution alone is trained; as many as steps: transferred convolutions stay."""
     start: Literal["bicubic", "msra", "msra_fan_out"] = "bicubic"
     """Starting weights: bicubic interpolation, or the paper's random ones, by a layer's inputs or its outputs."""
-    linear_width: int = 0
-    """Width of the linear factors each weight is trained as and collapsed from; 0: the weights themselves."""
     loss: Literal["l1_then_mse", "l1", "mse", "euclidean"] = "l1_then_mse"
     """Mean absolute error, mean squared error, the one for 70 % of the steps and then the other, or Caffe's euclidean
     loss: half the squared error of a patch, summed over its pixels."""
@@ -107,8 +106,8 @@ class Config:
     again, as in the paper's MATLAB script, which weights trained with patch_margin 2 need."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_scales(self)
+        check_choices(self)
+        check_scales(self)
         _require(self, "exp_name", Path(self.exp_name).name == self.exp_name, "a folder's name, without a path")
         _require(self, "seed", self.seed >= 0, "zero or more")
         if self.mode == "train":
@@ -117,79 +116,13 @@ class Config:
     def _check_training(self) -> None:
         for field in ("steps", "batch_size", "patch_size", "validate_every", "learning_rate", "deconv_learning_rate"):
             _require(self, field, getattr(self, field) > 0, "more than zero")
-        for field in ("d", "s", "m", "linear_width", "warmup_steps", "deconv_only_steps"):
+        for field in ("d", "s", "m", "warmup_steps", "deconv_only_steps"):
             _require(self, field, getattr(self, field) >= 0, "zero or more")
         _require(self, "bias_rate_factor", self.bias_rate_factor > 0, "more than zero")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "at least 0 and less than 1")
         _require(self, "train_sets", bool(self.train_sets), "at least one set")
         one_run = not self.exp_name or len(self.upscale_factor) == 1
         _require(self, "exp_name", one_run, "left out, or one upscale_factor given, when several networks are trained")
-
-
-@dataclass(frozen=True)
-class UpscaleConfig:
-    """What upscale.py is asked to do; a value that cannot be meant raises RequestError."""
-
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
-    """Pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE")] = None
-    """Folder for the results, in the inputs' own folder structure, or one result's file; None: beside the inputs."""
-    suffix: str | None = None
-    """What follows a result's name, before the point; None: _x2 for a scale of 2, and so on."""
-    format: Literal["same", "png", "jpg", "webp", "tif", "bmp"] = "same"
-    """Format of enlarged pictures; same: each as its source is, GIF and AVIF as PNG."""
-    upscale_factor: Literal[2, 3, 4] = 2
-    """Scale."""
-    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
-    """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights file to use in place of the shipped one."""
-    overwrite: bool = False
-    """Write over results that are already there, which are otherwise left as they are."""
-    device: str = "auto"
-    """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
-    codec: str | None = None
-    """Videos: FFmpeg's name of the encoder; None: libx264, or what suits the container (.webm: libvpx-vp9)."""
-    quality: int | None = None
-    """Videos: the encoder's constant rate factor, 0 the best; None: its own default."""
-    preset: str | None = None
-    """Videos: the encoder's speed by its own name or number (libx264: ultrafast to placebo); None: its own default."""
-    duration: float | None = None
-    """Videos: seconds to enlarge, from the start; None: all."""
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        _require(self, "quality", self.quality is None or self.quality >= 0, "zero or more")
-        _require(self, "duration", self.duration is None or self.duration > 0, "more than zero")
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """What export.py is asked for; a value that cannot be meant raises RequestError."""
-
-    format: Literal["onnx", "opencv", "mpv", "c", "wasm"] = "onnx"
-    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader; c:
-    object files and a header; wasm: modules for browsers and Node."""
-    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
-    """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
-    upscale_factor: tuple[int, ...] = (2, 3, 4)
-    """Scales, of 2, 3 and 4: a file for each."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights file to export in place of the shipped ones."""
-    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results/exported")
-    """Folder for the files, named as the weights are."""
-    form: Literal["subpixel", "deconvolution"] = "subpixel"
-    """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper has it; equal results."""
-    pictures: bool = False
-    """ONNX: from colour pictures, uint8 N x H x W x 3 in R, G, B order, to such, in place of luma to luma."""
-    target: tuple[str, ...] = ("native",)
-    """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or a triple of these; an object file for each, but one for
-    several levels of x86-64, which takes the best that a processor has."""
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_scales(self)
-        _require(self, "target", bool(self.target), "at least one target")
 
 
 # Settings that go together; a flag given beside --recipe still wins.
@@ -211,7 +144,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "train_sets": ("T91",),
         "start": "msra_fan_out",
-        "linear_width": 0,
         "loss": "euclidean",
         "optimizer": "sgd",
         "learning_rate": 1e-3,
@@ -235,7 +167,7 @@ RECIPES["paper_finetune"] = RECIPES["paper"] | {
 
 # What decides the weights that a training ends with: part of the record of a run, and fixed once it has begun.
 RECIPE_FIELDS = (
-    "upscale_factor variant d s m seed train_sets transfer_from deconv_only_steps start linear_width loss optimizer "
+    "upscale_factor variant d s m seed train_sets transfer_from deconv_only_steps start loss optimizer "
     "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
     "patch_margin sampling ema_decay border"
 ).split()
@@ -254,13 +186,6 @@ def read_config(mode: Literal["train", "valid", "prepare"], description: str) ->
     return read_command_line(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
 
 
-def read_upscale_config(description: str) -> UpscaleConfig:
-    """What upscale.py's command line asks for. Raises RequestError for an unknown flag, a wrong value, or no input."""
-    config = read_command_line(UpscaleConfig(), description)
-    _require(config, "inputs", bool(config.inputs), "a picture, a folder, a quoted pattern or a video")
-    return config
-
-
 def read_command_line(defaults: AnyConfig, description: str) -> AnyConfig:
     """The dataclass `defaults` with the command line's flags in it. Raises RequestError for what it does not take."""
     complaint = io.StringIO()
@@ -276,17 +201,18 @@ def read_command_line(defaults: AnyConfig, description: str) -> AnyConfig:
         raise RequestError(" ".join(re.sub(r"[^\x20-\x7e]", " ", boxed).split())) from None
 
 
-def _require(config: Config | UpscaleConfig | ExportConfig, field: str, right: bool, expected: str) -> None:
+def _require(config: Any, field: str, right: bool, expected: str) -> None:
     if not right:
         raise RequestError(f"{field}: got {getattr(config, field)!r}, expected {expected}")
 
 
-def _check_scales(config: Config | ExportConfig) -> None:
-    right = bool(config.upscale_factor) and set(config.upscale_factor) <= {2, 3, 4}
-    _require(config, "upscale_factor", right, "2, 3 or 4")
+def check_scales(config: Any) -> None:
+    *lower, highest = SCALES
+    right = bool(config.upscale_factor) and set(config.upscale_factor) <= set(SCALES)
+    _require(config, "upscale_factor", right, f"{', '.join(map(str, lower))} or {highest}")
 
 
-def _check_choices(config: Config | UpscaleConfig | ExportConfig) -> None:
+def check_choices(config: Any) -> None:
     """A default edited in this file has not passed through the command line's check of its choices."""
     for field, annotation in get_type_hints(type(config)).items():
         choices = getattr(annotation, "__args__", ()) if "Literal" in str(annotation) else ()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import skimage.data
 import torch
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from errors import RequestError
-from files import list_images, read_image
+from fsrcnn.errors import RequestError
+from fsrcnn.files import written_whole
 from imgproc import FloatImage, imresize, luma, modcrop, score, to_uint8
 
 Y = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 # Every tenth picture of BSDS200 by name: the paper's 20 validation pictures are part of today's BSD100 test set.
 VALIDATION_SET = "BSDS200"
@@ -38,6 +41,42 @@ SAMPLES = {
     "coffee": skimage.data.coffee,
     "motorcycle": lambda: skimage.data.stereo_motorcycle()[0],
 }
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The picture files directly in a folder, by name. Raises RequestError where there is no folder or no picture."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise RequestError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Reads an 8-bit picture: H x W for a single-channel file, otherwise H x W x 3 in R, G, B order; alpha is
+    dropped. Raises OSError, naming the file, where it cannot be read as such.
+    """
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own remarks name no file
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if image is None:
+        raise OSError(
+            f"{path}: {'not a readable picture' if content.size else 'the file is empty'}; replace or remove it"
+        )
+    if image.dtype != np.uint8:
+        raise OSError(f"{path}: {image.dtype.itemsize * 8} bits a channel, expected 8; convert the picture first")
+    if image.ndim == 2:
+        return image
+    return cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Writes a picture, uint8, H x W or H x W x 3 in R, G, B order, in the format of the suffix."""
+    pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(path.suffix, pixels)
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(content.tobytes())
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,42 @@
-"""torch.hub's entry points: ``torch.hub.load(repository, "fsrcnn", upscale_factor=3, pretrained=True)``."""
+"""torch.hub's entry points: ``torch.hub.load(repository, "fsrcnn", upscale_factor=3, pretrained=True)``.
 
-from inference.weights import load_weights, shipped_weights
-from model import FSRCNN, VARIANTS
+The network is the paper's, in PyTorch: N x 1 x H x W luma in [0, 1], black at 16/255 and white at 235/255 as MATLAB's
+rgb2ycbcr has it, to N x 1 x scale*H x scale*W, not clipped.
+"""
 
-dependencies = ["torch", "numpy"]
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from fsrcnn.geometry import variant_sizes
+from fsrcnn.weights import load_weights, shipped_weights
+
+dependencies = ["torch", "numpy", "safetensors"]
 
 
-def fsrcnn(upscale_factor: int = 3, pretrained: bool = True) -> FSRCNN:
+def _load_model() -> ModuleType:
+    """model.py by its path, under a name of its own: the caller may have a `model` too."""
+    spec = importlib.util.spec_from_file_location("_fsrcnn_model", Path(__file__).with_name("model.py"))
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_model = _load_model()
+
+
+def fsrcnn(upscale_factor: int = 3, pretrained: bool = True):  # noqa: ANN201
     """FSRCNN(56, 12, 4) for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn", upscale_factor, pretrained)
 
 
-def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True) -> FSRCNN:
+def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True):  # noqa: ANN201
     """FSRCNN-s, (32, 5, 1), for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn_s", upscale_factor, pretrained)
 
 
-def _network(variant: str, upscale_factor: int, pretrained: bool) -> FSRCNN:
+def _network(variant: str, upscale_factor: int, pretrained: bool):  # noqa: ANN202
     if not pretrained:
-        return FSRCNN(upscale_factor, **VARIANTS[variant])
-    return load_weights(shipped_weights(variant, upscale_factor)).eval()
+        return _model.FSRCNN(**variant_sizes(variant, upscale_factor)._asdict())
+    return _model.FSRCNN.from_weights(load_weights(shipped_weights(variant, upscale_factor))).eval()

@@ -11,44 +11,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcnn.luma import RGB_TO_YCBCR, YCBCR_OFFSET
+from fsrcnn.resize import contributions
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Image = NDArray[np.generic]
 FloatImage = NDArray[np.float64]
 
-# ITU-R BT.601, R, G, B in 0..1 to Y, Cb, Cr in 16..235 and 16..240: the matrix of MATLAB's rgb2ycbcr.
-RGB_TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
-
-
-def cubic(x: FloatImage) -> FloatImage:
-    """Keys' cubic convolution kernel with a = -0.5 at the positions x (MATLAB ``imresize``, 'bicubic')."""
-    x = np.abs(x)
-    near = (1.5 * x - 2.5) * x**2 + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
-
 
 def resize_matrix(in_length: int, out_length: int, scale: float) -> "csr_array":
-    """A bicubic resize along one axis as a matrix, out_length x in_length (MATLAB ``imresize``, ``contributions``).
-
-    Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
-    counting twice.
+    """A bicubic resize along one axis as a matrix, out_length x in_length: MATLAB ``imresize``, see
+    `fsrcnn.resize.contributions`.
     """
     from scipy.sparse import csr_array  # here, as skimage.metrics below, because it is slow to import
 
-    stretch = min(scale, 1.0)
-    width = 4 / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5
-    first = np.floor(centre - width / 2).astype(np.intp) + 1
-    positions = first[:, None] + np.arange(int(np.ceil(width)) + 1)
-    weights = cubic((centre[:, None] - positions) * stretch)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mirrored = positions % (2 * in_length)
-    indices = np.where(mirrored < in_length, mirrored, 2 * in_length - 1 - mirrored)
-    used = weights.any(axis=0)
-    weights, indices = weights[:, used], indices[:, used]
+    weights, indices = contributions(in_length, out_length, scale)
     row_starts = np.arange(out_length + 1) * weights.shape[1]
     return csr_array((weights.ravel(), indices.ravel(), row_starts), shape=(out_length, in_length))
 

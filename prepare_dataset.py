@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from config import Config, read_config
 from dataset import VALIDATION_SET
-from errors import FailureError, RequestError, run_script
+from fsrcnn.errors import FailureError, RequestError, run_script
 
 REGISTRY = Path(__file__).parent / "data" / "registry.txt"
 DOWNLOADS_AT_ONCE = 8

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from config import RECIPE_FIELDS, Config, read_config
 from dataset import EvaluationPair, TrainingPatches, load_training_images, samples, training_paths, validation_pairs
-from devices import join_processes, leave_processes, rank_and_ranks, select_device
-from errors import RequestError, run_script
-from files import write_json, written_whole
-from inference.parts import upscale_luma
-from inference.weights import save_weights, weights_digest
+from evaluation.scores import mean_score
+from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
+from fsrcnn.errors import RequestError, run_script
+from fsrcnn.files import write_json
+from fsrcnn.network import network_of
+from fsrcnn.weights import save_weights
 from training.interruption import Interruption, stop_asked
 from training.log import Log, LossMeter, crops
 from training.run import Run, as_plain, load_run, save_run, start_run
@@ -81,9 +81,8 @@ def train(config: Config) -> int | None:
             write_json(folder / "config.json", as_plain(config))
         stopped_by = run_steps(run, config, folder, patches, validation)
     if stopped_by is None and rank == 0:
-        print(
-            f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {folder / 'best.pth'}"
-        )
+        best = folder / "best.safetensors"
+        print(f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {best}")
     return stopped_by
 
 
@@ -127,24 +126,17 @@ def run_steps(
 
 def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
     """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
-    average = run.average.fuse()
+    average, model = (network_of(each.weights(), run.device) for each in (run.average, run.model))
     score = mean_score(average, validation, config.border)
-    unaveraged = mean_score(run.model.collapse().fuse(), validation, config.border) if config.ema_decay else score
+    unaveraged = mean_score(model, validation, config.border) if config.ema_decay else score
     if score["psnr"] > run.best_psnr:
         run.best_psnr = score["psnr"]
-        with written_whole(folder / "best.pth") as unfinished:
-            save_weights(run.average, unfinished)
+        save_weights(run.average.weights(), folder / "best.safetensors")
         write_json(folder / "best.json", describe(run, config, score))
     values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
     values["psnr_unaveraged"] = unaveraged["psnr"]
     log.write(run.step, run.seconds, values, crops(average, validation[:4]))
     save_run(run, config, folder / "last.pth")
-
-
-def mean_score(model: nn.Module, pairs: list[EvaluationPair], border: str) -> dict[str, float]:
-    """Mean PSNR and SSIM over the pictures."""
-    scores = [pair.score(upscale_luma(model, pair.lr, border)) for pair in pairs]
-    return {metric: float(np.mean([score[metric] for score in scores])) for metric in ("psnr", "ssim")}
 
 
 def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any]:
@@ -155,9 +147,11 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
         "step": run.step,
         "seconds": round(run.seconds),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-        "sha256": weights_digest(run.average),
+        "sha256": run.average.weights().digest,
         "validation": score,
-        "samples": mean_score(run.average.fuse(), list(samples(config.upscale_factor[0])), config.border),
+        "samples": mean_score(
+            network_of(run.average.weights(), run.device), samples(config.upscale_factor[0]), config.border
+        ),
     }
 
 

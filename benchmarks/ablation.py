@@ -13,10 +13,11 @@ import numpy as np
 
 from config import Config, read_config
 from dataset import folder_pairs, set_folder
-from errors import FailureError, run_script
-from files import write_json
-from inference.parts import upscale_luma
-from inference.weights import load_weights
+from evaluation.scores import upscale_luma
+from fsrcnn.errors import FailureError, run_script
+from fsrcnn.files import write_json
+from fsrcnn.network import network_of
+from fsrcnn.weights import load_weights
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "ablation.json"
@@ -38,12 +39,12 @@ def trained(sizes: dict[str, int], flags: list[str], config: Config) -> Path:
 
 def describe(folder: Path, config: Config) -> dict[str, float]:
     """What the table says of a trained network; PSNR on the validation pictures and on the first test set."""
-    weights = load_weights(folder / "best.pth")
-    network, scale = weights.fuse(), weights.upscale_factor
+    weights = load_weights(folder / "best.safetensors")
+    network, scale = network_of(weights, "cpu"), weights.upscale_factor
     pairs = folder_pairs(set_folder(config.data_dir, config.test_sets[0]), scale)
     scores = [pair.score(upscale_luma(network, pair.lr))["psnr"] for pair in pairs]
     return {
-        "weights": sum(parameter.numel() for parameter in weights.parameters() if parameter.ndim > 1),
+        "weights": sum(parameter.size for parameter in weights.parameters.values() if parameter.ndim > 1),
         "validation": json.loads((folder / "best.json").read_text(encoding="utf-8"))["validation"]["psnr"],
         config.test_sets[0]: float(np.mean(scores)),
     }

@@ -22,8 +22,8 @@ from llvmlite import binding
 from tqdm import tqdm
 
 from benchmarks.network import ROUNDS, TOLERANCE, Case
-from errors import FailureError, RequestError, run_script
-from files import write_json, written_whole
+from fsrcnn.errors import FailureError, RequestError, run_script
+from fsrcnn.files import write_json, written_whole
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.report import files_table
-from devices import cpu_threads
-from errors import FailureError, run_script
-from files import shipped_weights, write_image, write_json
+from dataset import write_image
+from fsrcnn.devices import cpu_threads
+from fsrcnn.errors import FailureError, run_script
+from fsrcnn.files import write_json
+from fsrcnn.network import LumaPlane, Network, load_network
+from fsrcnn.weights import shipped_weights
 from imgproc import luma
-from inference.runner import Plane, Runner, load_runner
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "files.json"
@@ -80,9 +82,9 @@ def upscale(*arguments: str | Path) -> None:
         raise FailureError(f"upscale.py ended with {done.returncode}: {done.stderr.strip()}")
 
 
-def run_network(runner: Runner, planes: list[Plane]) -> None:
+def run_network(network: Network, planes: list[LumaPlane]) -> None:
     """The same pictures' luma, in memory: what is left when everything else costs nothing."""
-    list(runner.pool.map(runner, planes))
+    list(network.pool.map(lambda plane: network.rows(plane, 0, len(plane)), planes))
 
 
 def seconds(task: Callable[[], None]) -> float:
@@ -106,8 +108,8 @@ def main() -> None:
         }
         for variant in ("fsrcnn", "fsrcnn_s"):
             flags = ("--output", results, "--variant", variant)
-            runner = load_runner(shipped_weights(variant, SCALE), SCALE, "cpu")
-            tasks[f"network, {variant}"] = lambda runner=runner: run_network(runner, planes)
+            network = load_network(shipped_weights(variant, SCALE), SCALE, "cpu")
+            tasks[f"network, {variant}"] = lambda network=network: run_network(network, planes)
             tasks[f"large, {variant}"] = lambda flags=flags: upscale(large, *flags)
             for kind, folder in folders.items():
                 tasks[f"{kind}, {variant}"] = lambda folder=folder, flags=flags: upscale(folder, *flags)

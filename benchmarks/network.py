@@ -27,13 +27,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from config import read_command_line
-from errors import FailureError, RequestError, run_script
-from files import write_json
+from fsrcnn.errors import FailureError, RequestError, run_script
+from fsrcnn.files import write_json
+from fsrcnn.native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, machine_code
+from fsrcnn.native.target import Target, host
+from fsrcnn.network import network_of
+from fsrcnn.pytorch import SubpixelFSRCNN
+from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import luma
-from inference.weights import load_weights, shipped_weights
 from model import FSRCNN
-from native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, machine_code
-from native.target import Target, host
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "network.json"
@@ -58,7 +60,7 @@ class Case(NamedTuple):
         return f"{self.variant} x{self.scale} {self.width}x{self.height}"
 
     def network(self) -> FSRCNN:
-        return load_weights(shipped_weights(self.variant, self.scale)).eval()
+        return FSRCNN.from_weights(load_weights(shipped_weights(self.variant, self.scale))).eval()
 
     def picture(self) -> Image:
         """A photograph of the input's size."""
@@ -139,14 +141,19 @@ def plain(model: FSRCNN, _: Image) -> FSRCNN:
 
 
 def subpixel_onnx(model: FSRCNN, x: Image) -> bytes:
-    return onnx(model.fuse(), x)
+    return onnx(SubpixelFSRCNN(model.weights()), x)
 
 
-OURS, PLAIN = "fuse()", "PyTorch, deconvolution"
+def compiled_runner(model: FSRCNN, threads: int) -> Runner:
+    network = network_of(model.weights(), "cpu", threads)
+    return lambda x: network(x[0, 0])[None, None]
+
+
+OURS, PLAIN = "compiled", "PyTorch, deconvolution"
 WAYS = {
-    OURS: Way(plain, lambda model, threads: torch_runner(model.fuse())),
+    OURS: Way(plain, compiled_runner),
     PLAIN: Way(plain, lambda model, threads: torch_runner(model)),
-    "PyTorch, sub-pixel": Way(plain, lambda model, threads: torch_runner(model.fuse().subpixel)),
+    "PyTorch, sub-pixel": Way(plain, lambda model, threads: torch_runner(SubpixelFSRCNN(model.weights()))),
     "ONNX Runtime, deconvolution": Way(onnx, onnxruntime_runner),
     "ONNX Runtime, sub-pixel": Way(subpixel_onnx, onnxruntime_runner),
     "OpenVINO, deconvolution": Way(onnx, openvino_runner),
@@ -158,7 +165,7 @@ WAYS = {
 
 # Of the printed table.
 COLUMNS = (PLAIN, "PyTorch, sub-pixel", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
-HEAD = ["network and output", "fuse()", "frames/s", "GMAC/s", "share", *COLUMNS]
+HEAD = ["network and output", OURS, "frames/s", "GMAC/s", "share", *COLUMNS]
 
 
 def installed(package: str) -> bool:
@@ -316,8 +323,8 @@ def main() -> None:
 
     print_table(rows)
     print(f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles), {threads} threads, float32; in")
-    print("brackets how many times as long as fuse()'s. GMAC/s: 10^9 multiply-adds per second, and their share of what")
-    print(f"the vector units do at most, {peak / 1e9:.0f}; PyTorch's matrix product reaches {product / 1e9:.0f}.")
+    print("brackets how many times as long as the compiled form takes. GMAC/s: 10^9 multiply-adds per second, and what")
+    print(f"share that is of the {peak / 1e9:.0f} of the vector units; PyTorch's matrix product: {product / 1e9:.0f}.")
     print(f"\nMemory that a process takes at most on top of its packages, {LARGEST}, in MB:")
     print(", ".join(f"{name} {size / 1e6:.0f}" for name, size in memories.items()) or "not known on this system")
     packages = (

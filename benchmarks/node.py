@@ -15,9 +15,9 @@ from llvmlite import binding
 from tqdm import tqdm
 
 from benchmarks.network import ROUNDS, TOLERANCE, Case, print_table
-from errors import FailureError, RequestError, run_script
 from exports.wasm import wasm_files
-from files import write_json
+from fsrcnn.errors import FailureError, RequestError, run_script
+from fsrcnn.files import write_json
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "node.json"
@@ -31,7 +31,7 @@ def measure(case: Case) -> dict[str, Any]:
     """Node's version and the milliseconds of each way, round after round. Raises FailureError where two disagree."""
     picture = case.picture()[0, 0]
     with TemporaryDirectory() as folder:
-        files = wasm_files(case.network())
+        files = wasm_files(case.network().weights())
         for suffix, content in files.items():
             (Path(folder) / f"network{suffix}").write_bytes(content)
         (Path(folder) / "plane").write_bytes(picture.tobytes())

@@ -11,11 +11,13 @@ from typing import Any
 
 import skimage.data
 
-from errors import run_script
-from files import PRETRAINED, read_image, shipped_weights, write_image, written_whole
+from dataset import read_image, write_image
+from fsrcnn.errors import run_script
+from fsrcnn.files import written_whole
+from fsrcnn.network import load_network
+from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.weights import PRETRAINED, shipped_weights
 from imgproc import imresize, modcrop, to_uint8
-from inference.pictures import upscale_picture
-from inference.runner import load_runner
 
 ROOT = Path(__file__).parents[1]
 TEST = ROOT / "results" / "test"
@@ -198,7 +200,7 @@ def speed_table(said: dict[str, Any]) -> str:
     lines = [f"| network, output | here | frames/s | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
     for case, measured in said["cases"].items():
         medians = {way: statistics.median(rounds) for way, rounds in measured["milliseconds"].items()}
-        ours = medians["fuse()"]
+        ours = medians["compiled"]
         cells = [f"**{ours:.1f} ms**", f"{1e3 / ours:,.0f}"]
         for peer in peers:
             best = min((time for way, time in medians.items() if way.startswith(peer)), default=None)
@@ -368,11 +370,11 @@ def draw_enlarged() -> None:
     from matplotlib.figure import Figure
 
     lr = to_uint8(imresize(modcrop(skimage.data.astronaut(), 3), 1 / 3))
-    runner = load_runner(shipped_weights("fsrcnn", 3), 3, "cpu")
+    network = load_network(shipped_weights("fsrcnn", 3), 3, "cpu")
     with TemporaryDirectory() as folder:
         small, large = Path(folder) / "lr.png", Path(folder) / "sr.png"
         write_image(small, lr)
-        upscale_picture(small, large, runner)
+        upscale_picture(small, large, network)
         pictures = {"bicubic": to_uint8(imresize(lr, 3)), "FSRCNN": read_image(large)}
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, (name, picture) in zip(figure.subplots(1, 2), pictures.items(), strict=True):

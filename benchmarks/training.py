@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from config import Config, read_config
 from dataset import SAMPLES, TrainingPatches
-from errors import run_script
-from files import write_json
+from fsrcnn.errors import run_script
+from fsrcnn.files import write_json
 from imgproc import dihedral, imresize, luma, modcrop
 from model import FSRCNN, initialise
 from training.run import start_run

@@ -1,18 +1,22 @@
-"""An object file and a header for programs in C and what calls C: native/library.py's machine code."""
+"""Object files and a header for programs in C and what calls C: the machine code of fsrcnn/native/library.py."""
 
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from llvmlite import binding
-from numpy.typing import NDArray
 
-from model import FSRCNN
-from native.library import object_file
-from native.target import X86_LEVELS, Target, named_target
+from exports.request import ExportConfig
+from exports.shared import Exported, Luma, compared, distance
+from fsrcnn.errors import RequestError
+from fsrcnn.luma import BLACK_LEVEL, PEAK, WHITE_LEVEL
+from fsrcnn.native.library import object_file
+from fsrcnn.native.target import X86_LEVELS, Target, named_target
+from fsrcnn.weights import Weights, weights_name
 
 EXAMPLE = Path(__file__).with_name("example.c")
 EXAMPLES_NETWORK = "fsrcnn_x2"
@@ -43,8 +47,8 @@ size_t {name}_work_size(int width);
    can take strips of rows. Strides are in bytes, from each row to the next, and may be negative; lr and sr point to
    the first pixel of row 0, aligned as pixels are. work is aligned to 4 bytes.
 
-   Luma is 16 to 235, where full_range is not 0: 0 to 255; of floats these are 16/255 to 235/255, and 0 to 1. Results
-   of 8 bits are rounded and clipped to 0..255, floats are not clipped. */
+   Luma is {levels}, where full_range is not 0: 0 to {peak}; of floats these are {fractions}, and 0 to 1. Results
+   of 8 bits are rounded and clipped to 0..{peak}, floats are not clipped. */
 void {name}_uint8(const uint8_t *lr, ptrdiff_t lr_stride, uint8_t *sr, ptrdiff_t sr_stride, int width, int height,
     int first_row, int last_row, int full_range, void *work);
 void {name}_float(const float *lr, ptrdiff_t lr_stride, float *sr, ptrdiff_t sr_stride, int width, int height,
@@ -59,36 +63,49 @@ void {name}_float(const float *lr, ptrdiff_t lr_stride, float *sr, ptrdiff_t sr_
 
 
 def identifier(name: str) -> str:
-    """The name as C can have it."""
+    """The name with an underscore for whatever C does not allow in an identifier."""
     return re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)
 
 
-def header_file(name: str, model: FSRCNN, digest: str) -> bytes:
-    """The header of a network's object files; digest: of its weights."""
+def header_file(name: str, weights: Weights) -> bytes:
+    """The header of a network's object files."""
     name = identifier(name)
-    return HEADER.format(name=name, guard=f"{name.upper()}_H", scale=model.upscale_factor, sha256=digest).encode()
+    text = HEADER.format(
+        name=name,
+        guard=f"{name.upper()}_H",
+        scale=weights.upscale_factor,
+        sha256=weights.digest,
+        peak=PEAK,
+        levels=f"{BLACK_LEVEL} to {WHITE_LEVEL}",
+        fractions=f"{BLACK_LEVEL}/{PEAK} to {WHITE_LEVEL}/{PEAK}",
+    )
+    return text.encode()
 
 
-def grouped(names: tuple[str, ...]) -> dict[str, list[Target]]:
-    """The targets of each object file, by what is added to its name. Several levels of x86-64 share one, which begins
-    with what every x86-64 can run. Raises ValueError for a name that is not known.
+def grouped(names: Sequence[str]) -> dict[str, list[Target]]:
+    """The targets of each object file, by the suffix of its name. Several levels of x86-64 share one file, which begins
+    with the level that every x86-64 can run. Raises ValueError for an unknown name, and for several levels elsewhere
+    than on x86-64, where LLVM cannot put them together.
     """
     levels = [name for name in X86_LEVELS if name in names]
     if len(levels) > 1:
+        if not binding.get_default_triple().startswith("x86_64"):
+            raise ValueError("several levels of x86-64 in one file can only be made on x86-64; name one")
         levels = list(dict.fromkeys(["x86-64", *levels]))
     groups = {"x86-64": [named_target(name) for name in levels]} if len(levels) > 1 else {}
     return groups | {name: [named_target(name)] for name in names if len(levels) < 2 or name not in X86_LEVELS}
 
 
-def c_file(name: str, model: FSRCNN, targets: list[Target]) -> bytes:
+def c_file(name: str, weights: Weights, targets: Sequence[Target]) -> bytes:
     """The object file for a target, or for several levels of x86-64 from the lowest to the highest."""
-    return object_file(identifier(name), list(model.parameters()), model.model_args, targets)
+    return object_file(identifier(name), weights, targets)
 
 
-def run_c(name: str, files: dict[str, bytes], target: Target, lr: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """What the example makes of H x W luma with the files, by their names: a network's header and an object file.
+def run_c(name: str, files: dict[str, bytes], target: Target, lr: Luma) -> Luma | None:
+    """Runs example.c with the files, a network's header and one object file by their names, on H x W luma: compiled by
+    this machine's compiler, or for another architecture by a cross compiler and run by QEMU.
 
-    For another architecture it is run by QEMU. None where there is no compiler or no QEMU for the target.
+    Returns scale*H x scale*W luma, None where the compiler or QEMU is missing.
     """
     here = target.triple == binding.get_default_triple()
     if not here and "linux" not in target.triple:
@@ -110,3 +127,24 @@ def run_c(name: str, files: dict[str, bytes], target: Target, lr: NDArray[np.flo
         raw = subprocess.run(command, input=lr.tobytes(), check=True, capture_output=True).stdout
     scale = int(np.sqrt(len(raw) / lr.nbytes))
     return np.frombuffer(raw, np.float32).reshape(scale * lr.shape[0], scale * lr.shape[1])
+
+
+def export(path: Path, weights: Weights, config: ExportConfig) -> Iterator[Exported]:
+    """An object file for each target, compared with PyTorch in the example, and the header of them all."""
+    try:
+        groups = grouped(config.target)
+    except ValueError as error:
+        raise RequestError(f"target: {error}") from error
+    name = weights_name(path)
+    header = {f"{name}.h": header_file(name, weights)}
+    for suffix, targets in groups.items():
+        file = f"{name}-{suffix}.o"
+        content = c_file(name, weights, targets)
+
+        def run(
+            lr: Luma, files: dict[str, bytes] = header | {file: content}, target: Target = targets[0]
+        ) -> Luma | None:
+            return run_c(name, files, target, lr)
+
+        yield Exported(file, content, compared(distance(weights, run), "a C compiler or an emulator for it"))
+    yield Exported(*header.popitem(), "the functions of these object files")

@@ -3,21 +3,28 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
+import skimage.data
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from model import FSRCNN
-from native.packing import phases
+from exports.request import ExportConfig
+from exports.shared import Array, Exported, compared, convolutions, reference
+from fsrcnn.errors import FailureError
+from fsrcnn.geometry import FEATURES_KERNEL, phases
+from fsrcnn.luma import BLACK_LEVEL, PEAK, WHITE_LEVEL
+from fsrcnn.weights import Weights, weights_name
+from imgproc import psnr, to_uint8
+
+LEAST_PSNR = 45.0  # in dB, between what is drawn, through textures of half precision, and PyTorch's result
 
 _HEADER = """\
 // {title}, made from its weights by export.py. Licence: Apache-2.0.
-// Works on luma as videos hold it, 16..235 of 255; runs where the picture is enlarged. Beyond the border textures
+// Works on luma as videos hold it, {luma}; runs where the picture is enlarged. Beyond the border textures
 // repeat their edge, where the network has zeros: the outermost pixels differ from the network's.
 """
-# Runs when the picture is enlarged in both directions.
+# WHEN is in reverse Polish notation: where the picture is enlarged in both directions.
 _PASS = """
 //!DESC {title}, {name}
 //!HOOK LUMA
@@ -32,25 +39,21 @@ vec4 hook() {{
 """
 
 
-def _vector(values: Tensor) -> str:
+def _vector(values: Array) -> str:
     return f"vec4({', '.join(f'{value:.6g}' for value in values.tolist())})"
 
 
-def _matrix(values: Tensor) -> str:
+def _matrix(values: Array) -> str:
     """values: 4 outputs x 4 inputs; GLSL writes a matrix column by column."""
     return f"mat4({', '.join(f'{value:.6g}' for value in values.T.flatten().tolist())})"
 
 
-def _by_fours(values: Tensor, *axes: int) -> Tensor:
-    """Zeros appended along the axes to make them multiples of four."""
-    for axis in axes:
-        shape = list(values.shape)
-        shape[axis] = -shape[axis] % 4
-        values = torch.cat([values, values.new_zeros(shape)], axis)
-    return values
+def _by_fours(values: Array, *axes: int) -> Array:
+    """Appends zeros along the axes to make their lengths multiples of four."""
+    return np.pad(values, [(0, -length % 4 if axis in axes else 0) for axis, length in enumerate(values.shape)])
 
 
-def _prelu(name: str, slopes: Tensor) -> str:
+def _prelu(name: str, slopes: Array) -> str:
     return f"{name} = max({name}, 0.0) + {_vector(slopes)} * min({name}, 0.0);"
 
 
@@ -58,7 +61,8 @@ class _Shader:
     """The text of the passes, each of which writes one texture of four channels."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.text = title, _HEADER.format(title=title)
+        self.title = title
+        self.text = _HEADER.format(title=title, luma=f"{BLACK_LEVEL}..{WHITE_LEVEL} of {PEAK}")
 
     def add(self, name: str, sources: list[str], lines: list[str], *, scale: int = 1, last: bool = False) -> str:
         binds = "\n".join(f"//!BIND {source}" for source in sources)
@@ -68,44 +72,48 @@ class _Shader:
         return name
 
     def add_convolution(
-        self, name: str, sources: list[str], weight: Tensor, bias: Tensor, slopes: Tensor | None
+        self, name: str, sources: list[str], kernel: Array, biases: Array, slopes: Array | None
     ) -> list[str]:
-        """Four outputs a pass. weight: outputs x channels x k x k, the channels in the sources' order, by fours."""
-        weight, bias = _by_fours(weight, 0, 1), _by_fours(bias, 0)
-        reach, textures = weight.shape[2] // 2, []
-        for first in range(0, len(weight), 4):
-            lines = [f"vec4 sum = {_vector(bias[first : first + 4])};"]
+        """Adds a pass for every four outputs; returns the textures that they write. kernel: outputs x channels x k x k;
+        the sources hold the channels in order, four each.
+        """
+        kernel, biases = _by_fours(kernel, 0, 1), _by_fours(biases, 0)
+        reach, textures = kernel.shape[2] // 2, []
+        for first in range(0, len(kernel), 4):
+            lines = [f"vec4 sum = {_vector(biases[first : first + 4])};"]
             for i, source in enumerate(sources):
-                for row, column in weight[first : first + 4, 4 * i : 4 * i + 4].abs().sum((0, 1)).nonzero().tolist():
-                    matrix = _matrix(weight[first : first + 4, 4 * i : 4 * i + 4, row, column])
+                part = kernel[first : first + 4, 4 * i : 4 * i + 4]
+                for row, column in np.argwhere(part.any((0, 1))):
                     at = f"vec2({column - reach}.0, {row - reach}.0)"
-                    lines.append(f"sum += {matrix} * {source}_texOff({at});")
+                    lines.append(f"sum += {_matrix(part[:, :, row, column])} * {source}_texOff({at});")
             lines += [] if slopes is None else [_prelu("sum", _by_fours(slopes, 0)[first : first + 4])]
             textures.append(self.add(f"{name}{first // 4}", sources, [*lines, "return sum;"]))
         return textures
 
 
-def _features_and_shrink(features: nn.Sequential, shrink: nn.Sequential, first: int) -> Iterator[str]:
-    """Four outputs of the second layer; the features, more than a texture holds, are computed anew for each four."""
-    (conv, prelu), (conv_1x1, prelu_1x1) = features, shrink
-    weight = _by_fours(conv_1x1.weight[:, :, 0, 0], 0)[first : first + 4]
-    for row in range(5):
-        for column in range(5):
-            yield f"float p{row}{column} = LUMA_texOff(vec2({column - 2}.0, {row - 2}.0)).x;"
-    yield f"vec4 f, sum = {_vector(_by_fours(conv_1x1.bias, 0)[first : first + 4])};"
-    for d in range(0, len(conv.weight), 4):
-        yield f"f = {_vector(conv.bias[d : d + 4])};"
-        for row in range(5):
-            for column in range(5):
-                yield f"f += {_vector(conv.weight[d : d + 4, 0, row, column])} * p{row}{column};"
-        yield _prelu("f", prelu.weight[d : d + 4])
-        yield f"sum += {_matrix(weight[:, d : d + 4])} * f;"
-    yield _prelu("sum", _by_fours(prelu_1x1.weight, 0)[first : first + 4])
+def _features_and_shrink(weights: Weights, first: int) -> Iterator[str]:
+    """The lines for four outputs of the shrinking convolution, from `first` on. The features that they need, more than
+    a texture holds, are computed anew for each four.
+    """
+    (kernel, biases, slopes), (kernel_1x1, biases_1x1, slopes_1x1) = convolutions(weights)[:2]
+    shrink = _by_fours(kernel_1x1[:, :, 0, 0], 0)[first : first + 4]
+    places = list(np.ndindex(FEATURES_KERNEL, FEATURES_KERNEL))
+    middle = FEATURES_KERNEL // 2
+    for row, column in places:
+        yield f"float p{row}{column} = LUMA_texOff(vec2({column - middle}.0, {row - middle}.0)).x;"
+    yield f"vec4 f, sum = {_vector(_by_fours(biases_1x1, 0)[first : first + 4])};"
+    for d in range(0, len(kernel), 4):
+        yield f"f = {_vector(biases[d : d + 4])};"
+        for row, column in places:
+            yield f"f += {_vector(kernel[d : d + 4, 0, row, column])} * p{row}{column};"
+        yield _prelu("f", slopes[d : d + 4])
+        yield f"sum += {_matrix(shrink[:, d : d + 4])} * f;"
+    yield _prelu("sum", _by_fours(slopes_1x1, 0)[first : first + 4])
     yield "return sum;"
 
 
 def _shuffle(textures: list[str], scale: int) -> list[str]:
-    """Each pixel of the large picture from its place in the textures, whose channels are the phases row by row."""
+    """The lines that take each large pixel from its texture and channel, which hold the phases row by row."""
     name = textures[0]
     lines = [
         f"vec2 place = fract({name}_pos * {name}_size);",
@@ -118,25 +126,25 @@ def _shuffle(textures: list[str], scale: int) -> list[str]:
     return [*lines, "return vec4(values[number % 4], 0.0, 0.0, 1.0);"]
 
 
-@torch.no_grad()
-def mpv_file(model: FSRCNN, title: str) -> str:
-    """The network as a user shader on the luma plane, for enlarging; title: what a player shows for it."""
+def mpv_file(weights: Weights, title: str) -> str:
+    """The network as a user shader that enlarges the luma plane; title: the name that a player shows for it."""
     shader, sources = _Shader(title), []
-    for first in range(0, model.model_args["s"], 4):
-        lines = list(_features_and_shrink(model.feature_extraction, model.shrink, first))
-        sources.append(shader.add(f"SHRINK{first // 4}", ["LUMA"], lines))
-    for number, (conv, prelu) in enumerate(zip(model.map[::2], model.map[1::2], strict=True)):
-        sources = shader.add_convolution(f"MAP{number}_", sources, conv.weight, conv.bias, prelu.weight)
-    conv, prelu = model.expand
-    sources = shader.add_convolution("EXPAND", sources, conv.weight, conv.bias, prelu.weight)
-    kernel = phases(model.deconv.weight, model.upscale_factor)
-    sources = shader.add_convolution("PHASES", sources, kernel, model.deconv.bias.expand(len(kernel)), None)
-    shader.add("SHUFFLE", sources, _shuffle(sources, model.upscale_factor), scale=model.upscale_factor, last=True)
+    for first in range(0, weights.sizes.s, 4):
+        sources.append(shader.add(f"SHRINK{first // 4}", ["LUMA"], list(_features_and_shrink(weights, first))))
+    *mapping, expand = convolutions(weights)[2:]
+    for number, layer in enumerate(mapping):
+        sources = shader.add_convolution(f"MAP{number}_", sources, *layer)
+    sources = shader.add_convolution("EXPAND", sources, *expand)
+    kernel = phases(weights.parameters["deconv.weight"], weights.upscale_factor)
+    biases = np.repeat(weights.parameters["deconv.bias"], len(kernel))
+    sources = shader.add_convolution("PHASES", sources, kernel, biases, None)
+    scale = weights.upscale_factor
+    shader.add("SHUFFLE", sources, _shuffle(sources, scale), scale=scale, last=True)
     return shader.text
 
 
 def run_mpv(shader: Path, luma: NDArray[np.uint8], scale: int, enlarged: int | None = None) -> NDArray[np.uint8]:
-    """What FFmpeg's libplacebo filter draws of H x W limited-range luma, rounded, with a shader for a scale.
+    """Draws H x W limited-range luma, rounded, with a shader for a scale in FFmpeg's libplacebo filter.
 
     enlarged: how many times as large it is drawn; None: scale times. Raises OSError where there is no FFmpeg, and
     subprocess.CalledProcessError where it has no libplacebo, or no Vulkan device (Mesa's llvmpipe is one).
@@ -157,3 +165,23 @@ def run_mpv(shader: Path, luma: NDArray[np.uint8], scale: int, enlarged: int | N
     done = subprocess.run(command, input=frame, capture_output=True, check=True, cwd=shader.parent)
     planes = np.frombuffer(done.stdout, np.uint8).reshape(3, times * height, times * width)
     return planes[0]
+
+
+def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
+    """A shader, compared with PyTorch as FFmpeg draws it, inside the border."""
+    content = mpv_file(weights, weights_name(path)).encode()
+    scale, lr = weights.upscale_factor, np.clip(skimage.data.camera()[200:264, 150:214], BLACK_LEVEL, WHITE_LEVEL)
+    border = scale * weights.sizes.reach
+    inside = (slice(border, -border),) * 2
+    expected = to_uint8(reference(weights, lr.astype(np.float32) / PEAK) * PEAK)
+    with TemporaryDirectory() as folder:
+        shader = Path(folder) / "shader.glsl"
+        shader.write_bytes(content)
+        try:
+            error = psnr(run_mpv(shader, lr, scale)[inside], expected[inside])
+            comparison = f"{error:.1f} dB from PyTorch, drawn in 8 bits"
+        except (OSError, subprocess.CalledProcessError):
+            error, comparison = LEAST_PSNR, compared(None, "FFmpeg with libplacebo and a Vulkan device")
+    if error < LEAST_PSNR:
+        raise FailureError(f"{path}: what is drawn is {error:.1f} dB from PyTorch; nothing is written")
+    yield Exported(f"{weights_name(path)}.glsl", content, comparison)

@@ -2,70 +2,69 @@
 
 import contextlib
 import io
+import json
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import skimage.data
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from imgproc import resize_matrix, rgb_to_ycbcr, ycbcr_to_rgb
-from inference.parts import reach
+from exports.request import ExportConfig
+from exports.shared import Array, Exported, compared, distance
+from fsrcnn.errors import FailureError
+from fsrcnn.geometry import Sizes
+from fsrcnn.luma import BLACK_LEVEL, PEAK, RGB_TO_YCBCR, WHITE_LEVEL, YCBCR_OFFSET
+from fsrcnn.network import network_of
+from fsrcnn.pictures.arrays import enlarge_array
+from fsrcnn.pytorch import SubpixelFSRCNN
+from fsrcnn.resize import REACH, TAPS, contributions
+from fsrcnn.weights import LICENCE, Weights, weights_name
 from model import FSRCNN
 
 OPSET = 23
+FLAT_LEVELS = 65  # flat pictures on which the network's error is measured; between them it is all but a straight line
+
 Form = Literal["subpixel", "deconvolution"]
-
-BICUBIC_REACH = 2  # of the bicubic kernel, in pixels of the small picture
-FLAT_LEVELS = 65  # flat pictures on which the network's error is found; between them it is all but a straight line
-
-
-class _Subpixel(nn.Module):
-    """The inference form in PyTorch's operations."""
-
-    def __init__(self, model: FSRCNN) -> None:
-        super().__init__()
-        self.fused = model.fuse()
-
-    def forward(self, lr: Tensor) -> Tensor:
-        return self.fused.subpixel(lr)
+Picture = NDArray[np.uint8]
 
 
 class _Pictures(nn.Module):
-    """upscale.py's way with a colour picture: the network on the luma, less its error on flat pictures, which is found
-    anew each time, bicubic interpolation of the chroma, and one rounding at the end.
+    """What upscale.py does with a colour picture, in one graph: the network on the luma, less the network's error on
+    flat colour, which is measured anew each time; bicubic interpolation of the chroma; one rounding at the end.
     """
 
-    def __init__(self, network: nn.Module, model: FSRCNN) -> None:
+    def __init__(self, network: nn.Module, sizes: Sizes) -> None:
         super().__init__()
-        self.network, self.scale, self.reach = network, model.upscale_factor, reach(model)
-        for name, convert in (("to_ycbcr", rgb_to_ycbcr), ("to_rgb", ycbcr_to_rgb)):
-            zero, *unit = convert(np.vstack([np.zeros(3), np.eye(3)])[None])[0]
-            self.register_buffer(name, torch.from_numpy(np.array(unit) - zero).float())
-            self.register_buffer(f"{name}_offset", torch.from_numpy(zero).float())
-        size = 2 * BICUBIC_REACH + 1
-        rows = resize_matrix(size, self.scale * size, self.scale)[self.scale * BICUBIC_REACH :][: self.scale].toarray()
-        kernel = torch.from_numpy(np.einsum("ai,bj->abij", rows, rows)).float()
-        self.register_buffer("bicubic_kernel", kernel.reshape(-1, 1, size, size))
+        self.network, self.scale, self.reach = network, sizes.upscale_factor, sizes.reach
+        to_rgb = np.linalg.inv(RGB_TO_YCBCR)
+        matrices = {"to_ycbcr": (RGB_TO_YCBCR, YCBCR_OFFSET), "to_rgb": (to_rgb, -to_rgb @ YCBCR_OFFSET)}
+        for name, (matrix, offset) in matrices.items():
+            self.register_buffer(name, torch.from_numpy(matrix.T.copy()).float())
+            self.register_buffer(f"{name}_offset", torch.from_numpy(offset).float())
+        self.register_buffer("bicubic_kernel", torch.from_numpy(_bicubic_kernel(self.scale)).float())
 
     def forward(self, rgb: Tensor) -> Tensor:
         planes = (rgb.float() @ self.to_ycbcr + self.to_ycbcr_offset).permute(0, 3, 1, 2)
         y, chroma = planes[:, :1], planes[:, 1:]
-        sr = torch.cat([self.network(y / 255) * 255 - self.flat_error(y), self.bicubic(chroma)], 1)
+        sr = torch.cat([self.network(y / PEAK) * PEAK - self.flat_error(y), self.bicubic(chroma)], 1)
         enlarged = sr.permute(0, 2, 3, 1) @ self.to_rgb + self.to_rgb_offset
-        return (enlarged + 0.5).floor().clamp(0, 255).to(torch.uint8)
+        return (enlarged + 0.5).floor().clamp(0, PEAK).to(torch.uint8)
 
     def flat_error(self, y: Tensor) -> Tensor:
-        """What the network adds to a flat picture of each pixel's luma: N x 1 x H x W to N x 1 x scale*H x scale*W."""
+        """The network's error on a flat picture of each pixel's luma: N x 1 x H x W to N x 1 x scale*H x scale*W."""
         measured = [torch.sym_min(length, 2 * self.reach + 1) for length in y.shape[2:]]
-        luma = torch.linspace(16, 235, FLAT_LEVELS, device=y.device).view(-1, 1, 1, 1)
-        error = self.network((luma / 255).expand(-1, 1, *measured)) * 255 - luma
+        luma = torch.linspace(BLACK_LEVEL, WHITE_LEVEL, FLAT_LEVELS, device=y.device).view(-1, 1, 1, 1)
+        error = self.network((luma / PEAK).expand(-1, 1, *measured)) * PEAK - luma
         table = F.pixel_unshuffle(error, self.scale).permute(0, 2, 3, 1).flatten(0, 2)
         down, across = (self.places(*lengths) for lengths in zip(y.shape[2:], measured, strict=True))
-        level = (y[:, 0] - 16) * ((FLAT_LEVELS - 1) / 219)
+        level = (y[:, 0] - BLACK_LEVEL) * ((FLAT_LEVELS - 1) / (WHITE_LEVEL - BLACK_LEVEL))
         below = level.floor().clamp(0, FLAT_LEVELS - 2)
         height, width = measured
         place = (below.long() * height + down[:, None]) * width + across
@@ -73,16 +72,18 @@ class _Pictures(nn.Module):
         return F.pixel_shuffle(error.permute(0, 3, 1, 2), self.scale)
 
     def places(self, length: Any, size: Any) -> Tensor:
-        """As inference/colour.py: for each pixel of an axis one as far from the ends of an axis of `size`."""
+        """Maps each pixel of an axis to the pixel of an axis of `size` at the same distance from the border, as
+        fsrcnn/pictures does.
+        """
         along = torch.arange(length)
         from_end = (along + (size - length)).clamp(min=torch.sym_min(self.reach, size - 1))
         return torch.where(along < self.reach, along, from_end)
 
     def bicubic(self, planes: Tensor) -> Tensor:
-        """As MATLAB's imresize: N x C x H x W to N x C x scale*H x scale*W."""
+        """MATLAB's imresize: N x C x H x W to N x C x scale*H x scale*W."""
         for axis in (2, 3):
             length = planes.shape[axis]
-            along = torch.arange(length + 2 * BICUBIC_REACH) - BICUBIC_REACH
+            along = torch.arange(length + 2 * REACH) - REACH
             along = torch.maximum(along, -1 - along)  # beyond the border the picture is mirrored
             along = torch.minimum(along, 2 * length - 1 - along).clamp(min=0)
             planes = planes.index_select(axis, along)
@@ -90,32 +91,44 @@ class _Pictures(nn.Module):
         return F.pixel_shuffle(phases, self.scale).unflatten(0, planes.shape[:2])[:, :, 0]
 
 
-def _in_form(model: FSRCNN, form: Form) -> nn.Module:
-    return _Subpixel(model) if form == "subpixel" else model.eval()
+def _bicubic_kernel(scale: int) -> Array:
+    """Bicubic enlargement as a convolution for all phases at once, in float64: scale^2 x 1 x TAPS x TAPS."""
+    middle = slice(scale * REACH, scale * (REACH + 1))  # the phases of the middle one of TAPS pixels
+    weights, places = (each[middle] for each in contributions(TAPS, scale * TAPS, scale))
+    rows = np.zeros((scale, TAPS))
+    np.put_along_axis(rows, places, weights, axis=1)
+    return np.einsum("ai,bj->abij", rows, rows).reshape(-1, 1, TAPS, TAPS)
 
 
-def onnx_file(model: FSRCNN, form: Form, said: dict[str, str]) -> bytes:
+def _in_form(weights: Weights, form: Form) -> nn.Module:
+    return SubpixelFSRCNN(weights) if form == "subpixel" else FSRCNN.from_weights(weights)
+
+
+def onnx_file(weights: Weights, form: Form, said: dict[str, str]) -> bytes:
     """The network as an ONNX file with the weights inside.
 
     Input `lr`: float32, N x 1 x H x W luma in [0, 1], of any N, H and W; output `sr`: N x 1 x scale*H x scale*W, about
-    [0, 1]. form: the deconvolution as the paper has it, or as a convolution on the small picture and a pixel shuffle.
-    said: what the file's metadata say of it. Raises ImportError where onnxscript is missing.
+    [0, 1]. form: the last layer as the paper's deconvolution, or as a convolution on the small picture and a pixel
+    shuffle. said: the file's metadata.
     """
     size = {0: Dim("n"), 2: Dim("height"), 3: Dim("width")}
-    return _exported(_in_form(model, form), torch.rand(2, 1, 13, 17), size, said)
+    return _exported(_in_form(weights, form), torch.rand(2, 1, 13, 17), size, said)
 
 
-def pictures_file(model: FSRCNN, form: Form, said: dict[str, str]) -> bytes:
-    """The same for colour pictures: input `lr`, uint8, N x H x W x 3 in R, G, B order; output `sr`, N x scale*H x
-    scale*W x 3, what upscale.py makes of each.
+def pictures_file(weights: Weights, form: Form, said: dict[str, str]) -> bytes:
+    """The same for colour pictures.
+
+    Input `lr`: uint8, N x H x W x 3 in R, G, B order; output `sr`: uint8, N x scale*H x scale*W x 3, each picture as
+    upscale.py enlarges it, to one level.
     """
     size = {0: Dim("n"), 1: Dim("height"), 2: Dim("width")}
-    return _exported(_Pictures(_in_form(model, form), model), torch.zeros(2, 37, 41, 3, dtype=torch.uint8), size, said)
+    network = _Pictures(_in_form(weights, form), weights.sizes)
+    return _exported(network, torch.zeros(2, 37, 41, 3, dtype=torch.uint8), size, said)
 
 
 def _exported(network: nn.Module, example: Tensor, size: dict[int, Any], said: dict[str, str]) -> bytes:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter's words on its own insides
+        warnings.simplefilter("ignore")  # the exporter's remarks about its own insides
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -128,15 +141,56 @@ def _exported(network: nn.Module, example: Tensor, size: dict[int, Any], said: d
         )
     content = program.model_proto
     for node in content.graph.node:
-        node.ClearField("metadata_props")  # where in the source each was made
+        node.ClearField("metadata_props")  # paths of the source files here
     for name, text in said.items():
         content.metadata_props.add(key=name, value=text)
     return content.SerializeToString()
 
 
-def run_onnx(content: bytes, lr: NDArray[Any]) -> NDArray[Any]:
-    """What ONNX Runtime makes of the input with the file."""
+def run_onnx(content: bytes, lr: Array) -> Array:
+    """Runs the file in ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(["sr"], {"lr": lr})[0]
+
+
+def metadata(path: Path, weights: Weights, form: Form) -> dict[str, str]:
+    """What the file says of itself: of its weights, its input, and the score in the json beside the weights file."""
+    sizes = weights.sizes
+    said = {
+        "upscale_factor": str(sizes.upscale_factor),
+        "variant": sizes.variant or str({"d": sizes.d, "s": sizes.s, "m": sizes.m}),
+        "form": form,
+        "input": f"luma in [0, 1]: Y / {PEAK} with Y in {BLACK_LEVEL}..{WHITE_LEVEL}, as MATLAB's rgb2ycbcr has it",
+        "licence": LICENCE,
+        "sha256": weights.digest,
+    }
+    beside = path.with_suffix(".json")
+    if beside.is_file():
+        score = json.loads(beside.read_text(encoding="utf-8"))["validation"]
+        said["validation_psnr"] = f"{score['psnr']:.3f}"
+    return said
+
+
+def compared_with_upscale(weights: Weights, run: Callable[[Picture], Picture]) -> str:
+    """Says for the user how far a colour photograph is from upscale.py's. Raises FailureError beyond one level."""
+    lr = skimage.data.astronaut()[:101, 150:237]
+    difference = np.abs(run(lr).astype(int) - enlarge_array(lr, network_of(weights, "cpu")))
+    if difference.max() > 1:
+        raise FailureError(f"the file would be {difference.max()} levels from upscale.py's result; it is not written")
+    return f"at most one level from upscale.py's result, and that in {(difference > 0).mean():.1%}"
+
+
+def export(path: Path, weights: Weights, config: ExportConfig) -> Iterator[Exported]:
+    """A file, compared in ONNX Runtime: from luma to luma with PyTorch, from pictures to pictures with upscale.py."""
+    said = metadata(path, weights, config.form)
+    if config.pictures:
+        said["input"] = f"R, G, B in 0..{PEAK}, uint8, N x H x W x 3"
+        content = pictures_file(weights, config.form, said)
+        comparison = compared_with_upscale(weights, lambda lr: run_onnx(content, lr[None])[0])
+        yield Exported(f"{weights_name(path)}_pictures.onnx", content, comparison)
+    else:
+        content = onnx_file(weights, config.form, said)
+        error = distance(weights, lambda lr: run_onnx(content, lr[None, None])[0, 0])
+        yield Exported(f"{weights_name(path)}.onnx", content, compared(error))

@@ -8,8 +8,9 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from errors import run_script
-from files import write_image, written_whole
+from dataset import write_image
+from fsrcnn.errors import run_script
+from fsrcnn.files import written_whole
 from imgproc import imresize, modcrop, to_uint8
 
 FOLDER = Path(__file__).parents[1] / "web" / "made"
@@ -19,7 +20,7 @@ FRAME_SIZE, FRAMES, RATE = (640, 360), 240, 30
 
 
 def film_frames() -> list[NDArray[np.uint8]]:
-    """A look around in a photograph, height x width x 3, that ends where it began."""
+    """A camera that circles over a photograph, R, G, B, height x width x 3: the last frame leads to the first."""
     photograph = skimage.data.stereo_motorcycle()[0]
     height, width = photograph.shape[:2]
     frames = []
@@ -35,7 +36,7 @@ def film_frames() -> list[NDArray[np.uint8]]:
 
 
 def write_film(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """As VP9, which every browser plays."""
+    """Writes the frames as VP9, which every browser plays."""
     options = {"deadline": "realtime", "cpu-used": "8", "crf": "24"}
     with written_whole(path) as unfinished, av.open(str(unfinished), "w") as output:
         stream = output.add_stream("libvpx-vp9", rate=RATE, options=options)

@@ -1,25 +1,28 @@
-"""WebAssembly modules for browsers and Node: native/library.py's code, linked; web/fsrcnn.js calls it."""
+"""WebAssembly modules for browsers and Node, which web/fsrcnn.js calls: fsrcnn/native/library.py's code, linked."""
 
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model import FSRCNN
-from native.library import object_file
-from native.target import named_target, relaxed
+from exports.request import ExportConfig
+from exports.shared import Exported, Luma, compared, distance
+from fsrcnn.errors import RequestError
+from fsrcnn.native.library import object_file
+from fsrcnn.native.target import named_target, relaxed
+from fsrcnn.weights import Weights, weights_name
 
-NAME = "upscale"  # what the functions of every module begin with
+NAME = "upscale"  # the prefix of every module's functions
 FUNCTIONS = ("float", "uint8", "work_size", "upscale_factor")
 STACK = 16 * 1024
 SCRIPT = Path(__file__).parents[1] / "web" / "fsrcnn.js"
 FIRST_NODE_WITH_RELAXED_SIMD = 21
 
-# Node's side of `run_wasm`: a module and a plane from files, the enlarged plane to standard output.
+# Node's side of `run_wasm`: reads a module and a plane from files, writes the enlarged plane to standard output.
 RUN = """
 import {{ readFileSync }} from "node:fs";
 const {{ Network }} = await import({script});
@@ -30,20 +33,19 @@ process.stdout.write(new Uint8Array(sr.buffer));
 """
 
 
-def wasm_files(model: FSRCNN) -> dict[str, bytes]:
-    """The modules by what is added to their names: for every engine with SIMD, and with relaxed-simd's multiply-add.
+def wasm_files(weights: Weights) -> dict[str, bytes]:
+    """The modules by the suffixes of their names: for every engine with SIMD, and with relaxed-simd's multiply-add.
 
-    A module imports nothing and exports its memory, `__heap_base`, from where on the memory is free, and the functions
-    of exports/c.py's header, which begin with "upscale_". Raises OSError where there is no wasm-ld.
+    A module imports nothing. It exports its memory, `__heap_base`, from where on the memory is free, and the functions
+    of exports/c.py's header with the prefix "upscale_". Raises OSError where wasm-ld is missing.
     """
     plain = named_target("wasm32")
-    parameters = list(model.parameters())
     targets = {".wasm": plain, ".relaxed.wasm": relaxed(plain)}
-    return {name: link(object_file(NAME, parameters, model.model_args, [each])) for name, each in targets.items()}
+    return {suffix: link(object_file(NAME, weights, [target])) for suffix, target in targets.items()}
 
 
 def link(content: bytes) -> bytes:
-    """The object file as a module."""
+    """Links an object file into a module."""
     exported = [f"--export={NAME}_{function}" for function in FUNCTIONS]
     options = ["--no-entry", "--strip-all", "--gc-sections", "-O2", "-z", f"stack-size={STACK}", "--export=__heap_base"]
     with TemporaryDirectory() as folder:
@@ -53,8 +55,8 @@ def link(content: bytes) -> bytes:
         return target.read_bytes()
 
 
-def run_wasm(content: bytes, lr: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """What a module makes of H x W luma in Node; None where there is no Node."""
+def run_wasm(content: bytes, lr: Luma) -> Luma | None:
+    """Runs a module in Node: H x W luma to scale*H x scale*W; None where Node is missing."""
     if not shutil.which("node"):
         return None
     version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout
@@ -72,3 +74,12 @@ def run_wasm(content: bytes, lr: NDArray[np.float32]) -> NDArray[np.float32] | N
         raw = subprocess.run(command, check=True, capture_output=True).stdout
     scale = int(np.sqrt(len(raw) / lr.nbytes))
     return np.frombuffer(raw, np.float32).reshape(scale * lr.shape[0], scale * lr.shape[1])
+
+
+def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
+    """Two modules, compared with PyTorch in Node: web/fsrcnn.js loads the faster one that the engine can run."""
+    if not shutil.which("wasm-ld"):
+        raise RequestError("format: wasm needs wasm-ld, which is in LLVM's linker (Debian's package lld)")
+    for suffix, content in wasm_files(weights).items():
+        error = distance(weights, lambda lr, content=content: run_wasm(content, lr))
+        yield Exported(f"{weights_name(path)}{suffix}", content, compared(error, "Node"))

@@ -7,8 +7,7 @@ import pytest
 import skimage.data
 import torch
 
-from dataset import VALIDATION_NAMES, VALIDATION_SET
-from files import write_image
+from dataset import VALIDATION_NAMES, VALIDATION_SET, write_image
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from inference.runner import Runner, load_runner
-from inference.videos import samples
-from inference.weights import load_weights, shipped_weights
-from model import FSRCNN, VARIANTS, FusedFSRCNN, initialise
-from native.target import Target, host
+from fsrcnn.geometry import variant_sizes
+from fsrcnn.native.target import Target, host
+from fsrcnn.network import Network, load_network
+from fsrcnn.pytorch import SubpixelFSRCNN
+from fsrcnn.videos.frames import bits_of, sample_planes
+from fsrcnn.weights import load_weights, shipped_weights
+from model import FSRCNN, initialise
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 TIMES = [0, 3, 4, 9, 12, 13, 20, 22, 29, 31]  # of the frames, in units of 1/50 s: a variable frame rate
@@ -28,7 +30,7 @@ TIME_BASE = Fraction(1, 50)
 def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
     """Every weight, bias and slope random and of a size that shows in the output."""
     torch.manual_seed(0)
-    model = FSRCNN(scale, **VARIANTS[variant])
+    model = FSRCNN(**variant_sizes(variant, scale)._asdict())
     initialise(model, "msra")
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=max(parameter.detach().std(correction=0).item(), 0.05))
@@ -58,13 +60,15 @@ def needed(there: bool, what: str) -> None:
 
 
 @lru_cache
-def shipped(variant: str, scale: int) -> FusedFSRCNN:
-    return load_weights(shipped_weights(variant, scale)).fuse()
+def shipped(variant: str, scale: int) -> SubpixelFSRCNN:
+    """The shipped network in PyTorch's operations."""
+    return SubpixelFSRCNN(load_weights(shipped_weights(variant, scale)))
 
 
 @lru_cache
-def runner(variant: str, scale: int) -> Runner:
-    return load_runner(shipped_weights(variant, scale), scale, "cpu")
+def network(variant: str, scale: int) -> Network:
+    """The shipped network as upscale.py runs it on a CPU."""
+    return load_network(shipped_weights(variant, scale), scale, "cpu")
 
 
 def other_targets() -> list[Target]:
@@ -141,8 +145,8 @@ def make_clip(
         )
         for index, time in enumerate(times):
             frame = av.VideoFrame(*size, pixel_format)
-            for plane in samples(frame):
-                plane[:] = moving_pattern(index, *plane.shape, frame.format.components[0].bits)
+            for plane in sample_planes(frame):
+                plane[:] = moving_pattern(index, *plane.shape, bits_of(frame))
             frame.pts, frame.time_base = time, TIME_BASE
             output.mux(stream.encode(frame))
         output.mux(stream.encode())

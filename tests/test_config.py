@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from config import RECIPES, Config, read_config
-from errors import RequestError
+from fsrcnn.errors import RequestError
 
 
 def read(monkeypatch: pytest.MonkeyPatch, *flags: str) -> Config:

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths
-from errors import RequestError
-from files import write_image
+from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths, write_image
+from fsrcnn.errors import RequestError
 from imgproc import dihedral, imresize
 
 PATCH = 6

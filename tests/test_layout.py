@@ -1,49 +1,56 @@
 """Imports point one way: what each folder and file at the top may import of ours."""
 
 import ast
+import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"config", "errors", "files", "imgproc"}
-SHARED = LEAVES | {"native", "model", "dataset", "devices"}
+PAPER = {"config", "model", "imgproc", "dataset"}
 MAY_IMPORT = {
-    "errors": set(),
-    "imgproc": set(),
-    "native": {"native"},
-    "model": {"native"},
-    "config": {"errors"},
-    "files": {"errors"},
-    "devices": {"errors"},
-    "dataset": {"errors", "files", "imgproc"},
-    "inference": SHARED | {"inference"},
-    "training": SHARED | {"inference", "training"},
-    "exports": SHARED | {"inference", "exports"},
-    "benchmarks": SHARED | {"inference", "training", "exports", "benchmarks"},
-    "hubconf": {"inference", "model"},
+    "fsrcnn": {"fsrcnn"},  # the engine stands alone
+    "model": {"fsrcnn"},
+    "imgproc": {"fsrcnn"},
+    "config": {"fsrcnn"},
+    "dataset": {"fsrcnn", "imgproc"},
+    "evaluation": PAPER | {"fsrcnn", "evaluation"},
+    "training": PAPER | {"fsrcnn", "evaluation", "training"},
+    "exports": PAPER | {"fsrcnn", "exports"},
+    "benchmarks": PAPER | {"fsrcnn", "evaluation", "training", "exports", "benchmarks"},
+    "hubconf": {"fsrcnn"},  # and model.py by its path
 }
+# What model.py, imgproc.py and dataset.py may take from the engine: what both sides need.
+SHARED = {"errors", "files", "geometry", "luma", "resize", "weights", "pytorch"}
+# What the engine may take from elsewhere; torch inside of functions alone, but for fsrcnn/pytorch.py.
+ENGINE_NEEDS = {"numpy", "cv2", "pyvips", "PIL", "isal", "safetensors", "llvmlite", "platformdirs", "tqdm", "av"}
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - MAY_IMPORT.keys()
+
+
+def named(node: ast.AST) -> set[str]:
+    """What an import statement names: a.b and a.b.c of `from a.b import c`."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return set()
 
 
 def imported(path: Path) -> set[str]:
     """The modules that a file names in its imports, wherever they stand, as far as they are ours: a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    ours = {name for name in names if (ROOT / name.replace(".", "/")).is_dir() or module(name).is_file()}
-    return {name for name in ours if not (ROOT / name.replace(".", "/")).is_dir()}
+    names = set().union(*(named(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+    return {name for name in names if is_ours(name)}
 
 
-def module(name: str) -> Path:
-    return (ROOT / name.replace(".", "/")).with_suffix(".py")
+def is_ours(name: str) -> bool:
+    place = ROOT / name.replace(".", "/")
+    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
 
 
 def graph() -> dict[str, set[str]]:
     """Every module of ours, a or a.b, and those it imports."""
-    files = [*ROOT.glob("*.py"), *(path for folder in MAY_IMPORT for path in (ROOT / folder).glob("*.py"))]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts): imported(path) for path in files}
+    files = [*ROOT.glob("*.py"), *(path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*.py"))]
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
+    return {name: imported(path) - {name} for path, name in names.items()}
 
 
 def test_imports_point_one_way():
@@ -55,8 +62,27 @@ def test_imports_point_one_way():
         assert not imports & SCRIPTS, name
 
 
+def test_the_papers_files_take_from_the_engine_what_both_sides_need():
+    for name in ("model", "imgproc", "dataset"):
+        taken = {each.split(".")[1] for each in graph()[name] if each.startswith("fsrcnn.")}
+        assert taken <= SHARED, name
+
+
+def test_the_engine_needs_no_more_than_its_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = " ".join([*project["dependencies"], *project["optional-dependencies"]["video"]])
+    packages = {"cv2": "opencv-python", "PIL": "pillow"}
+    assert all(packages.get(name, name) in asked for name in ENGINE_NEEDS)
+    for path in (ROOT / "fsrcnn").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        at_import = {name.partition(".")[0] for node in tree.body for name in named(node)}
+        foreign = at_import - sys.stdlib_module_names - {"fsrcnn"}
+        assert foreign <= ENGINE_NEEDS | ({"torch"} if path.name == "pytorch.py" else set()), path
+
+
 def test_no_circles():
-    remaining = graph()
+    # Of a package its __init__, which is imported before its modules, must not need them.
+    remaining = {name: {each for each in uses if not each.startswith(f"{name}.")} for name, uses in graph().items()}
     assert remaining["train"] >= {"training.run", "dataset"}
     while free := [name for name, imports in remaining.items() if not imports & remaining.keys()]:
         for name in free:

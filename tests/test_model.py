@@ -1,15 +1,18 @@
 """The paper's network and its equal forms."""
 
+import numpy as np
 import pytest
 import torch
 from made import random_network
 from torch import nn
 
+from evaluation.scores import upscale_luma
+from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.network import network_of
+from fsrcnn.pytorch import SubpixelFSRCNN
 from imgproc import imresize
-from inference.parts import upscale_luma
-from model import FSRCNN, VARIANTS, CollapsibleFSRCNN, initialise
-
-SCALES = (2, 3, 4)
+from model import FSRCNN, initialise
+from training.form import TrainingFSRCNN
 
 
 @pytest.mark.parametrize(("variant", "parameters"), [("fsrcnn", 12_809), ("fsrcnn_s", 4_086)])
@@ -35,27 +38,26 @@ def test_state_dict_has_the_keys_of_fsrcnn_pytorch():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("width", [0, 128])
-def test_three_forms_are_equal(variant: str, scale: int, width: int):
-    model = random_network(scale, variant)
-    x = torch.rand(2, 1, 13, 9)
-    collapsible = CollapsibleFSRCNN(model, width)
+def test_all_forms_are_equal(variant: str, scale: int):
+    model, x = random_network(scale, variant), torch.rand(2, 1, 13, 9)
     with torch.no_grad():
         expected = model(x)
         assert expected.std() > 0.05
-        torch.testing.assert_close(model.fuse()(x), expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(collapsible(x), expected, atol=1e-5, rtol=1e-5)
-        for parameter in collapsible.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)
-        moved = collapsible(x)
-        assert (moved - expected).abs().max() > 0.01
-        torch.testing.assert_close(collapsible.collapse()(x), moved, atol=1e-5, rtol=1e-5)
+        compiled = network_of(model.weights(), "cpu")
+        of_engine = torch.from_numpy(np.stack([compiled(lr[0].numpy()) for lr in x])[:, None])
+        for form in (TrainingFSRCNN.from_model(model), SubpixelFSRCNN(model.weights()), lambda _: of_engine):
+            torch.testing.assert_close(form(x), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_inference_form_is_differentiable_where_asked():
-    model, x = random_network(2), torch.rand(1, 1, 6, 7, requires_grad=True)
-    gradients = [torch.autograd.grad(network(x).square().sum(), x)[0] for network in (model, model.fuse())]
-    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+def test_weights_go_to_the_engine_and_back_as_copies():
+    model = random_network(4, "fsrcnn_s")
+    weights = model.weights()
+    assert {name: value.shape for name, value in model.state_dict().items()} == weights.sizes.shapes()
+    again = FSRCNN.from_weights(weights)
+    with torch.no_grad():
+        model.deconv.weight.zero_()
+    assert (again.deconv.weight != 0).any()
+    assert (weights.parameters["deconv.weight"] != 0).any()
 
 
 # At x2 the 9 taps hold the whole bicubic kernel; at x3 and x4 its far end is cut off.
@@ -67,7 +69,7 @@ def test_bicubic_start_enlarges_as_bicubic_does(scale: int, tolerance: float):
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     lr = (120 + 60 * torch.sin(x / 4) * torch.cos(y / 5)).numpy()
     inside = (slice(4 * scale, -4 * scale),) * 2
-    assert abs(upscale_luma(model, lr) - imresize(lr, scale))[inside].max() < tolerance
+    assert abs(upscale_luma(network_of(model.weights(), "cpu"), lr) - imresize(lr, scale))[inside].max() < tolerance
 
 
 def test_msra_start_is_the_papers():

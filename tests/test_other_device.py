@@ -20,11 +20,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 import train
-import upscale
 import validate
 from config import RECIPES, Config
 from dataset import TrainingPatches, load_training_images, training_paths
-from devices import select_device
+from fsrcnn import cli
+from fsrcnn.devices import select_device
 from training.run import save_run, start_run
 from training.step import loss_to_train, train_step
 
@@ -81,8 +81,8 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Any
 
     def call(work: Callable[[], Any]) -> Any:
         with monkeypatch.context() as patch:
-            for module in ("model", "training.step", "inference.runner"):
-                patch.setattr(f"{module}.HOST", None)
+            for place in ("fsrcnn.native.HOST", "training.step.HOST"):
+                patch.setattr(place, None)
             return work()
 
     return call
@@ -111,7 +111,7 @@ def begin(config: Config, steps: int) -> None:
 
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPES["default"], RECIPES["paper"], {"optimizer": "adam", "linear_width": 8}],
+    [RECIPES["default"], RECIPES["paper"], {"optimizer": "adam"}],
     ids=["soap", "sgd", "adam"],
 )
 def test_training_interrupted_and_resumed(data_dir: Path, tmp_path: Path, on_cpu: Callable, recipe: dict[str, Any]):
@@ -147,7 +147,7 @@ def test_pictures_and_videos(tmp_path: Path, on_cpu: Callable, monkeypatch: pyte
     def enlarged(device: str) -> dict[str, bytes]:
         folder = ["--output", str(tmp_path / device), "--device", device]
         monkeypatch.setattr(sys, "argv", ["upscale.py", *map(str, inputs), *folder])
-        assert upscale.main() == 0
+        assert cli.upscale() == 0
         return files_in(tmp_path / device)
 
     assert enlarged(DEVICE) == on_cpu(lambda: enlarged("cpu"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made import posix
 
-from errors import FailureError
+from fsrcnn.errors import FailureError
 from prepare_dataset import REGISTRY, bring
 
 FILES = {f"Set/{name}.png": name.encode() * 50_000 for name in ("a", "b", "c", "d")}

@@ -16,10 +16,10 @@ import export
 import prepare_dataset
 import train
 import validate
-from errors import run_script
-from files import read_image, shipped_weights, write_image
-from inference.comparison import TILE
-from inference.weights import save_weights
+from dataset import read_image, write_image
+from evaluation.comparison import TILE
+from fsrcnn.errors import run_script
+from fsrcnn.weights import save_weights, shipped_weights
 from model import FSRCNN
 
 SCRIPTS = {"train": train.main, "validate": validate.main, "prepare": prepare_dataset.main, "export": export.main}
@@ -82,7 +82,7 @@ def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tm
     flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--batch-size", 2, "--device", "cpu"]
     code, output, _ = run("train", *flags)
     assert code == 0
-    weights = [tmp_path / "results" / f"fsrcnn_x{scale}" / "best.pth" for scale in (2, 3, 4)]
+    weights = [tmp_path / "results" / f"fsrcnn_x{scale}" / "best.safetensors" for scale in (2, 3, 4)]
     assert all(str(path) in output for path in weights)
     code, output, _ = run("validate", "--weights", *weights, "--test-sets", data_dir / "Train", "--device", "cpu")
     assert code == 0
@@ -153,9 +153,9 @@ def test_a_mistake_gets_one_line(run: Run, data_dir: Path, tmp_path: Path, reque
     cv2.imwrite(str(tmp_path / "DEEP" / "deep.png"), rng.integers(0, 65536, (40, 40), dtype=np.uint16))
     (tmp_path / "TEXT").write_text("weights", encoding="utf-8")
     torch.manual_seed(0)
-    save_weights(FSRCNN(2), tmp_path / "X2")
+    save_weights(FSRCNN(2).weights(), tmp_path / "X2.safetensors")
     places = {name: tmp_path / name for name in ("EMPTY", "TINY", "BROKEN", "BLANK", "DEEP", "TEXT", "X2")}
-    places["DATA"] = data_dir
+    places |= {"DATA": data_dir, "X2": tmp_path / "X2.safetensors"}
     script, *arguments = (places.get(word, word) for word in request_)
     if script == "prepare":
         arguments += ["--data-dir", tmp_path / "brought"]
@@ -168,14 +168,14 @@ def test_a_mistake_gets_one_line(run: Run, data_dir: Path, tmp_path: Path, reque
 
 
 def test_a_pattern_of_weights_needs_no_shell(run: Run, tmp_path: Path):
-    pattern = shipped_weights("fsrcnn", 2).with_name("fsrcnn*_x2.pth")
+    pattern = shipped_weights("fsrcnn", 2).with_name("fsrcnn*_x2.safetensors")
     code, output, _ = run("validate", "--weights", pattern, "--test-sets", "Samples", "--upscale-factor", 2)
     assert code == 0
     assert [line.split()[0] for line in output.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
 
 
 def test_names_that_the_terminal_cannot_show_are_no_error():
-    script = "from errors import run_script; run_script(lambda: print('\\u043a\\udcff'))"
+    script = "from fsrcnn.errors import run_script; run_script(lambda: print('\\u043a\\udcff'))"
     for encoding in ("cp1252", "utf-8"):
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}

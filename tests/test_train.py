@@ -17,9 +17,10 @@ from made import posix
 import train
 from config import RECIPES, Config, read_config
 from dataset import TrainingPatches, load_training_images, training_paths, validation_pairs
-from errors import FailureError, RequestError
-from inference.parts import upscale_luma
-from inference.weights import load_checkpoint, load_weights, save_checkpoint
+from evaluation.scores import upscale_luma
+from fsrcnn.errors import FailureError, RequestError
+from fsrcnn.network import load_network
+from fsrcnn.weights import load_weights, read_pth
 from training.run import load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
@@ -59,8 +60,8 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
     train.train(config)
     pairs = validation_pairs(data_dir, 3)
     bicubic = np.mean([pair.score(pair.bicubic())["psnr"] for pair in pairs])
-    model = load_weights(tmp_path / "run" / "best.pth")
-    psnr = np.mean([pair.score(upscale_luma(model, pair.lr))["psnr"] for pair in pairs])
+    network = load_network(tmp_path / "run" / "best.safetensors", 3, "cpu")
+    psnr = np.mean([pair.score(upscale_luma(network, pair.lr))["psnr"] for pair in pairs])
     assert psnr > bicubic + 0.3
     said = json.loads((tmp_path / "run" / "best.json").read_text(encoding="utf-8"))
     assert said["validation"]["psnr"] == pytest.approx(psnr, abs=1e-3)
@@ -80,15 +81,16 @@ def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):
 
 def test_transfer_takes_the_convolutions_and_trains_the_deconvolution(data_dir: Path, tmp_path: Path):
     train.train(config_of(data_dir, tmp_path, steps=60))
-    x3 = tmp_path / "run" / "best.pth"
+    x3 = tmp_path / "run" / "best.safetensors"
     settings = {"upscale_factor": (2,), "transfer_from": x3, "steps": 60}
     train.train(config_of(data_dir, tmp_path, exp_name="x2", deconv_only_steps=60, **settings))
     train.train(config_of(data_dir, tmp_path, exp_name="x2_all", deconv_only_steps=30, **settings))
-    before, frozen, tuned = (load_weights(tmp_path / name / "best.pth") for name in ("run", "x2", "x2_all"))
-    for (name, one), two, three in zip(before.named_parameters(), frozen.parameters(), tuned.parameters(), strict=True):
+    before, frozen, tuned = (load_weights(tmp_path / name / "best.safetensors") for name in ("run", "x2", "x2_all"))
+    for name, one in before.parameters.items():
         if not name.startswith("deconv."):
-            torch.testing.assert_close(one, two, atol=1e-6, rtol=0)  # the average of equal values, but for rounding
-            assert not torch.allclose(one, three, atol=1e-6)
+            # The average of equal values, but for rounding.
+            np.testing.assert_allclose(frozen.parameters[name], one, atol=1e-6, rtol=0)
+            assert not np.allclose(tuned.parameters[name], one, atol=1e-6)
     with pytest.raises(RequestError, match=r"not {'upscale_factor': 2, 'd': 32"):
         train.train(config_of(data_dir, tmp_path, exp_name="s", variant="fsrcnn_s", **settings))
 
@@ -96,9 +98,9 @@ def test_transfer_takes_the_convolutions_and_trains_the_deconvolution(data_dir: 
 def test_a_run_from_before_a_setting_existed_goes_on_by_its_default(data_dir: Path, tmp_path: Path):
     config, last = config_of(data_dir, tmp_path, steps=20), tmp_path / "run" / "last.pth"
     train.train(config)
-    saved = load_checkpoint(last)
+    saved = read_pth(last)
     del saved["config"]["sampling"]
-    save_checkpoint(saved, last)
+    torch.save(saved, last)
     assert load_run(config, torch.device("cpu"), last).step == 20
     with pytest.raises(RequestError, match=r"sampling: the run in .* was started with uniform"):
         load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last)
@@ -107,7 +109,7 @@ def test_a_run_from_before_a_setting_existed_goes_on_by_its_default(data_dir: Pa
 def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
     with pytest.raises(FailureError, match="learning_rate"):
         train.train(config_of(data_dir, tmp_path, steps=100, learning_rate=1e30))
-    assert not (tmp_path / "run" / "best.pth").exists()
+    assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
 @posix

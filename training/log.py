@@ -6,16 +6,17 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from dataset import EvaluationPair
-from devices import rank_and_ranks
-from errors import FailureError
-from files import written_whole
+from evaluation.scores import upscale_luma
+from fsrcnn.devices import rank_and_ranks
+from fsrcnn.errors import FailureError
+from fsrcnn.files import written_whole
+from fsrcnn.network import Network
 from imgproc import to_uint8
-from inference.parts import upscale_luma
 
 FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim", "psnr_unaveraged")
 
@@ -76,11 +77,11 @@ class Log:
         self._board.add_image("bicubic, FSRCNN, ground truth", pictures, step)
 
 
-def crops(model: nn.Module, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
+def crops(network: Network, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
     """Rows of bicubic, FSRCNN and ground truth of each picture's centre, 3 x H x W in 0..255, for TensorBoard."""
     tiles = []
     for pair in pairs:
         top, left = ((length - size) // 2 for length in pair.hr.shape)
-        for image in (pair.bicubic(), upscale_luma(model, pair.lr), pair.hr):
+        for image in (pair.bicubic(), upscale_luma(network, pair.lr), pair.hr):
             tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
     return make_grid(tiles, nrow=3)

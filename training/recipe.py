@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from config import Config
-from errors import RequestError
-from inference.weights import load_weights
-from model import FSRCNN, VARIANTS, initialise
+from fsrcnn.errors import RequestError
+from fsrcnn.geometry import VARIANTS
+from fsrcnn.weights import load_weights
+from model import FSRCNN, initialise
 from training.optimizer import SOAP
 
 
@@ -45,9 +46,10 @@ def starting_network(config: Config) -> FSRCNN:
         initialise(network, config.start)
         return network
     initialise(network, "msra")
-    source = load_weights(config.transfer_from, config.upscale_factor[0])
-    if source.model_args | {"upscale_factor": network.upscale_factor} != network.model_args:
-        raise RequestError(f"transfer_from: {config.transfer_from} is {source.model_args}, not {network.model_args}")
+    source = FSRCNN.from_weights(load_weights(config.transfer_from, config.upscale_factor[0]))
+    if source.sizes[1:] != network.sizes[1:]:
+        found, expected = (sizes._asdict() for sizes in (source.sizes, network.sizes))
+        raise RequestError(f"transfer_from: {config.transfer_from} is {found}, not {expected}")
     transferred = source.state_dict()
     if source.upscale_factor != network.upscale_factor:
         transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}

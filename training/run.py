@@ -1,6 +1,7 @@
 """A training in progress, and its checkpoints."""
 
 import dataclasses
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config import RECIPE_FIELDS, Config
-from errors import RequestError
-from files import written_whole
-from inference.weights import load_checkpoint, save_checkpoint
-from model import FSRCNN, CollapsibleFSRCNN
+from fsrcnn.errors import RequestError
+from fsrcnn.files import written_whole
+from fsrcnn.weights import read_pth
+from model import FSRCNN
+from training.form import TrainingFSRCNN
 from training.recipe import OPTIMIZERS, starting_network
 
 
@@ -22,7 +24,7 @@ from training.recipe import OPTIMIZERS, starting_network
 class Run:
     """A training in progress: all that is needed to go on with it."""
 
-    model: CollapsibleFSRCNN
+    model: TrainingFSRCNN
     average: FSRCNN
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -30,18 +32,23 @@ class Run:
     best_psnr: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.averaged = list(self.average.parameters())  # found once, not at every step
+        self.averaged, self.trained = (list(each.parameters()) for each in (self.average, self.model))  # found once
+
+    @property
+    def device(self) -> str:
+        """The name of the device that it is on."""
+        return str(self.model.deconv.bias.device)
 
 
 def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
     start = starting_network(config)
-    model = CollapsibleFSRCNN(start, config.linear_width).to(device, memory_format=torch.channels_last)
+    model = TrainingFSRCNN.from_model(start).to(device, memory_format=torch.channels_last)
     groups = [{"params": params, "base_lr": rate} for rate, params in parameters_by_rate(model, config).items()]
     return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
 
 
-def parameters_by_rate(model: CollapsibleFSRCNN, config: Config) -> dict[float, list[nn.Parameter]]:
+def parameters_by_rate(model: TrainingFSRCNN, config: Config) -> dict[float, list[nn.Parameter]]:
     """The parameters by their base learning rate."""
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -66,19 +73,30 @@ def save_run(run: Run, config: Config, path: Path) -> None:
         "average": run.average.state_dict(),
         "optimizer": run.optimizer.state_dict(),
     }
+    buffer = io.BytesIO()  # on a full disk torch.save does not raise OSError, and writing does
+    torch.save(_on_cpu(content), buffer)
     with written_whole(path) as unfinished:
-        save_checkpoint(content, unfinished)
+        unfinished.write_bytes(buffer.getvalue())
+
+
+def _on_cpu(content: Any) -> Any:
+    """The same with tensors of the CPU, so that a run goes on on any device."""
+    if isinstance(content, dict):
+        return {key: _on_cpu(value) for key, value in content.items()}
+    return content.cpu() if isinstance(content, Tensor) else content
 
 
 def load_run(config: Config, device: torch.device, path: Path) -> Run:
     """The saved run, ready to go on. Raises RequestError where its settings were others."""
-    saved = load_checkpoint(path)
+    saved = read_pth(path)
     if "optimizer" not in saved:
         raise RequestError(f"{path}: not a saved run; move it away to start a new one")
     saved_config = as_plain(Config()) | saved["config"]  # settings that it did not have yet
     for field in RECIPE_FIELDS:
         now, then = as_plain(config)[field], saved_config[field]
-        if now != then:
+        # Weights are what they are in either of their formats.
+        same = field == "transfer_from" and now and then and Path(now).with_suffix("") == Path(then).with_suffix("")
+        if now != then and not same:
             raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
     run = start_run(config, device)
     run.model.load_state_dict(saved["model"])

@@ -7,20 +7,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config import Config
 from dataset import TrainingPatches
-from devices import keep_freed_memory, rank_and_ranks
-from model import HOST, CollapsibleFSRCNN
-from native.threads import take_threads
+from fsrcnn.devices import keep_freed_memory, rank_and_ranks
+from fsrcnn.native import HOST
+from training.form import TrainingFSRCNN
 from training.recipe import MOMENTUM, Loss, learning_rate_factor, loss_of_step
 from training.run import Run
+from training.threads import take_threads
 
 if HOST:
-    from native.gradient import error_and_gradient
+    from training.gradient import error_and_gradient
 
 
 class BatchLoss(nn.Module):
     """The loss of a batch as a module's output, which is what DistributedDataParallel takes."""
 
-    def __init__(self, model: CollapsibleFSRCNN) -> None:
+    def __init__(self, model: TrainingFSRCNN) -> None:
         super().__init__()
         self.model = model
 
@@ -47,13 +48,12 @@ class FlatSGD:
         self.weights, self.average, self.momentum = map(in_one_vector, (parameters, run.averaged, momenta))
         rates = {id(each): group["base_lr"] for group in run.optimizer.param_groups for each in group["params"]}
         self.rates = torch.cat([torch.full((each.numel(),), rates[id(each)]) for each in parameters])
-        shapes = tuple(parameter.shape for parameter in parameters)
-        self.network = shapes, run.model.upscale_factor
+        self.sizes = run.model.sizes
         self.everything = run.step >= config.deconv_only_steps
 
     def step(self, lr: Tensor, hr: Tensor, loss: Loss, rate_factor: float, decay: float) -> Tensor:
         """Moves the weights and their average on; returns the loss."""
-        of_batch = self.weights, lr, hr, *self.network, loss.squared, self.everything, HOST
+        of_batch = self.weights, lr, hr, self.sizes, loss.squared, self.everything, HOST
         error, gradient = error_and_gradient(*of_batch)
         self.momentum.mul_(MOMENTUM).add_(gradient, alpha=1 / loss.divisor(hr))
         self.weights.addcmul_(self.momentum, self.rates, value=-rate_factor)
@@ -74,7 +74,7 @@ def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
     without.
     """
     on_cpu = HOST and run.model.deconv.bias.device.type == "cpu"
-    if on_cpu and config.optimizer == "sgd" and not config.linear_width and not dist.is_initialized():
+    if on_cpu and config.optimizer == "sgd" and not dist.is_initialized():
         return FlatSGD(run, config)
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
@@ -102,7 +102,7 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patche
     loss.backward()
     run.optimizer.step()
     with torch.no_grad():
-        torch._foreach_lerp_(run.averaged, run.model.collapsed_parameters(), 1 - decay)
+        torch._foreach_lerp_(run.averaged, run.trained, 1 - decay)
     return loss.detach()
 
 

@@ -1,5 +1,5 @@
-// What surrounds the network, as imgproc.py and inference/pictures.py have it: colours, bicubic interpolation, and what
-// the network does to flat pictures. A plane is a Float32Array, row after row, in 0..255.
+// What surrounds the network, as in fsrcnn/luma.py, resize.py and pictures/pixels.py: colours, bicubic interpolation, and
+// the network's error on flat colour. A plane is a Float32Array, row after row, in 0..255.
 
 const LEVELS = 256; // flat pictures on which the network's error is measured
 

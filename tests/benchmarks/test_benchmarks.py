@@ -12,8 +12,8 @@ import torch
 from made import needed
 
 from benchmarks import ablation, browser, files, network, node, report, training
-from errors import FailureError
-from native import threads as native_threads
+from fsrcnn.errors import FailureError
+from training import threads as training_threads
 
 SMALL = network.Case("fsrcnn_s", 3, 120, 120)
 
@@ -35,7 +35,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(sys, "argv", ["benchmarks"])
     threads = torch.get_num_threads()
-    monkeypatch.setattr(native_threads, "_threads", None)
+    monkeypatch.setattr(training_threads, "_taken", None)
     yield path
     torch.set_num_threads(threads)
 

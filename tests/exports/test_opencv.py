@@ -9,15 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-import torch
 from made import needed
 from numpy.typing import NDArray
 
 from dataset import folder_pairs
-from exports.opencv import GAIN, OFFSET, opencv_file
+from exports.opencv import opencv_file
+from exports.shared import reference
+from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.luma import GAIN, OFFSET
+from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import imresize, luma, to_uint8
-from inference.weights import load_weights, shipped_weights
-from model import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / ".venv" / "contrib" / "bin" / "python"
@@ -52,14 +53,13 @@ def upsampled(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_the_class_gives_the_networks_luma(tmp_path: Path, variant: str, scale: int):
     camera = skimage.data.camera()
     grey = {"even": camera[100:140, 100:160], "odd": camera[200:233, 130:177], "small": camera[:1, :2]}
-    model = load_weights(shipped_weights(variant, scale))
+    weights = load_weights(shipped_weights(variant, scale))
     for name, sr in upsampled(tmp_path, variant, scale, {k: np.dstack([v] * 3) for k, v in grey.items()}).items():
-        with torch.no_grad():
-            y = model(torch.from_numpy(grey[name]).float()[None, None] / 255 * GAIN + OFFSET)[0, 0].numpy()
+        y = reference(weights, grey[name] / np.float32(255) * GAIN + OFFSET)
         expected = to_uint8((y - OFFSET) / GAIN * 255)
         assert sr.shape == (*expected.shape, 3)
         assert np.abs(sr[..., 0].astype(int) - expected).max() <= 1

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import pyvips
 import skimage.data
-from made import needed, runner, shipped
+from made import needed, network
 from numpy.typing import NDArray
 from PIL import Image
 
+from dataset import write_image
+from evaluation.scores import upscale_luma
 from exports.page import write_film
-from files import write_image
+from fsrcnn.pictures.upscale import upscale_picture
 from imgproc import imresize, psnr, rgb_to_ycbcr, to_uint8
-from inference.parts import upscale_luma
-from inference.pictures import upscale_picture
 
 if os.environ.get("CI"):  # where nothing may be missing
     import playwright.sync_api as playwright
@@ -170,7 +170,7 @@ def test_result_is_upscale_pys(page: "playwright.Page", tmp_path: Path, variant:
     assert sizes(131, 90, scale) in status(page, "megapixels a second")
     result = downloaded(page, tmp_path)
     assert result.name == f"a photo.v2_x{scale}.png"
-    upscale_picture(source, tmp_path / "expected.png", runner(variant, scale))
+    upscale_picture(source, tmp_path / "expected.png", network(variant, scale))
     difference = np.abs(read(result) - read(tmp_path / "expected.png"))
     assert difference.max() <= 1
     assert difference.mean() < 0.001
@@ -180,7 +180,7 @@ def test_alpha_is_kept(page: "playwright.Page", tmp_path: Path):
     source = translucent(tmp_path / "round.png")
     choose(page, source)
     status(page, "megapixels a second")
-    upscale_picture(source, tmp_path / "expected.png", runner("fsrcnn_s", 2))
+    upscale_picture(source, tmp_path / "expected.png", network("fsrcnn_s", 2))
     result, expected = read(downloaded(page, tmp_path)), read(tmp_path / "expected.png")
     assert np.abs(result[..., 3] - expected[..., 3]).max() <= 1
     visible = expected[..., 3] > 0
@@ -356,7 +356,7 @@ def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     assert sizes(640, 360, 2) in page.inner_text("#status")
     page.click("#play")
     small, large = drawn(page, "#before"), drawn(page, "#after")
-    expected = upscale_luma(shipped("fsrcnn_s", 2), rgb_to_ycbcr(small.astype(float))[..., 0])
+    expected = upscale_luma(network("fsrcnn_s", 2), rgb_to_ycbcr(small.astype(float))[..., 0])
     assert psnr(rgb_to_ycbcr(large.astype(float))[8:-8, 8:-8, 0], expected[8:-8, 8:-8]) > 45
     assert psnr(cv2.resize(large.astype(np.uint8), (640, 360), interpolation=cv2.INTER_AREA), small) > 30
     set_network(page, 3)

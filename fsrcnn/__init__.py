@@ -1,0 +1,115 @@
+"""FSRCNN (Dong, Loy and Tang, 2016, arXiv 1608.00367): pictures and videos enlarged two, three or four times.
+
+import fsrcnn
+
+large = fsrcnn.enlarge(picture, 2)
+fsrcnn.enlarge_file("photo.jpg", "large.png", 2)
+network = fsrcnn.load("fsrcnn", 3)
+sr = network(lr)
+"""
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsrcnn.errors import Error as Error
+
+# Everything else is imported where it is called: what only reads the network's facts needs no picture formats.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fsrcnn.network import Network
+
+__all__ = ["Error", "enlarge", "enlarge_file", "load"]
+
+AnyPath = str | os.PathLike[str]
+NETWORKS_KEPT = 8
+
+
+def enlarge(
+    picture: "NDArray[np.uint8] | NDArray[np.uint16]",
+    upscale_factor: int = 2,
+    *,
+    variant: str = "fsrcnn",
+    weights: AnyPath | None = None,
+    device: str = "auto",
+) -> "NDArray[np.uint8] | NDArray[np.uint16]":
+    """The picture, `upscale_factor` times as high and wide: byte for byte what upscale.py makes of a file of it.
+
+    picture: uint8 or uint16, H x W or H x W x 1..4 (grey, grey and alpha, RGB, RGB and alpha), of any strides; the
+    result has its dtype and channels. The network enlarges the luma; chroma and alpha are bicubic.
+    variant: "fsrcnn", or the smaller and faster "fsrcnn_s". weights: a weights file in place of the shipped one.
+    device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises `Error`, of one line, for an array or an argument that it does not take.
+    """
+    from fsrcnn.pictures.arrays import enlarge_array
+
+    return enlarge_array(picture, load(variant, upscale_factor, weights=weights, device=device))
+
+
+def enlarge_file(
+    source: AnyPath,
+    target: AnyPath,
+    upscale_factor: int = 2,
+    *,
+    variant: str = "fsrcnn",
+    weights: AnyPath | None = None,
+    device: str = "auto",
+) -> tuple[str, ...]:
+    """Enlarges a picture or video file into another, as upscale.py does; returns what the user should know of it.
+
+    The suffix of `target` chooses the format. A file of that name is replaced, once the new one is whole. Other
+    arguments as for `enlarge`. Raises `Error`, of one line, where it cannot be read, enlarged or written.
+    """
+    from fsrcnn.cli import enlarger
+    from fsrcnn.errors import FailureError
+    from fsrcnn.plan import Request, job_of
+
+    job = job_of(Path(source), Path(target))
+    network = load(variant, upscale_factor, weights=weights, device=device)
+    try:
+        return enlarger(Request(()), network, [job])(job)
+    except OSError as error:
+        raise FailureError(str(error)) from error
+
+
+def load(
+    variant: AnyPath = "fsrcnn",
+    upscale_factor: int | None = None,
+    *,
+    weights: AnyPath | None = None,
+    device: str = "auto",
+) -> "Network":
+    """A network ready to run: `network(lr)` enlarges luma, float32 H x W in [0, 1] (Y / 255 with Y in 16..235, as
+    MATLAB's rgb2ycbcr has it), to scale*H x scale*W, neither rounded nor clipped.
+
+    variant: "fsrcnn", "fsrcnn_s" or a weights file; upscale_factor: 2, 3 or 4, of the shipped networks 2 unless given,
+    of a weights file what it says. weights: a weights file in place of the shipped one. device: as for `enlarge`.
+
+    Raises `Error`, of one line, for what there is no network for.
+    """
+    from fsrcnn.errors import RequestError
+    from fsrcnn.geometry import SCALES, VARIANTS
+    from fsrcnn.weights import shipped_weights
+
+    if upscale_factor is not None and upscale_factor not in SCALES:
+        raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {', '.join(map(str, SCALES))}")
+    if weights is None and variant in VARIANTS:
+        upscale_factor = upscale_factor or 2
+        path = shipped_weights(str(variant), upscale_factor)
+    elif weights is None and not Path(variant).is_file():
+        raise RequestError(f"variant: got {str(variant)!r}, expected {', '.join(VARIANTS)} or a weights file")
+    else:
+        path = Path(weights or variant)
+    return _network(path, path.stat().st_mtime_ns if path.is_file() else 0, upscale_factor, device)
+
+
+@functools.lru_cache(NETWORKS_KEPT)
+def _network(path: Path, _changed: int, upscale_factor: int | None, device: str) -> "Network":
+    """Kept, since it is measured on flat pictures before its first one. _changed: when the file was written last."""
+    from fsrcnn.network import load_network
+
+    return load_network(path, upscale_factor, device)

@@ -1,0 +1,39 @@
+"""Steps of work that overlap: each runs in threads of its own, a few items ahead of the step that takes its results."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+AHEAD = 4  # items that a step may be ahead of the next one
+
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[Iterator[T]]:
+    """The same items, taken from the iterator by a thread of its own, at most `number` of them early."""
+    with ThreadPoolExecutor(1) as thread:
+        end = object()
+        futures = deque(thread.submit(next, items, end) for _ in range(number))
+
+        def taken() -> Iterator[T]:
+            while (item := futures.popleft().result()) is not end:
+                futures.append(thread.submit(next, items, end))
+                yield item
+
+        try:
+            yield taken()
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def map_ahead(
+    task: Callable[[T], Result], items: Iterator[T], pool: ThreadPoolExecutor, number: int
+) -> Iterator[Iterator[Result]]:
+    """An ordered `pool.map(task, items)` that runs at most `number` items early."""
+    with ahead((pool.submit(task, item) for item in items), number) as futures:
+        yield (future.result() for future in futures)

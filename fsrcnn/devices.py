@@ -1,0 +1,123 @@
+"""Where a run computes: its device, and the processes that torchrun starts.
+
+PyTorch is imported where it is needed: upscale.py on a CPU does without, which spares it most of its start.
+"""
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsrcnn.errors import RequestError
+
+if TYPE_CHECKING:
+    import torch
+
+# What tells that there may be a GPU that PyTorch can use: NVIDIA's, AMD's, Windows' own in Linux, or that of a Jetson.
+SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
+
+
+def is_cpu(name: str) -> bool:
+    """Whether the device of that name, see `select_device`, is surely the CPU, told without importing PyTorch."""
+    if name != "auto":
+        return name == "cpu"
+    if importlib.util.find_spec("torch") is None:
+        return True
+    if platform.system() == "Windows":
+        return not (ctypes.util.find_library("nvcuda") or ctypes.util.find_library("amdhip64"))
+    if platform.system() == "Darwin":
+        return platform.machine() != "arm64"
+    return not any(Path(sign).exists() for sign in SIGNS)
+
+
+def cpu_threads() -> int:
+    """How many threads to compute on: OMP_NUM_THREADS, which torchrun sets too, or all the cores there are for us."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        return max(int(os.environ["OMP_NUM_THREADS"]), 1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep freed arrays for the next step or picture: by default it returns the large ones to the kernel, and
+    gets them back cleared page by page.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30)
+
+
+def select_device(name: str) -> "torch.device":
+    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU. NVIDIA's and AMD's GPUs then
+    compute as a CPU does, in the whole of float32 and the same every time.
+
+    Raises RequestError for a device that this machine or this build of torch does not have.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise RequestError(f"device: {name} needs PyTorch: pip install torch ({error})") from error
+
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).cpu()  # a GPU that the build is not made for is there, and cannot compute
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(
+            f"device: {name} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
+        ) from error
+    return device
+
+
+def join_processes(device: str, patience: timedelta | None = None) -> str:
+    """Under torchrun joins its processes, each of which gets a GPU of its own where there are GPUs to choose from;
+    returns the name of this process's device. Without torchrun it is the name given.
+
+    patience: how long a process waits for the others before it gives up; None: PyTorch's own minutes. Raises
+    RequestError where there are fewer GPUs than processes.
+    """
+    if not under_torchrun():
+        return device
+    import torch
+    import torch.distributed as dist
+
+    on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+    if on_cuda:
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise RequestError(f"torchrun: more processes than GPUs; at most --nproc-per-node {gpus}, or --device cpu")
+        device = f"cuda:{local_rank}"
+        torch.cuda.set_device(device)
+    elif device == "auto":
+        device = "cpu"  # gloo knows no MPS
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
+    return device
+
+
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def rank_and_ranks() -> tuple[int, int]:
+    """This process's number and the number of processes that torchrun started; (0, 1) without it."""
+    if not under_torchrun():
+        return 0, 1
+    import torch.distributed as dist
+
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def leave_processes() -> None:
+    """Ends what `join_processes` began, if it did."""
+    if not under_torchrun():
+        return
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,44 @@
+"""What a user is told when something cannot go on: one line with what was wrong, where, and what to do."""
+
+import argparse
+import io
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+WRONG_REQUEST, FAILURE = 2, 1
+
+
+class Error(Exception):
+    """What this package and the scripts raise for a user's or a machine's error; the message names cause and remedy."""
+
+
+class RequestError(Error):
+    """The request cannot be carried out as it stands: exit code 2."""
+
+
+class FailureError(Error):
+    """The request was fine and carrying it out failed: exit code 1."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, which raises RequestError for a command line that it does not take."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message)
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script's main function and exits with its exit code (None: 0), errors of the user's or of the machine's
+    as one line on standard error; anything else is a defect of ours and keeps its traceback.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may have letters that its encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.exit(main())
+    except (Error, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(WRONG_REQUEST if isinstance(error, RequestError) else FAILURE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

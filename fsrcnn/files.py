@@ -1,0 +1,36 @@
+"""Files written whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, which takes its place when the block ends well and is removed when it does
+    not, so that a reader never sees half a file. Makes the folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, whether or not there is one yet, or its folder."""
+    # Not pathlib's absolute(), which keeps the ".." of "new/../a.png".
+    if os.path.abspath(one) == os.path.abspath(other):  # noqa: PTH100
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes content as indented JSON, floats at full precision."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,109 @@
+"""The network's facts, each in one place: its variants, scales and kernels, how far it reaches, and the identity
+between its deconvolution and a convolution with a pixel shuffle.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCALES = (2, 3, 4)
+
+# The paper's two networks: FSRCNN (section 3.2) and FSRCNN-s (section 4.3).
+VARIANTS: dict[str, dict[str, int]] = {
+    "fsrcnn": {"d": 56, "s": 12, "m": 4},
+    "fsrcnn_s": {"d": 32, "s": 5, "m": 1},
+}
+
+FEATURES_KERNEL, MAP_KERNEL = 5, 3  # of the first and of the mapping convolutions; the others are 1 x 1
+DECONV_KERNEL, DECONV_PADDING = 9, 4
+
+# The deconvolution as a convolution for all phases at once: how far it reaches at x2, where that is furthest.
+PHASES_REACH = 2
+PHASES_KERNEL = 2 * PHASES_REACH + 1
+
+
+class Sizes(NamedTuple):
+    """FSRCNN(d, s, m) at a scale: d outputs of the first and of the expanding convolution, s of the shrinking and the
+    mapping ones, m mapping convolutions.
+    """
+
+    upscale_factor: int
+    d: int
+    s: int
+    m: int
+
+    @property
+    def variant(self) -> str | None:
+        """The paper's name of these sizes; None: they have none."""
+        sizes = {"d": self.d, "s": self.s, "m": self.m}
+        return next((name for name, each in VARIANTS.items() if each == sizes), None)
+
+    @property
+    def reach(self) -> int:
+        """How many LR pixels to each side an SR pixel depends on: 8 for FSRCNN at x2 and x3."""
+        deconv = math.ceil(DECONV_PADDING / self.upscale_factor)
+        return FEATURES_KERNEL // 2 + self.m * (MAP_KERNEL // 2) + deconv
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter by its name, FSRCNN-PyTorch's, in the order of the layers."""
+        d, s, m, kernel = self.d, self.s, self.m, MAP_KERNEL
+        layers = {"feature_extraction": (d, 1, FEATURES_KERNEL, FEATURES_KERNEL), "shrink": (s, d, 1, 1)}
+        layers |= {f"map.{2 * number}": (s, s, kernel, kernel) for number in range(m)}
+        layers["expand"] = (d, s, 1, 1)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, weight in layers.items():
+            layer, _, place = layer.partition(".")
+            conv, prelu = f"{layer}.{int(place or 0)}", f"{layer}.{int(place or 0) + 1}"
+            shapes |= {f"{conv}.weight": weight, f"{conv}.bias": weight[:1], f"{prelu}.weight": weight[:1]}
+        return shapes | {"deconv.weight": (d, 1, DECONV_KERNEL, DECONV_KERNEL), "deconv.bias": (1,)}
+
+
+def variant_sizes(variant: str, upscale_factor: int) -> Sizes:
+    """The sizes of one of VARIANTS."""
+    return Sizes(upscale_factor, **VARIANTS[variant])
+
+
+# --- the pixel-shuffle identity ---
+
+
+def _taps(upscale_factor: int, kernel: int, first: int) -> NDArray[np.intp]:
+    """For each phase (row by row) and each place of a kernel x kernel convolution on the small picture, the number of
+    the deconvolution's tap that belongs there, DECONV_KERNEL^2 where there is none: scale^2 x kernel x kernel.
+
+    Along an axis, phase p has at place j the tap p + first - scale * j.
+    """
+    along = np.arange(upscale_factor)[:, None] + first - upscale_factor * np.arange(kernel)
+    there = (along >= 0) & (along < DECONV_KERNEL)
+    down, across = along[:, None, :, None], along[None, :, None, :]
+    taps = np.where(there[:, None, :, None] & there[None, :, None, :], DECONV_KERNEL * down + across, DECONV_KERNEL**2)
+    return taps.reshape(upscale_factor**2, kernel, kernel)
+
+
+def phases_taps(upscale_factor: int) -> NDArray[np.intp]:
+    """The taps of a convolution whose middle lies on the pixel that is enlarged: scale^2 x 5 x 5, see `_taps`."""
+    return _taps(upscale_factor, PHASES_KERNEL, DECONV_PADDING + PHASES_REACH * upscale_factor)
+
+
+def subpixel_taps(upscale_factor: int) -> NDArray[np.intp]:
+    """The taps of the smallest such convolution: scale^2 x k x k with k = ceil(9 / scale), see `_taps`. Its pixels,
+    once shuffled, begin before the deconvolution's, see `subpixel_place`.
+    """
+    kernel = math.ceil(DECONV_KERNEL / upscale_factor)
+    return _taps(upscale_factor, kernel, upscale_factor * (kernel - 1))
+
+
+def subpixel_place(upscale_factor: int) -> tuple[int, int]:
+    """Padding of the convolution with `subpixel_taps`, and how many of the shuffled pixels come before the first of the
+    deconvolution's.
+    """
+    kernel, padding = math.ceil(DECONV_KERNEL / upscale_factor), math.ceil(DECONV_PADDING / upscale_factor)
+    return padding, DECONV_PADDING - upscale_factor * (kernel - 1 - padding)
+
+
+def phases(deconv_weight: NDArray[np.generic], upscale_factor: int) -> NDArray[np.generic]:
+    """The deconvolution's kernel, d x 1 x 9 x 9, by `phases_taps`: scale^2 x d x 5 x 5, zero where no tap is."""
+    flat = deconv_weight.reshape(len(deconv_weight), -1)
+    with_zero = np.concatenate([flat, np.zeros_like(flat[:, :1])], axis=1)
+    return with_zero[:, phases_taps(upscale_factor)].transpose(1, 0, 2, 3)

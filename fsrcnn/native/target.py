@@ -1,0 +1,126 @@
+"""What the compiled functions know of the machine that they are made for."""
+
+import functools
+from typing import NamedTuple
+
+from llvmlite import binding, ir
+
+OLDEST_LLVM = (20,)  # llvmlite 0.45's
+
+
+class Target(NamedTuple):
+    """A machine to compile for: how its registers and caches are cut up, and its name to LLVM."""
+
+    triple: str
+    cpu: str
+    features: str  # as LLVM writes them: +avx2,+fma
+    lanes: int  # floats in a vector
+    registers: int  # vectors that the machine's registers hold
+    fma: bool  # whether a fused multiply-add is one instruction; else a multiplication and an addition
+    l2: int = 640 * 1024  # bytes of the L2 cache that one thread's rows may take
+    band: int = 10  # tiles (see `tile`) beside each other whose planes stay in the L1 cache together
+    address_bits: int = 64
+
+    @property
+    def architecture(self) -> str:
+        return "aarch64" if self.triple.startswith("arm64") else self.triple.partition("-")[0]
+
+    @property
+    def index(self) -> ir.IntType:
+        return ir.IntType(self.address_bits)
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(ir.FloatType(), self.lanes)
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """How many planes times how many others have their products summed at a time, in registers."""
+        return (4, 4) if self.registers == 32 else (2, 4)
+
+    def blocking(self, outputs: int, multiple_of: int = 1) -> tuple[int, int]:
+        """How many outputs and how many vectors of pixels (two or four) are summed at a time, in registers.
+
+        The number of outputs divides `outputs` and is a multiple of `multiple_of`.
+        """
+        sums = self.registers - 4  # the others hold pixels and a weight
+        blocks = range(multiple_of, max(sums // 2, multiple_of) + 1, multiple_of)
+        block = max(block for block in blocks if outputs % block == 0)
+        return block, 4 if 4 * block <= sums else 2
+
+    def whole_vectors(self, width: int) -> int:
+        """The width in floats, rounded up to whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
+    def machine(self, **options: str) -> binding.TargetMachine:
+        """LLVM's code generator for it. options: of llvmlite's `create_target_machine`."""
+        binding.initialize_all_targets()
+        binding.initialize_all_asmprinters()
+        binding.initialize_native_asmparser()
+        target = binding.Target.from_triple(self.triple)
+        return target.create_target_machine(cpu=self.cpu, features=self.features, **options)
+
+
+@functools.cache
+def host() -> Target | None:
+    """The machine that this runs on. None where llvmlite is too old, and where there is no fused multiply-add: PyTorch
+    is faster there.
+    """
+    if binding.llvm_version_info < OLDEST_LLVM:
+        return None
+    triple, features = binding.get_default_triple(), binding.get_host_cpu_features()
+    if triple.startswith(("aarch64", "arm64")):
+        lanes, registers = 4, 32
+    elif features.get("fma"):
+        lanes, registers = (16, 32) if features.get("avx512f") else (8, 16)
+    else:
+        return None
+    return Target(triple, binding.get_host_cpu_name(), features.flatten(), lanes, registers, fma=True)
+
+
+# What a target that names only its architecture can count on: cpu, features, lanes, registers, fma.
+GENERIC = {
+    "x86_64": ("x86-64-v3", "", 8, 16, True),
+    "aarch64": ("generic", "+neon", 4, 32, True),
+    # V8, the engine of Chromium and Node, keeps vectors in the 16 registers of SSE; a product takes two of them.
+    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, 14, False),
+}
+X86_LEVELS = {
+    "x86-64": ("x86-64", "", 4, 16, False),
+    "x86-64-v3": ("x86-64-v3", "", 8, 16, True),
+    "x86-64-v4": ("x86-64-v4", "", 16, 32, True),
+}
+TRIPLES = {
+    "x86_64": "x86_64-unknown-linux-gnu",
+    "aarch64": "aarch64-unknown-linux-gnu",
+    "wasm32": "wasm32-unknown-unknown",
+}
+
+
+def named_target(name: str) -> Target:
+    """The target called native, x86-64, x86-64-v3, x86-64-v4, aarch64 or wasm32, or by one of LLVM's triples for these.
+
+    Names without an operating system mean this machine's where the architecture is this machine's, else Linux. Raises
+    ValueError for an unknown name, and for native where `host` is None.
+    """
+    if name == "native":
+        if host() is None:
+            raise ValueError("this machine has no fused multiply-add, or llvmlite is too old; name a target")
+        return host()
+    here = binding.get_default_triple()
+    architecture = "x86_64" if name in X86_LEVELS else name.partition("-")[0].replace("arm64", "aarch64")
+    triple = name
+    if name in {*X86_LEVELS, *TRIPLES}:
+        triple = here if here.partition("-")[0].replace("arm64", "aarch64") == architecture else TRIPLES[architecture]
+    if architecture not in GENERIC:
+        known = ", ".join(["native", *X86_LEVELS, *list(GENERIC)[1:]])
+        raise ValueError(f"{name} is not known; expected {known}, or a triple such as aarch64-apple-darwin")
+    settings = X86_LEVELS.get(name) or GENERIC[architecture]
+    if architecture == "wasm32":  # runs in browsers mostly, on machines whose L2 cache has a megabyte or more
+        return Target(triple, *settings, address_bits=32)
+    return Target(triple, *settings, l2=256 * 1024)
+
+
+def relaxed(target: Target) -> Target:
+    """A WebAssembly target with the relaxed-simd extension, which has a multiply-add."""
+    return target._replace(features=f"{target.features},+relaxed-simd", registers=16, fma=True)

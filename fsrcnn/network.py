@@ -1,0 +1,172 @@
+"""A network ready to run on planes of luma, NumPy's arrays: compiled on a CPU, PyTorch's operations on a GPU."""
+
+import functools
+import itertools
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcnn import native
+from fsrcnn.devices import cpu_threads, is_cpu, select_device
+from fsrcnn.errors import RequestError
+from fsrcnn.geometry import Sizes
+from fsrcnn.luma import PEAK, gain_and_offset
+from fsrcnn.parts import spans
+from fsrcnn.weights import Weights, load_weights
+
+if TYPE_CHECKING:
+    import torch
+
+if native.HOST:
+    from fsrcnn.native import forward
+    from fsrcnn.native.threads import in_threads
+
+LumaPlane = NDArray[np.float32]  # H x W luma in 0..1; rows may have gaps
+SamplePlane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W samples as files have them; rows may have gaps
+
+PART = 512  # LR pixels that PyTorch's operations are given at once, along each axis
+LEAST_ROWS = 32  # that are worth a thread of their own
+
+
+def _luma_plane(lr: LumaPlane) -> LumaPlane:
+    """The array as the compiled function takes it: float32, the pixels of a row without gaps."""
+    if lr.ndim != 2 or not lr.size:
+        raise RequestError(f"lr: got an array of shape {lr.shape}, expected H x W of luma in [0, 1]")
+    lr = np.asarray(lr, np.float32)
+    return lr if lr.strides[1] == lr.itemsize else np.ascontiguousarray(lr)
+
+
+def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
+    """Values rounded (halves up) and clipped to 0..2^bits - 1."""
+    return (values + np.float32(0.5)).clip(0, 2**bits - 1).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+class Network:
+    """A network with its weights. `sizes` has its scale and how many LR pixels to each side an SR pixel depends on;
+    `threads`: how many may run it at a time to good effect, `pool`: these threads.
+    """
+
+    def __init__(self, sizes: Sizes, threads: int) -> None:
+        self.sizes, self.threads = sizes, threads
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
+        self.stopped = threading.Event()
+
+    @property
+    def upscale_factor(self) -> int:
+        return self.sizes.upscale_factor
+
+    @property
+    def reach(self) -> int:
+        return self.sizes.reach
+
+    def __call__(self, lr: LumaPlane) -> LumaPlane:
+        """The plane enlarged by all threads: float32, H x W luma in [0, 1] to scale*H x scale*W, neither rounded nor
+        clipped. Raises RequestError for an array of another shape.
+        """
+        raise NotImplementedError
+
+    def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
+        """Rows `first` to `last` of the plane, the latter not among them, enlarged by this thread alone."""
+        raise NotImplementedError
+
+    def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
+        """Fills sr with a plane's samples of 8 or more bits, enlarged by this thread alone, rounded (halves up) and
+        clipped.
+        """
+        gain, offset = gain_and_offset(bits, full_range)
+        values = self.rows((lr.astype(np.float32) * gain + offset) / PEAK, 0, len(lr))
+        sr[:] = to_samples((values * PEAK - offset) / gain, bits)
+
+    def stop(self) -> None:
+        """Lets what is waiting for the network fail: after an interruption."""
+        self.stopped.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+class CompiledNetwork(Network):
+    """The compiled function (native/forward.py)."""
+
+    def __init__(self, weights: Weights, threads: int) -> None:
+        super().__init__(weights.sizes, threads)
+        self._forward = forward.Forward(weights, native.HOST)
+
+    def __call__(self, lr: LumaPlane) -> LumaPlane:
+        lr = _luma_plane(lr)
+        sr = self._empty(lr)
+        lefts = self._forward.lefts(lr.shape[1])
+        strips = min(self.threads // math.gcd(len(lefts), self.threads), math.ceil(len(lr) / LEAST_ROWS))
+        ends = [len(lr) * strip // strips for strip in range(strips + 1)]
+        parts = [(*rows, left) for rows, left in itertools.product(itertools.pairwise(ends), lefts)]
+        in_threads(functools.partial(self._forward.run, lr, sr), parts, self.threads)
+        return sr
+
+    def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
+        sr = self._empty(lr)
+        for left in self._forward.lefts(lr.shape[1]):
+            self._forward.run(lr, sr, first, last, left)
+        return sr[self.upscale_factor * first : self.upscale_factor * last]
+
+    def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
+        if bits > 8:
+            super().enlarge_samples(lr, sr, bits, full_range)
+            return
+        for left in self._forward.lefts(lr.shape[1]):
+            self._forward.run(lr, sr, 0, len(lr), left, full_range)
+
+    def _empty(self, lr: LumaPlane) -> LumaPlane:
+        return np.empty([self.upscale_factor * length for length in lr.shape], np.float32)
+
+
+class TorchNetwork(Network):
+    """PyTorch's operations, on any device, on one part of a picture after another, so that memory stays bounded."""
+
+    def __init__(self, weights: Weights, device: "torch.device") -> None:
+        from fsrcnn.pytorch import SubpixelFSRCNN
+
+        super().__init__(weights.sizes, 1)
+        self._model, self._device = SubpixelFSRCNN(weights).to(device), device
+
+    def __call__(self, lr: LumaPlane) -> LumaPlane:
+        import torch
+
+        lr, scale, reach = _luma_plane(lr), self.upscale_factor, self.reach
+        sr = np.empty([scale * length for length in lr.shape], np.float32)
+        for rows, columns in itertools.product(*(spans(length, PART, reach) for length in lr.shape)):
+            window = torch.from_numpy(np.ascontiguousarray(lr[rows.window, columns.window])).to(self._device)
+            with torch.inference_mode():
+                part = self._model(window[None, None])[0, 0, rows.inside(scale), columns.inside(scale)]
+            sr[rows.enlarged(scale), columns.enlarged(scale)] = part.cpu().numpy()
+        return sr
+
+    def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
+        return self(lr)[self.upscale_factor * first : self.upscale_factor * last]
+
+
+def network_of(weights: Weights, device: str = "auto", threads: int | None = None) -> Network:
+    """The network with these weights on a device as `devices.select_device` names it; threads: of a CPU, None: all.
+
+    Raises RequestError for a device that this machine does not have.
+    """
+    selected = None if native.HOST and is_cpu(device) else select_device(device)
+    if selected is None or (native.HOST and selected.type == "cpu"):
+        return CompiledNetwork(weights, threads or cpu_threads())
+    return TorchNetwork(weights, selected)
+
+
+def load_network(path: Path, upscale_factor: int | None = None, device: str = "auto") -> Network:
+    """The network of a weights file. upscale_factor: what it must be for; None: whatever the file says.
+
+    Raises RequestError for a file that is missing, is something else, or is of another scale, and for the device.
+    """
+    weights = load_weights(path, upscale_factor)
+    found = weights.upscale_factor
+    if upscale_factor not in (None, found):
+        raise RequestError(
+            f"weights: {path} is for x{found}, asked for was x{upscale_factor}; add --upscale-factor {found}"
+        )
+    return network_of(weights, device)

@@ -1,0 +1,6 @@
+"""Pictures enlarged: files (upscale.py) and arrays (arrays.py).
+
+Both go the same way: windows of a few hundred rows are read (reading.py), enlarged to strips while the next are read
+(strips.py, pixels.py), and the strips are written (png.py, writing.py) or put together. formats.py says what each
+format can hold.
+"""

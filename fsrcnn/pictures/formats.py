@@ -1,0 +1,124 @@
+"""The picture formats, one record each: to add a format that libvips reads, add its record to FORMATS."""
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsrcnn.errors import RequestError
+
+
+class Library(Enum):
+    """What reads or writes a format."""
+
+    LIBVIPS = "libvips"
+    PILLOW = "Pillow"
+    ISAL = "ISA-L, by png.py"
+
+
+class Mark(NamedTuple):
+    """Bytes in a file that tell something of it, if they come before the first `before`."""
+
+    content: bytes
+    before: bytes = b""
+
+    def is_in(self, path: Path) -> bool:
+        """Whether the file, which must not be empty, has the mark."""
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            end = content.find(self.before) if self.before else len(content)
+            return content.find(self.content, 0, end) >= 0
+
+
+class Lossless(NamedTuple):
+    """A format's lossless kind: the mark of such files, and libvips' options that write one."""
+
+    mark: Mark
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFormat:
+    """What this package knows of a format. `name` is what messages call it, and libvips' operations: {name}load."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    read_by: Library = Library.LIBVIPS
+    written_by: Library | None = Library.LIBVIPS  # None: it is only read
+
+    # What a file can hold.
+    bits: int = 16  # a sample, at most
+    alpha: bool = True
+    cmyk: bool = False
+    longest: int = 2**31 - 1  # pixels of a side
+    most_bytes: int | None = None  # of the pixels
+
+    # How libvips writes it: options of its save operation.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    large_options: Mapping[str, Any] = field(default_factory=dict)  # besides, for more than 2 GiB of pixels
+    lossless: Lossless | None = None
+
+    # What a file tells of itself that libvips does not.
+    animation: Mark | None = None
+    lost: tuple[tuple[Mark, str], ...] = ()  # what libvips does not carry over to the result, by its mark
+
+
+FORMATS = (
+    PictureFormat(
+        "bmp",
+        (".bmp",),
+        read_by=Library.PILLOW,
+        written_by=Library.PILLOW,  # libvips' wheels leave it out
+        bits=8,
+        alpha=False,
+        most_bytes=2**32 - 2**20,
+    ),
+    PictureFormat("gif", (".gif",), written_by=None),  # it has 256 colours
+    PictureFormat("heif", (".avif",), written_by=None),  # not all of libvips' wheels write it
+    PictureFormat(
+        "jpeg",
+        (".jpg", ".jpeg"),
+        bits=8,
+        alpha=False,
+        cmyk=True,
+        longest=65_500,
+        options={"Q": 95, "subsample_mode": "off"},
+        lost=((Mark(b"hdrgm:Version"), "HDR gain map"),),
+    ),
+    PictureFormat("png", (".png",), written_by=Library.ISAL, animation=Mark(b"acTL", before=b"IDAT")),
+    PictureFormat(
+        "tiff",
+        (".tif", ".tiff"),
+        cmyk=True,
+        options={"compression": "deflate", "predictor": "horizontal"},
+        large_options={"bigtiff": True},
+        # The tag that points to EXIF, in both byte orders.
+        lost=((Mark(b"\x69\x87\x04\x00"), "EXIF"), (Mark(b"\x87\x69\x00\x04"), "EXIF")),
+    ),
+    PictureFormat(
+        "webp",
+        (".webp",),
+        bits=8,
+        longest=16_383,
+        options={"Q": 95},
+        lossless=Lossless(Mark(b"VP8L"), {"lossless": True, "exact": True}),
+    ),
+)
+BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
+
+
+def format_of(path: Path) -> PictureFormat:
+    """The format that the file's suffix names. Raises RequestError for a suffix that no format has."""
+    if format_ := BY_SUFFIX.get(path.suffix.lower()):
+        return format_
+    raise RequestError(f"{path}: no known picture ({' '.join(sorted(BY_SUFFIX))}); choose another suffix")
+
+
+def written_format_of(path: Path) -> PictureFormat:
+    """As `format_of`, of a file to write. Raises RequestError for a format that is only read, too."""
+    format_ = format_of(path)
+    if format_.written_by is None:
+        written = sorted(suffix for suffix, each in BY_SUFFIX.items() if each.written_by)
+        raise RequestError(f"{path}: {path.suffix} is only read; choose one of {' '.join(written)}")
+    return format_

@@ -1,0 +1,47 @@
+"""The weights of MATLAB's bicubic ``imresize``: of any resize along an axis, and of the phases of an enlargement."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+REACH = 2  # of the bicubic kernel to each side, in pixels of the small picture
+TAPS = 2 * REACH + 1  # that a phase of an enlargement can need
+
+
+def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = -0.5 at the positions x (MATLAB ``imresize``, 'bicubic')."""
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x <= REACH, far, 0.0))
+
+
+def contributions(in_length: int, out_length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """What each of `out_length` samples is made of: weights and numbers of input samples, out_length x taps each
+    (MATLAB ``imresize``, ``contributions``).
+
+    Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
+    counting twice.
+    """
+    stretch = min(scale, 1.0)
+    width = 2 * REACH / stretch
+    centre = (np.arange(out_length) + 0.5) / scale - 0.5
+    first = np.floor(centre - width / 2).astype(np.intp) + 1
+    positions = first[:, None] + np.arange(int(np.ceil(width)) + 1)
+    weights = cubic((centre[:, None] - positions) * stretch)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mirrored = positions % (2 * in_length)
+    indices = np.where(mirrored < in_length, mirrored, 2 * in_length - 1 - mirrored)
+    used = weights.any(axis=0)
+    return weights[:, used], indices[:, used]
+
+
+def phase_weights(upscale_factor: int, subsampling: int = 1, offset: float = 0.0) -> NDArray[np.float32]:
+    """The weights, scale x TAPS, with which each of the `scale` samples that one becomes is made of that sample and the
+    two on each side of it.
+
+    offset: of a sample from the first of the `subsampling` luma samples it belongs to, in luma samples.
+    """
+    # Enlarged sample k lies at luma position subsampling * k + offset; below, the same place among the samples given.
+    positions = ((subsampling * np.arange(upscale_factor) + offset + 0.5) / upscale_factor - 0.5 - offset) / subsampling
+    weights = cubic(positions[:, None] - np.arange(-REACH, REACH + 1))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,108 @@
+"""A frame enlarged: the network on its luma, bicubic interpolation on its chroma."""
+
+from functools import cache
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
+
+from fsrcnn.bicubic import bicubic, padded
+from fsrcnn.network import Network, SamplePlane, to_samples
+from fsrcnn.resize import phase_weights
+
+# The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
+PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
+
+
+def enlarged(lr: av.VideoFrame, network: Network, full_range: bool) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS, `scale` times as large and made even where its chroma demands it; its time is
+    kept. Computed by this thread alone.
+    """
+    scale, bits = network.upscale_factor, bits_of(lr)
+    sr = av.VideoFrame(*sr_size(lr, scale), plain_name(lr.format.name))
+    weights = chroma_weights(scale, *subsampling(lr))
+    for number, (small, large) in enumerate(zip(sample_planes(lr), sample_planes(sr), strict=True)):
+        rows, columns = (min(scale * length, there) for length, there in zip(small.shape, large.shape, strict=True))
+        if number == 0:
+            network.enlarge_samples(small, large[:rows, :columns], bits, full_range)
+        else:
+            large[:rows, :columns] = upscale_chroma(small, bits, weights)[:rows, :columns]
+        repeat_edge(large, rows, columns)
+    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
+    return sr
+
+
+# --- what a frame is ---
+
+
+def bits_of(frame: av.VideoFrame) -> int:
+    """How many bits a sample has."""
+    return frame.format.components[0].bits
+
+
+def plain_name(pixel_format: str) -> str:
+    """The pixel format's name without the old way of saying full range."""
+    return pixel_format.replace("yuvj", "yuv")
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether 8-bit black and white are 0 and 255, not 16 and 235."""
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+
+
+def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """The frame's side data by their names."""
+    try:
+        held = [frame.side_data[number] for number in range(len(frame.side_data))]
+    except ValueError:  # PyAV shows none of it if there is a kind it has no name for
+        return {}
+    return {data.type.name: bytes(data) for data in held}
+
+
+def subsampling(frame: av.VideoFrame) -> tuple[int, int]:
+    """How many rows and columns of luma there are to one of chroma."""
+    return 2 // frame.format.chroma_height(2), 2 // frame.format.chroma_width(2)
+
+
+def sr_size(lr: av.VideoFrame, scale: int) -> tuple[int, int]:
+    """Width and height of the enlarged frame, rounded up to multiples of the subsampling, as encoders demand."""
+    rows, columns = subsampling(lr)
+    return -(-scale * lr.width // columns) * columns, -(-scale * lr.height // rows) * rows
+
+
+# --- its planes ---
+
+
+def sample_planes(frame: av.VideoFrame) -> list[SamplePlane]:
+    """Views of the frame's planes, H x W each: luma, then chroma if there is any."""
+    dtype = np.uint8 if bits_of(frame) == 8 else np.uint16
+    return [np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
+
+
+def repeat_edge(plane: SamplePlane, rows: int, columns: int) -> None:
+    """Fills what the plane has below its first `rows` and right of its first `columns`, at most one of each, with the
+    last of them.
+    """
+    plane[rows:, :columns] = plane[rows - 1 : rows, :columns]
+    plane[:, columns:] = plane[:, columns - 1 : columns]
+
+
+def upscale_chroma(lr: SamplePlane, bits: int, weights: NDArray[np.float32]) -> SamplePlane:
+    """A plane of chroma, H x W, enlarged by bicubic interpolation to scale*H x scale*W. The border is mirrored.
+
+    weights: of `chroma_weights`.
+    """
+    sr = np.empty([weights.shape[1] * length for length in lr.shape], np.float32)
+    bicubic(padded(lr.astype(np.float32)), weights, sr)
+    return to_samples(sr, bits)
+
+
+@cache
+def chroma_weights(scale: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """`phase_weights` of chroma's rows and of its columns, 2 x scale x TAPS. rows, columns: of luma to one of chroma.
+
+    A sample of chroma lies midway between its rows of luma and on the left one of its columns, H.264's default, and
+    stays there. For 1 and 1 it is MATLAB's ``imresize``.
+    """
+    return np.stack([phase_weights(scale, rows, 0.5 * (rows - 1)), phase_weights(scale, columns)])

@@ -1,0 +1,95 @@
+"""One video enlarged into another, everything else of the file kept.
+
+The work is three steps, each in threads of its own and a few frames ahead of the next: `read` (demultiplex and
+decode), `enlarged` (the network) and `write` (encode and multiplex). What passes from one to the next are decoded
+frames, the packets of the streams that are copied, and warnings.
+
+On a CPU several frames are enlarged at a time, by one thread each, so that none has to wait for the others' parts of
+its frame.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from tqdm import tqdm
+
+from fsrcnn.ahead import AHEAD, ahead, map_ahead
+from fsrcnn.errors import RequestError
+from fsrcnn.files import written_whole
+from fsrcnn.network import Network
+from fsrcnn.videos.frames import enlarged, is_full_range
+from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
+from fsrcnn.videos.target import Encoding, open_target, set_up, write
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What `upscale_video` has done: how many frames it wrote, and a line for each thing that the user should know."""
+
+    frames: int
+    warnings: tuple[str, ...]
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    network: Network,
+    codec: str | None = None,
+    quality: int | None = None,
+    preset: str | None = None,
+    duration: float | None = None,
+) -> VideoResult:
+    """Enlarges the video `source` into the file `target`, whose suffix chooses the container.
+
+    codec: FFmpeg's name of the encoder; None: libx264, or what suits the container if it cannot hold H.264.
+    quality: its constant rate factor (0 is the best); preset: its name or number for a speed; None: its own defaults.
+    duration: seconds of every stream, from the start; None: all.
+
+    Kept: 8 or 10 bits, chroma subsampling, range, colour tags, sample aspect ratio, rotation, the time of every frame,
+    every audio and subtitle stream, attachments, metadata, chapters. Of a damaged video, what can be decoded is kept
+    and a warning returned. Where subsampled chroma needs an even size and the enlarged frame is odd, the last row or
+    column is repeated. `target` is written whole or not at all; a file of that name is replaced.
+
+    Raises RequestError for what cannot be read, encoded or held as asked, FailureError where writing fails.
+    """
+    if duration is not None and not duration > 0:
+        raise RequestError(f"duration: got {duration}, expected seconds above 0")
+    encoding, seconds, frames = Encoding(codec, quality, preset), duration or math.inf, 0
+    with open_source(source) as opened:
+        if target.exists() and target.samefile(source):
+            raise RequestError(f"{target}: is the source itself; choose another name")
+        warnings = remarks(opened, network.upscale_factor)
+        with (
+            written_whole(target) as unfinished,
+            open_target(unfinished, target) as output,
+            tqdm(total=frame_count(opened, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
+        ):
+            end = start_time(opened.container) + seconds
+            streams = set_up(output, target, opened, network.upscale_factor, encoding, end)
+            with _enlarged_items(opened, network, seconds) as items:
+                for item in write(items, output, streams, opened.video.index):
+                    if isinstance(item, str):
+                        warnings.append(item)
+                    else:
+                        frames += 1
+                        bar.update()
+    return VideoResult(frames, tuple(warnings))
+
+
+@contextmanager
+def _enlarged_items(source: Source, network: Network, seconds: float) -> Iterator[Iterator[Item]]:
+    """What `read` gives of the video, its frames enlarged, ahead of what is done with them."""
+    full_range = is_full_range(source.first)
+
+    def enlarge(item: Item) -> Item:
+        return enlarged(item, network, full_range) if isinstance(item, av.VideoFrame) else item
+
+    with (
+        ahead(read(source.container, source.video, seconds)) as items,
+        map_ahead(enlarge, items, network.pool, max(AHEAD, network.threads)) as sr_items,
+    ):
+        yield sr_items

@@ -1,0 +1,46 @@
+"""The paper's network from its weights alone, in PyTorch's operations: what compiled code is compared with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsrcnn.geometry import DECONV_PADDING, Sizes
+from fsrcnn.weights import Weights
+
+
+def random_weights(sizes: Sizes) -> Weights:
+    """Every weight, bias and slope random and of a size that shows in the output."""
+    generator = np.random.default_rng(0)
+
+    def random(shape: tuple[int, ...]) -> np.ndarray:
+        of_convolution = len(shape) == 4 and shape[1:] != (1, 9, 9)
+        deviation = max(np.sqrt(2 / np.prod(shape[1:])) if of_convolution else 0, 0.05)
+        return generator.normal(0, deviation, shape).astype(np.float32)
+
+    return Weights(sizes, {name: random(shape) for name, shape in sizes.shapes().items()})
+
+
+def tensors(weights: Weights, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """The parameters in order, each a leaf that takes a gradient."""
+    values = weights.parameters.values()
+    return [torch.from_numpy(value).to(dtype, copy=True).requires_grad_() for value in values]
+
+
+def enlarge(x: Tensor, parameters: Sequence[Tensor], upscale_factor: int, margin: int = 0) -> Tensor:
+    """N x 1 x H x W to N x 1 x scale*H x scale*W; margin: of x, which the first convolution sees in place of zeros."""
+    *layers, deconv, deconv_bias = parameters
+    for weight, bias, slope in zip(*[iter(layers)] * 3, strict=True):
+        x = F.prelu(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2 - margin), slope)
+        margin = 0
+    padding, output_padding = DECONV_PADDING, upscale_factor - 1
+    return F.conv_transpose2d(x, deconv, deconv_bias, upscale_factor, padding, output_padding)
+
+
+def enlarged(lr: np.ndarray, weights: Weights) -> np.ndarray:
+    """H x W luma to scale*H x scale*W, in double precision."""
+    with torch.no_grad():
+        x = torch.from_numpy(lr.astype(np.float64))[None, None]
+        return enlarge(x, tensors(weights), weights.upscale_factor)[0, 0].numpy()
