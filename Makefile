@@ -75,7 +75,7 @@ report: .venv/installed
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff matplotlib hatchling -c constraints.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff hatchling -c constraints.txt
 	@touch $@
 
 .venv/extra: .venv/installed requirements-extra.txt

@@ -1,221 +1,283 @@
-"""What a run is: every setting with its default, in one place.
+"""What a run is: every setting, and the recipes.
 
-Edit a default here, or pass it on the command line (`--steps 1000`); both do the same thing.
+Edit a value here, or give it as a flag (`--steps 1000`): both do the same. The values are the recipe "default"; where
+another recipe has another one, it stands before it, in `Recipes`. What you write in place of a value here, or give as a
+flag, wins over every recipe.
 """
 
-import contextlib
+import argparse
 import dataclasses
-import io
-import re
-from dataclasses import dataclass
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-import tyro
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
-from fsrcnn.errors import RequestError
-from fsrcnn.geometry import SCALES
+from fsrcnn.errors import Parser, RequestError
+from fsrcnn.geometry import SCALES, VARIANTS
+
+Mode = Literal["train", "valid"]
+Script = Literal["train", "valid", "prepare"]
+Recipe = Literal["default", "default_finetune", "paper", "paper_finetune"]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
+class Recipes:
+    """What the recipes have for a field: the first value is the default recipe's, which is the field's own."""
+
+    default: Any
+    default_finetune: Any = None
+    paper: Any = None
+    paper_finetune: Any = None
+
+
+def one_of(*values: Any) -> AfterValidator:
+    """The check that a value is one of these."""
+    return that(lambda value: value in values, f"{', '.join(map(str, values[:-1]))} or {values[-1]}")
+
+
+def that(is_right: Callable[[Any], bool], expected: str) -> AfterValidator:
+    """The check that a value is right; expected: what would be, in words."""
+
+    def check(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _as_path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValueError("a path")
+    return Path(value)
+
+
+# 3 where several may stand means (3,), and "Set5" means ("Set5",).
+SEVERAL = BeforeValidator(lambda value: tuple(value) if isinstance(value, list | tuple) else (value,))
+Scales = Annotated[tuple[Annotated[int, one_of(*SCALES)], ...], SEVERAL, that(bool, "one scale or several")]
+Variant = Annotated[str, one_of(*VARIANTS)]
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+FilePath = Annotated[Path, BeforeValidator(_as_path)]
+Names = Annotated[tuple[Name, ...], SEVERAL, that(lambda names: names and all(names), "one name or several")]
+Paths = Annotated[tuple[FilePath, ...], SEVERAL]
+FolderName = Annotated[str, that(lambda name: Path(name).name == name, "a folder's name, without a path")]
+Count = Annotated[int, that(lambda value: value >= 0, "zero or more")]
+Positive = Annotated[int, that(lambda value: value > 0, "more than zero")]
+Rate = Annotated[float, that(lambda value: 0 < value < math.inf, "a number above zero")]
+
+# Field by field, the defaults too; a field's text is its help.
+SETTINGS = ConfigDict(use_attribute_docstrings=True, validate_default=True, extra="forbid")
+
+
+@dataclass(frozen=True, config=SETTINGS)
 class Config:
-    """Every setting of a run; a value that cannot be meant raises RequestError."""
+    """Every setting of a run."""
 
     # --- general ---
-    mode: tyro.conf.Suppress[Literal["train", "valid", "prepare"]] = "train"
-    """What is checked before work starts; each script sets its own."""
-    upscale_factor: tuple[int, ...] = (2, 3, 4)
-    """Scales, of 2, 3 and 4: train.py trains one network for each, validate.py scores those."""
-    variant: Literal["fsrcnn", "fsrcnn_s"] = "fsrcnn"
+    mode: Literal["", "train", "valid"] = ""
+    """"train" or "valid", if you want to be told when you run the other script; the script itself decides."""
+    upscale_factor: Scales = (2, 3, 4)
+    """Scales: train.py trains one network for each, validate.py scores those."""
+    variant: Variant = "fsrcnn"
     """The paper's network: fsrcnn (56, 12, 4), or the small fsrcnn_s (32, 5, 1)."""
-    d: int = 0
-    """Training: outputs of the first and of the expanding convolution; 0: the variant's."""
-    s: int = 0
-    """Training: outputs of the shrinking and the mapping convolutions; 0: the variant's."""
-    m: int = 0
-    """Training: number of mapping convolutions; 0: the variant's."""
     device: str = "auto"
     """auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, ... or mps."""
-    seed: int = 0
-    """Seed of the starting weights and of the patches."""
-    exp_name: str = ""
-    """Name of the run's folder under results_dir; empty: {variant}_x{scale} for a training, {variant} for a test."""
-    results_dir: Path = Path("results")
+    exp_name: FolderName = ""
+    """Name of the run, a folder in results_dir. Training: where it goes; empty: {variant}_x{scale}. Validation: the run
+    whose weights are scored, if there is one of this name, and the folder in results_dir/test; empty: {variant}."""
+    results_dir: FilePath = Path("results")
     """Folder for everything a run writes."""
 
     # --- data ---
-    data_dir: Path = Path("data")
+    data_dir: FilePath = Path("data")
     """Folder of the image sets, data/T91 and so on."""
-    source: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """prepare_dataset.py: local folder to import the sets from, instead of downloading them."""
-    train_sets: tuple[str, ...] = ("T91", "General-100", "BSDS200")
-    """Sets in data_dir, or folders of yours, to train on; the 20 validation pictures of BSDS200 are always left out."""
+    source: FilePath | None = None
+    """Local folder to import the sets from, instead of downloading them."""
+    train_sets: Annotated[
+        Names, Recipes(("T91", "General-100", "BSDS200"), paper=("T91",), paper_finetune=("T91", "General-100"))
+    ] = ("T91", "General-100", "BSDS200")
+    """Sets in data_dir, or folders of yours, to train on, without the pictures of the validation set."""
+    validation_set: Name = ""
+    """Folder whose pictures decide which weights are kept; empty: 20 pictures of BSDS200, never trained on."""
+    test_sets: Names = ("Set5", "Set14", "BSD100")
+    """Sets in data_dir, folders of yours, or Samples, photographs that come with scikit-image."""
+
+    # --- the network ---
+    d: Count = 0
+    """Outputs of the first and of the expanding convolution; 0: the variant's."""
+    s: Count = 0
+    """Outputs of the shrinking and the mapping convolutions; 0: the variant's."""
+    m: Count = 0
+    """Number of mapping convolutions; 0: the variant's."""
+    transfer_from: FilePath | None = None
+    """Weights to start from: of the same scale all of them, of another scale the convolutions (section 3.4)."""
+    start: Annotated[
+        Literal["bicubic", "msra", "msra_fan_out"],
+        Recipes("bicubic", paper="msra_fan_out", paper_finetune="msra_fan_out"),
+    ] = "bicubic"
+    """Starting weights: bicubic interpolation, or the paper's random ones, by a layer's inputs or its outputs."""
 
     # --- training ---
-    recipe: Literal["default", "default_finetune", "paper", "paper_finetune"] = "default"
-    """Settings in place of the defaults below (see RECIPES): paper, training as in its section 4.1 on T91;
-    default_finetune and paper_finetune, a second training of the weights in --transfer-from, on larger patches or, the
-    paper's second stage, with General-100 added."""
-    transfer_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
-    """Weights to start from: of the same scale all of them, of another scale the convolutions (section 3.4)."""
-    deconv_only_steps: int = 0
-    """First steps in which the deconvolution alone is trained; as many as steps: transferred convolutions stay."""
-    start: Literal["bicubic", "msra", "msra_fan_out"] = "bicubic"
-    """Starting weights: bicubic interpolation, or the paper's random ones, by a layer's inputs or its outputs."""
-    loss: Literal["l1_then_mse", "l1", "mse", "euclidean"] = "l1_then_mse"
+    recipe: Recipe = "default"
+    """Settings that go together. paper: as in its section 4.1, on T91. default_finetune and paper_finetune: a second
+    training, of the weights in transfer_from: on larger patches; with General-100 added, the paper's second stage."""
+    seed: Count = 0
+    """Seed of the starting weights and of the patches."""
+    deconv_only_steps: Count = 0
+    """Number of first steps that train only the deconvolution. Equal to steps: the convolutions never change."""
+    loss: Annotated[
+        Literal["l1_then_mse", "l1", "mse", "euclidean"],
+        Recipes("l1_then_mse", default_finetune="mse", paper="euclidean", paper_finetune="euclidean"),
+    ] = "l1_then_mse"
     """Mean absolute error, mean squared error, the one for 70 % of the steps and then the other, or Caffe's euclidean
     loss: half the squared error of a patch, summed over its pixels."""
-    optimizer: Literal["soap", "adam", "sgd"] = "soap"
+    optimizer: Annotated[Literal["soap", "adam", "sgd"], Recipes("soap", paper="sgd", paper_finetune="sgd")] = "soap"
     """SOAP (see training/optimizer.py), Adam, or SGD with momentum 0.9."""
-    learning_rate: float = 5e-3
+    learning_rate: Annotated[Rate, Recipes(5e-3, default_finetune=1e-3, paper=1e-3, paper_finetune=5e-4)] = 5e-3
     """Learning rate of the convolutions."""
-    deconv_learning_rate: float = 5e-3
+    deconv_learning_rate: Annotated[Rate, Recipes(5e-3, default_finetune=1e-3, paper=1e-4, paper_finetune=5e-5)] = 5e-3
     """Learning rate of the deconvolution."""
-    bias_rate_factor: float = 1.0
+    bias_rate_factor: Annotated[Rate, Recipes(1.0, paper=0.1, paper_finetune=0.1)] = 1.0
     """Learning rate of the convolutions' biases, as a multiple of learning_rate."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """The learning rates over the steps: down to zero along a cosine, or as they are."""
-    warmup_steps: int = 300
+    schedule: Annotated[
+        Literal["cosine", "constant"], Recipes("cosine", paper="constant", paper_finetune="constant")
+    ] = "cosine"
+    """The learning rates over the steps: down to zero along a cosine, or constant."""
+    warmup_steps: Count = 300
     """Steps over which the learning rates rise to their values, so that the bicubic start is not shaken off."""
-    steps: int = 120_000
+    steps: Annotated[Positive, Recipes(120_000, default_finetune=150_000)] = 120_000
     """Number of batches."""
-    batch_size: int = 16
+    batch_size: Annotated[Positive, Recipes(16, default_finetune=8, paper=128, paper_finetune=128)] = 16
     """Patches in a batch."""
-    patch_size: int = 26
+    patch_size: Annotated[Positive, Recipes(26, default_finetune=52, paper=7, paper_finetune=7)] = 26
     """Side of a square LR patch, in LR pixels. Pictures that are smaller are left out."""
-    patch_margin: Literal[0, 2] = 0
+    patch_margin: Annotated[Literal[0, 2], BeforeValidator(int), Recipes(0, paper=2, paper_finetune=2)] = 0
     """LR pixels that LR patches have more on each side: 2, what the first convolution sees there in place of zeros. HR
     patches then lack their last scale - 1 rows and columns, where Caffe's deconvolution has no output."""
-    sampling: Literal["uniform", "psnr"] = "uniform"
-    """Where patches are cut: all places of all pictures alike, or first a picture is drawn, the more often the less
-    bicubic enlargement errs there, since the mean of PSNRs weighs it so."""
-    ema_decay: float = 0.999
+    sampling: Annotated[Literal["uniform", "psnr"], Recipes("uniform", default_finetune="psnr")] = "uniform"
+    """Where patches are cut. uniform: at any place of any picture with equal chance; psnr: first a picture is drawn,
+    more often the smaller its error after bicubic enlargement, since the mean of PSNRs weighs it so."""
+    ema_decay: Annotated[
+        float,
+        that(lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+        Recipes(0.999, paper=0.9999, paper_finetune=0.9999),
+    ] = 0.999
     """Per-step decay of the moving average of the weights, which is what is validated and kept; 0: the weights."""
-    validate_every: int = 2000
+    validate_every: Positive = 2000
     """Steps between validations; each also saves the run."""
     resume: bool = False
     """Go on with the interrupted run of the same settings."""
 
     # --- validation ---
-    test_sets: tuple[str, ...] = ("Set5", "Set14", "BSD100")
-    """Sets in data_dir, folders of yours, or Samples, photographs that come with scikit-image."""
-    weights: tuple[Path, ...] = ()
-    """Weights files to score; empty: those in results/pretrained of the variant and the scales."""
-    border: Literal["zeros", "replicate"] = "zeros"
+    weights: Paths = ()
+    """Weights files to score; empty: those of the run exp_name, or else the shipped ones of the variant."""
+    border: Annotated[
+        Literal["zeros", "replicate"], Recipes("zeros", paper="replicate", paper_finetune="replicate")
+    ] = "zeros"
     """What a network that is validated sees beyond a picture: zeros, as in training by default, or the outermost pixels
     again, as in the paper's MATLAB script, which weights trained with patch_margin 2 need."""
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_scales(self)
-        _require(self, "exp_name", Path(self.exp_name).name == self.exp_name, "a folder's name, without a path")
-        _require(self, "seed", self.seed >= 0, "zero or more")
-        if self.mode == "train":
-            self._check_training()
 
-    def _check_training(self) -> None:
-        for field in ("steps", "batch_size", "patch_size", "validate_every", "learning_rate", "deconv_learning_rate"):
-            _require(self, field, getattr(self, field) > 0, "more than zero")
-        for field in ("d", "s", "m", "warmup_steps", "deconv_only_steps"):
-            _require(self, field, getattr(self, field) >= 0, "zero or more")
-        _require(self, "bias_rate_factor", self.bias_rate_factor > 0, "more than zero")
-        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "at least 0 and less than 1")
-        _require(self, "train_sets", bool(self.train_sets), "at least one set")
-        one_run = not self.exp_name or len(self.upscale_factor) == 1
-        _require(self, "exp_name", one_run, "left out, or one upscale_factor given, when several networks are trained")
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
-
-# Settings that go together; a flag given beside --recipe still wins.
-RECIPES: dict[str, dict[str, Any]] = {
-    "default": {},
-    # In larger patches fewer pixels feel the zeros beyond the border, nearly as few as in pictures. They come last,
-    # because smaller ones, of more pictures in a batch, get further at first (results/RECIPE.md).
-    "default_finetune": {
-        "loss": "mse",
-        "learning_rate": 1e-3,
-        "deconv_learning_rate": 1e-3,
-        "steps": 150_000,
-        "batch_size": 8,
-        "patch_size": 52,
-        "sampling": "psnr",
-    },
-    # Section 4.1: T91, MSE by SGD at 1e-3 and 1e-4 in the deconvolution. The rates belong to Caffe's sum over pixels.
-    # What the paper leaves open is as its authors' released code is described (results/PAPER.md). The warm-up is ours.
-    "paper": {
-        "train_sets": ("T91",),
-        "start": "msra_fan_out",
-        "loss": "euclidean",
-        "optimizer": "sgd",
-        "learning_rate": 1e-3,
-        "deconv_learning_rate": 1e-4,
-        "bias_rate_factor": 0.1,
-        "schedule": "constant",
-        "ema_decay": 0.9999,
-        "batch_size": 128,
-        "patch_size": 7,
-        "patch_margin": 2,
-        "border": "replicate",
-    },
+# What each script reads, and so offers as flags.
+READ_BY = {
+    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights"},
+    "valid": set("upscale_factor variant device exp_name results_dir data_dir test_sets weights border".split()),
+    "prepare": set("data_dir source train_sets validation_set test_sets".split()),
 }
-# "In the fine-tuning, General-100 is added and the learning rates are halved."
-RECIPES["paper_finetune"] = RECIPES["paper"] | {
-    "train_sets": ("T91", "General-100"),
-    "learning_rate": 5e-4,
-    "deconv_learning_rate": 5e-5,
-}
-
 
 # What decides the weights that a training ends with: part of the record of a run, and fixed once it has begun.
 RECIPE_FIELDS = (
-    "upscale_factor variant d s m seed train_sets transfer_from deconv_only_steps start loss optimizer "
+    "upscale_factor variant d s m seed train_sets validation_set transfer_from deconv_only_steps start loss optimizer "
     "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
     "patch_margin sampling ema_decay border"
 ).split()
 
+# The fields that recipes have values for, and these values.
+OF_RECIPES = {
+    name: next(each for each in hint.__metadata__ if isinstance(each, Recipes))
+    for name, hint in get_type_hints(Config, include_extras=True).items()
+    if any(isinstance(each, Recipes) for each in getattr(hint, "__metadata__", ()))
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    recipe: {
+        name: values.default if (value := getattr(values, recipe)) is None else value
+        for name, values in OF_RECIPES.items()
+    }
+    for recipe in get_args(Recipe)
+}
 
-AnyConfig = TypeVar("AnyConfig")
 
+def make_config(**settings: Any) -> Config:
+    """The configuration with these settings, else what this file says, else the recipe's values.
 
-def read_config(mode: Literal["train", "valid", "prepare"], description: str) -> Config:
-    """The configuration of a script: config.py's defaults, the recipe's settings, then the command line's flags.
-
-    Raises RequestError for an unknown flag or a wrong value.
+    Raises RequestError for the first value that cannot be meant, with the field, the value and what would be right.
     """
-    defaults = Config(mode=mode)
-    recipe = read_command_line(defaults, description).recipe
-    return read_command_line(dataclasses.replace(defaults, recipe=recipe, **RECIPES[recipe]), description)
+    recipe = checked(Config, recipe=settings.get("recipe", Config.recipe)).recipe
+    # A value in this file that is not the default recipe's has been written there, and stays.
+    untouched = {name for name, values in OF_RECIPES.items() if FIELDS[name].default == values.default}
+    of_recipe = {name: value for name, value in RECIPES[recipe].items() if name in untouched}
+    return checked(Config, **of_recipe | settings)
 
 
-def read_command_line(defaults: AnyConfig, description: str) -> AnyConfig:
-    """The dataclass `defaults` with the command line's flags in it. Raises RequestError for what it does not take."""
-    complaint = io.StringIO()
+def read_config(script: Script, description: str, arguments: Sequence[str] | None = None) -> Config:
+    """The configuration of a script: its flags, else what this file says, else the recipe's values. Says so where the
+    file's mode is another script's. arguments: None: the process's.
+
+    Raises RequestError for a flag that the script does not read and for a value that cannot be meant.
+    """
+    names = READ_BY[script]
+    first = Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default=Config.recipe)
+    recipe = first.parse_known_args(arguments)[0].recipe if "recipe" in names else Config.recipe
+    config = make_config(**read_flags(make_config(recipe=recipe), description, names, arguments))
+    if config.mode and script in get_args(Mode) and config.mode != script:
+        print(f"mode: config.py says {config.mode!r}, and this script does {script!r}", file=sys.stderr)
+    return config
+
+
+# --- what other settings share with these ---
+
+Settings = TypeVar("Settings")
+
+
+def checked(kind: type[Settings], **values: Any) -> Settings:
+    """The settings with these values, for a dataclass with SETTINGS. Raises RequestError as `make_config` does."""
     try:
-        with contextlib.redirect_stderr(complaint):
-            flags = (tyro.conf.FlagCreatePairsOff,)
-            return tyro.cli(type(defaults), default=defaults, description=description, config=flags)
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        # tyro draws a box around its message; ours are one line.
-        boxed = complaint.getvalue().partition("\n")[2]
-        raise RequestError(" ".join(re.sub(r"[^\x20-\x7e]", " ", boxed).split())) from None
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        raise RequestError(f"{first['loc'][0]}: got {first['input']!r}, expected {expected}") from None
 
 
-def _require(config: Any, field: str, right: bool, expected: str) -> None:
-    if not right:
-        raise RequestError(f"{field}: got {getattr(config, field)!r}, expected {expected}")
+def read_flags(
+    shown: Any, description: str, names: Iterable[str] | None = None, arguments: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The flags that the command line gives, unchecked, by their fields' names.
+
+    shown: settings, whose values --help shows; names: the fields that are offered as flags; None: all. Raises
+    RequestError for other flags.
+    """
+    parser = Parser(description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    fields = type(shown).__pydantic_fields__
+    for name, field in fields.items():
+        if names is not None and name not in names:
+            continue
+        value = getattr(shown, name)
+        text = f"{' '.join((field.description or '').split())} (now: {_shown(value)})".replace("%", "%%")
+        if isinstance(value, bool):
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
+        else:
+            several = "+" if isinstance(value, tuple) else None
+            parser.add_argument(f"--{name.replace('_', '-')}", nargs=several, metavar=name.upper(), help=text)
+    return vars(parser.parse_args(arguments))
 
 
-def check_scales(config: Any) -> None:
-    *lower, highest = SCALES
-    right = bool(config.upscale_factor) and set(config.upscale_factor) <= set(SCALES)
-    _require(config, "upscale_factor", right, f"{', '.join(map(str, lower))} or {highest}")
-
-
-def check_choices(config: Any) -> None:
-    """A default edited in this file has not passed through the command line's check of its choices."""
-    for field, annotation in get_type_hints(type(config)).items():
-        choices = getattr(annotation, "__args__", ()) if "Literal" in str(annotation) else ()
-        _require(
-            config, field, not choices or getattr(config, field) in choices, f"one of {', '.join(map(str, choices))}"
-        )
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) if value != "" else "empty"

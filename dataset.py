@@ -128,14 +128,17 @@ def folder_pairs(folder: Path, upscale_factor: int) -> Iterator[EvaluationPair]:
         yield evaluation_pair(path.stem if stems[path.stem] == 1 else path.name, read_image(path), upscale_factor)
 
 
-def validation_pairs(data_dir: Path, upscale_factor: int) -> list[EvaluationPair]:
-    """The held-out pictures that training is judged on. Raises RequestError where one is missing."""
+def validation_paths(data_dir: Path, validation_set: str = "") -> list[Path]:
+    """The pictures that training is judged on: those of a set or folder, or, where it is empty, 20 of BSDS200. Raises
+    RequestError where one is missing.
+    """
+    if validation_set:
+        return list_images(set_folder(data_dir, validation_set))
     folder = set_folder(data_dir, VALIDATION_SET)
     paths = [folder / f"{name}.png" for name in sorted(VALIDATION_NAMES)]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
+    if missing := [path for path in paths if not path.is_file()]:
         raise RequestError(f"{missing[0]}: validation picture missing; `python prepare_dataset.py` brings it")
-    return [evaluation_pair(path.stem, read_image(path), upscale_factor) for path in paths]
+    return paths
 
 
 def set_folder(data_dir: Path, name: str) -> Path:
@@ -146,10 +149,24 @@ def set_folder(data_dir: Path, name: str) -> Path:
     raise RequestError(f"{name}: no such folder, nor in {data_dir}; `python prepare_dataset.py` brings the public sets")
 
 
-def training_paths(data_dir: Path, names: Iterable[str]) -> list[Path]:
-    """The picture files of the training sets, without the validation pictures."""
+def validation_pairs(data_dir: Path, upscale_factor: int, validation_set: str = "") -> list[EvaluationPair]:
+    """The evaluation pairs of `validation_paths`."""
+    paths = validation_paths(data_dir, validation_set)
+    return [evaluation_pair(path.stem, read_image(path), upscale_factor) for path in paths]
+
+
+def training_paths(data_dir: Path, names: Iterable[str], judged_on: Iterable[Path] = ()) -> list[Path]:
+    """The picture files of the training sets, without those that training is judged on, nor those of BSDS200 that it is
+    judged on where no other set is given.
+    """
+    left_out = {path.resolve() for path in judged_on}
+
+    def is_left_out(path: Path) -> bool:
+        of_bsds = path.parent.name == VALIDATION_SET and path.stem in VALIDATION_NAMES
+        return of_bsds or path.resolve() in left_out
+
     paths = [path for name in names for path in list_images(set_folder(data_dir, name))]
-    return [path for path in paths if path.stem not in VALIDATION_NAMES]
+    return [path for path in paths if not is_left_out(path)]
 
 
 def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], list[Path]]:

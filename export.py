@@ -1,14 +1,13 @@
 """Turns weights into files that other programs load: `python export.py --format onnx`."""
 
-from config import read_command_line
 from exports.formats import exporter
-from exports.request import ExportConfig, chosen_weights
+from exports.request import chosen_weights, read_export_config
 from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import written_whole
 
 
 def main() -> None:
-    config = read_command_line(ExportConfig(), __doc__)
+    config = read_export_config(__doc__)
     if config.output.exists() and not config.output.is_dir():
         raise RequestError(f"output: {config.output} is a file, expected a folder")
     export = exporter(config.format)

@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from fsrcnn.geometry import variant_sizes
+from fsrcnn.errors import RequestError
+from fsrcnn.geometry import SCALES, variant_sizes
 from fsrcnn.weights import load_weights, shipped_weights
 
 dependencies = ["torch", "numpy", "safetensors"]
 
 
-def _load_model() -> ModuleType:
+def _load_model(name: str = "_fsrcnn_model") -> ModuleType:
     """model.py by its path, under a name of its own: the caller may have a `model` too."""
-    spec = importlib.util.spec_from_file_location("_fsrcnn_model", Path(__file__).with_name("model.py"))
+    if name in sys.modules:  # one class for all models, which can then be pickled
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("model.py"))
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -37,6 +40,8 @@ def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True):  # noqa: ANN201
 
 
 def _network(variant: str, upscale_factor: int, pretrained: bool):  # noqa: ANN202
+    if upscale_factor not in SCALES:
+        raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {SCALES}")
     if not pretrained:
         return _model.FSRCNN(**variant_sizes(variant, upscale_factor)._asdict())
     return _model.FSRCNN.from_weights(load_weights(shipped_weights(variant, upscale_factor))).eval()

@@ -21,7 +21,7 @@ def wanted_sets(config: Config, registry: dict[str, str]) -> list[str]:
     nor a folder.
     """
     known = sorted({name.split("/")[0] for name in registry})
-    named = [VALIDATION_SET, *config.train_sets, *config.test_sets]
+    named = [config.validation_set or VALIDATION_SET, *config.train_sets, *config.test_sets]
     for name in named:
         if name not in (*known, "Samples") and not Path(name).is_dir():
             raise RequestError(f"{name}: no such set or folder; the sets are {', '.join(known)}")

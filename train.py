@@ -1,6 +1,7 @@
 """Trains an FSRCNN for each scale: `python train.py --upscale-factor 3`."""
 
 import dataclasses
+import math
 import platform
 import shlex
 import subprocess
@@ -16,7 +17,15 @@ import torch
 from tqdm import tqdm
 
 from config import RECIPE_FIELDS, Config, read_config
-from dataset import EvaluationPair, TrainingPatches, load_training_images, samples, training_paths, validation_pairs
+from dataset import (
+    EvaluationPair,
+    TrainingPatches,
+    load_training_images,
+    samples,
+    training_paths,
+    validation_pairs,
+    validation_paths,
+)
 from evaluation.scores import mean_score
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
 from fsrcnn.errors import RequestError, run_script
@@ -24,7 +33,7 @@ from fsrcnn.files import write_json
 from fsrcnn.network import network_of
 from fsrcnn.weights import save_weights
 from training.interruption import Interruption, stop_asked
-from training.log import Log, LossMeter, crops
+from training.log import Log, LossMeter, crops, draw_curve
 from training.run import Run, as_plain, load_run, save_run, start_run
 from training.step import loss_to_train, prepare_cpu, train_step
 
@@ -56,6 +65,13 @@ def runs_to_do(config: Config) -> list[Config]:
         raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
     if config.resume and not started:
         raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
+    if config.recipe.endswith("finetune") and config.transfer_from is None:
+        expected = f"the weights that recipe {config.recipe} trains further"
+        raise RequestError(f"transfer_from: got None, expected {expected}")
+    if config.exp_name and len(runs) > 1:
+        raise RequestError(
+            f"exp_name: got {config.exp_name!r} for {len(runs)} networks; leave it out, or give one upscale_factor"
+        )
     return runs
 
 
@@ -67,8 +83,9 @@ def train(config: Config) -> int | None:
     rank, _ = rank_and_ranks()
     stopped_by = None
     if run.step < config.steps:
-        validation = validation_pairs(config.data_dir, scale)
-        paths = training_paths(config.data_dir, config.train_sets)
+        validation = validation_pairs(config.data_dir, scale, config.validation_set)
+        judged_on = validation_paths(config.data_dir, config.validation_set)
+        paths = training_paths(config.data_dir, config.train_sets, judged_on)
         images, too_small = load_training_images(paths, scale * (config.patch_size + 2 * config.patch_margin))
         patches = TrainingPatches(
             images, scale, config.patch_size, config.seed, device, config.patch_margin, config.sampling
@@ -76,14 +93,27 @@ def train(config: Config) -> int | None:
         if rank == 0:
             for path in too_small:
                 print(f"{path}: smaller than a patch, left out")
-            print(f"{folder}: {config.variant} x{scale}, {len(images)} pictures, {device}, ", end="")
-            print(f"step {run.step} of {config.steps}", flush=True)
+            print_start(run, config, len(paths) - len(too_small), len(images))
             write_json(folder / "config.json", as_plain(config))
         stopped_by = run_steps(run, config, folder, patches, validation)
     if stopped_by is None and rank == 0:
+        draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
         best = folder / "best.safetensors"
         print(f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {best}")
     return stopped_by
+
+
+def print_start(run: Run, config: Config, pictures: int, versions: int) -> None:
+    """Says what is trained, on what, and where."""
+    sizes, folder = run.average.sizes, config.results_dir / config.exp_name
+    name = sizes.variant or f"FSRCNN({sizes.d}, {sizes.s}, {sizes.m})"
+    print(f"{folder}: {name} x{sizes.upscale_factor}, {sizes.parameters:,} parameters,", end=" ")
+    print(f"{sizes.multiply_adds:,} multiply-adds for an LR pixel")
+    print(
+        f"{pictures} pictures, {versions} with their reductions by 0.9, 0.8, 0.7 and 0.6; recipe {config.recipe},",
+        end=" ",
+    )
+    print(f"{run.device}, step {run.step} of {config.steps}", flush=True)
 
 
 def run_steps(
@@ -113,7 +143,8 @@ def run_steps(
             run.seconds = time.monotonic() - started
             bar.update()
             if run.step % STEPS_BETWEEN_READINGS == 0:
-                bar.set_postfix(loss=f"{losses.read(run.step):.5f}", best=f"{run.best_psnr:.3f} dB", refresh=False)
+                best = {"best": f"{run.best_psnr:.3f} dB"} if math.isfinite(run.best_psnr) else {}
+                bar.set_postfix(loss=f"{losses.read(run.step):.5f}", **best, refresh=False)
             if run.step % config.validate_every == 0 or run.step == config.steps:
                 loss = losses.read(run.step)
                 losses = LossMeter(patches.device)

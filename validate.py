@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from config import Config, read_config
+from config import FIELDS, Config, read_config
 from dataset import SAMPLES, EvaluationPair, folder_pairs, list_images, samples, set_folder, write_image
-from evaluation.comparison import stacked
-from evaluation.scores import print_table, score_set
+from evaluation.comparison import labelled, stacked
+from evaluation.scores import print_table, score_set, told_apart
 from fsrcnn.devices import select_device
 from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import write_json
@@ -23,40 +23,52 @@ def matching(path: Path) -> list[Path]:
     return [path] if path.exists() else sorted(path.parent.glob(path.name)) or [path]
 
 
-def load_networks(config: Config) -> dict[str, Weights]:
-    """The networks to score by name: the weights file's, or its folder's for a run's best.safetensors."""
-    shipped = [shipped_weights(config.variant, scale) for scale in config.upscale_factor]
-    found: dict[str, Weights] = {}
+def chosen_files(config: Config) -> list[Path]:
+    """The weights files to score: those that are named, else the run's of the name exp_name, else the shipped ones."""
+    if config.weights:
+        return [path for named in config.weights for path in matching(named)]
+    of_run = config.results_dir / config.exp_name / "best.safetensors"
+    if config.exp_name and of_run.is_file():
+        return [of_run]
+    return [shipped_weights(config.variant, scale) for scale in config.upscale_factor]
+
+
+def load_networks(config: Config) -> dict[str, tuple[Path, Weights]]:
+    """The networks to score and their files, by name: the file's, or its folder's for a run's best.safetensors."""
+    found: dict[str, tuple[Path, Weights]] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
-    for path in [path for named in config.weights for path in matching(named)] or shipped:
-        name = weights_name(path)
-        if name in found:
-            raise RequestError(f"weights: two files called {name}; score them in two runs")
-        found[name] = load_weights(path, scale_of_others)
-        scale = found[name].upscale_factor
-        if scale not in config.upscale_factor:
-            wanted = ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
+    for name, path in told_apart(chosen_files(config), weights_name).items():
+        weights = load_weights(path, scale_of_others)
+        if weights.upscale_factor not in config.upscale_factor:
+            scale, wanted = weights.upscale_factor, ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
             raise RequestError(f"weights: {path} is for x{scale}, asked for was {wanted}; add --upscale-factor {scale}")
+        found[name] = path, weights
     return found
 
 
-def test_sets(config: Config) -> dict[str, tuple[int, Callable[[int], Iterator[EvaluationPair]]]]:
-    """For each set to score on the number of its pictures and what makes their pairs at a scale.
+class TestSet(NamedTuple):
+    """A set to score on; folder: of its recovered pictures."""
 
-    Where none of the default sets is there yet, that is Samples.
-    """
+    folder: str
+    pictures: int
+    pairs_at: Callable[[int], Iterator[EvaluationPair]]
+
+
+def test_sets(config: Config) -> dict[str, TestSet]:
+    """The sets to score on by the names they were given. Where none of the default sets is there yet: Samples."""
     names = config.test_sets
-    if names == Config.test_sets:
+    if names == FIELDS["test_sets"].default:
         there = tuple(name for name in names if (config.data_dir / name).is_dir())
         if missing := [name for name in names if name not in there]:
             instead = "" if there else "; scoring on Samples, photographs that come with scikit-image, instead"
             print(f"not in {config.data_dir}: {', '.join(missing)} (`python prepare_dataset.py` brings them){instead}")
         names = there or ("Samples",)
-    folders = {name: set_folder(config.data_dir, name) for name in names if name != "Samples"}
-    if len({folder.resolve().name for folder in folders.values()}) < len(names) - ("Samples" in names):
-        raise RequestError("test_sets: two sets or folders of one name; score them in two runs")
-    sets = {name: (len(list_images(folder)), partial(folder_pairs, folder)) for name, folder in folders.items()}
-    return sets | ({"Samples": (len(SAMPLES), samples)} if "Samples" in names else {})
+    named = {set_folder(config.data_dir, name): name for name in dict.fromkeys(names) if name != "Samples"}
+    folders = told_apart(named, lambda folder: folder.resolve().name)
+    sets = {
+        named[path]: TestSet(own, len(list_images(path)), partial(folder_pairs, path)) for own, path in folders.items()
+    }
+    return sets | ({"Samples": TestSet("Samples", len(SAMPLES), samples)} if "Samples" in names else {})
 
 
 def main() -> None:
@@ -66,24 +78,26 @@ def main() -> None:
     folder = config.results_dir / "test" / (config.exp_name or config.variant)
     metrics: dict[str, dict[str, Any]] = {}
     rows, shown = [], set()
-    total = len(networks) * sum(count for count, _ in sets.values())
+    total = len(networks) * sum(each.pictures for each in sets.values())
     with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
-        for name, weights in networks.items():
+        for name, (path, weights) in networks.items():
             metrics[name], candidates = {}, []
             network = network_of(weights, device)
-            for set_name, (_, pairs_at) in sets.items():
-                pictures = folder / name / Path(set_name).resolve().name
-                pairs = pairs_at(weights.upscale_factor)
-                metrics[name][set_name], candidate = score_set(network, pairs, config.border, pictures, shown, bar)
+            for set_name, (own, _, pairs_at) in sets.items():
+                pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own
+                scores, candidate = score_set(network, pairs, config.border, pictures, shown, bar)
+                metrics[name][set_name] = {"weights": path.as_posix(), "sha256": weights.digest, **scores}
                 candidates.append(candidate)
             best = max(candidates, key=lambda candidate: candidate.rank)
-            rows.append(best.row)
+            rows.append(labelled(best.row, f"{path}"))
             shown.add(best.name)
     write_json(folder / "metrics.json", metrics)
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
-    print(f"\nPSNR in dB and SSIM of the luma, by the paper's protocol. In {folder}: metrics.json, comparison.png and,")
-    print("for each weights file and set, the recovered pictures.")
+    print("\nPSNR in dB and SSIM of the luma, by the paper's protocol, of")
+    for name, (path, _) in networks.items():
+        print(f"  {name}: {path}")
+    print(f"In {folder}: metrics.json, comparison.png and, for each weights file and set, the recovered pictures.")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from llvmlite import binding
 from tqdm import tqdm
 
 from benchmarks.network import ROUNDS, TOLERANCE, Case
-from fsrcnn.errors import FailureError, RequestError, run_script
+from fsrcnn.errors import FailureError, Parser, RequestError, run_script
 from fsrcnn.files import write_json, written_whole
+from fsrcnn.geometry import SCALES, VARIANTS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -35,7 +36,7 @@ NEEDED = {
     ROOT / "web" / "made" / "motorcycle.webm": "make page",
     ROOT / ".venv" / "node_modules" / "onnxruntime-web": "make extra, with npm installed",
 }
-CASES = [Case(variant, scale, 1280, 720) for variant in ("fsrcnn", "fsrcnn_s") for scale in (2, 3, 4)]
+CASES = [Case(variant, scale, 1280, 720) for variant in VARIANTS for scale in SCALES]
 SHORTEST = 100  # milliseconds that a timing takes at least
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FILM_SECONDS = 8
@@ -123,6 +124,7 @@ def take_screenshot(browser: "Browser", address: str) -> None:
 
 def main() -> None:
     """Times the modules beside onnxruntime-web in Chromium and writes results/benchmark/browser.json."""
+    Parser(description=__doc__).parse_args()
     for path, command in NEEDED.items():
         if not path.exists():
             raise RequestError(f"{path} is missing: {command}")
@@ -137,7 +139,7 @@ def main() -> None:
     with served() as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         take_screenshot(browser, address)
-        films = {variant: film_rate(browser, address, variant) for variant in ("fsrcnn", "fsrcnn_s")}
+        films = {variant: film_rate(browser, address, variant) for variant in VARIANTS}
         for variant, film in films.items():
             print(f"film, {variant}: {film['frames_per_second']:.1f} frames a second, {film['width']}x{film['height']}")
         cases: dict[str, dict[str, Any]] = {}

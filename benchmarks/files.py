@@ -19,8 +19,9 @@ from tqdm import tqdm
 from benchmarks.report import files_table
 from dataset import write_image
 from fsrcnn.devices import cpu_threads
-from fsrcnn.errors import FailureError, run_script
+from fsrcnn.errors import FailureError, Parser, run_script
 from fsrcnn.files import write_json
+from fsrcnn.geometry import VARIANTS
 from fsrcnn.network import LumaPlane, Network, load_network
 from fsrcnn.weights import shipped_weights
 from imgproc import luma
@@ -95,6 +96,7 @@ def seconds(task: Callable[[], None]) -> float:
 
 def main() -> None:
     """Times upscale.py on a folder of pictures and on a video and writes results/benchmark/files.json."""
+    Parser(description=__doc__).parse_args()
     with TemporaryDirectory() as name:
         results, video, one, large = (Path(name) / each for each in ("results", "video.mp4", "one.png", "large.png"))
         folders = {kind: make_pictures(Path(name) / kind, f".{kind.lower()}") for kind in KINDS}
@@ -106,7 +108,7 @@ def main() -> None:
             "start": lambda: upscale(one, "--output", results),
             "video, bicubic": lambda: bicubic_video(video, results / "bicubic.mp4"),
         }
-        for variant in ("fsrcnn", "fsrcnn_s"):
+        for variant in VARIANTS:
             flags = ("--output", results, "--variant", variant)
             network = load_network(shipped_weights(variant, SCALE), SCALE, "cpu")
             tasks[f"network, {variant}"] = lambda network=network: run_network(network, planes)

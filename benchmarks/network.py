@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +22,14 @@ import skimage.data
 import torch
 from llvmlite import binding, ir
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from config import read_command_line
-from fsrcnn.errors import FailureError, RequestError, run_script
+from config import SETTINGS, Positive, checked, read_flags
+from fsrcnn.errors import FailureError, run_script
 from fsrcnn.files import write_json
+from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, machine_code
 from fsrcnn.native.target import Target, host
 from fsrcnn.network import network_of
@@ -76,9 +77,9 @@ class Case(NamedTuple):
 
 CASES = [
     Case(variant, scale, width, height)
-    for variant in ("fsrcnn", "fsrcnn_s")
+    for variant in VARIANTS
     for width, height in ((240, 240), (1280, 720), (1920, 1080))
-    for scale in ((3,) if width == 240 else (2, 3, 4))
+    for scale in ((3,) if width == 240 else SCALES)
 ]
 LARGEST = CASES[4]  # fsrcnn x2 1920x1080
 
@@ -297,19 +298,17 @@ def print_table(rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class Settings:
     """What a run of the benchmark is."""
 
-    threads: int = os.cpu_count() or 1
+    threads: Positive = os.cpu_count() or 1
     """Threads that each way to run the network may use."""
 
 
 def main() -> None:
     """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json."""
-    threads = read_command_line(Settings(), __doc__).threads
-    if threads < 1:
-        raise RequestError(f"threads: got {threads}, expected one or more")
+    threads = checked(Settings, **read_flags(Settings(), __doc__)).threads
     torch.set_num_threads(threads)
     ways = installed_ways()
     peak, product = multiply_adds_per_second(threads, host()), matrix_product_rate()

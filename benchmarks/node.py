@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from benchmarks.network import ROUNDS, TOLERANCE, Case, print_table
 from exports.wasm import wasm_files
-from fsrcnn.errors import FailureError, RequestError, run_script
+from fsrcnn.errors import FailureError, Parser, RequestError, run_script
 from fsrcnn.files import write_json
+from fsrcnn.geometry import SCALES, VARIANTS
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "node.json"
 PEER = ROOT / ".venv" / "node_modules" / "onnxruntime-web" / "package.json"
-CASES = [Case(variant, scale, 640 * scale, 360 * scale) for variant in ("fsrcnn", "fsrcnn_s") for scale in (2, 3, 4)]
+CASES = [Case(variant, scale, 640 * scale, 360 * scale) for variant in VARIANTS for scale in SCALES]
 WAYS = {".relaxed.wasm": "relaxed-simd", ".wasm": "SIMD"}
 SHORTEST = 500  # milliseconds that a timing takes at least
 
@@ -53,6 +54,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 def main() -> None:
     """Times both modules of each network and writes results/benchmark/node.json."""
+    Parser(description=__doc__).parse_args()
     if not PEER.is_file():
         raise RequestError(f"{PEER.parent} is missing: make extra, with npm installed")
     measured = {str(case): measure(case) for case in tqdm(CASES, leave=False)}

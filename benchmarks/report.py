@@ -1,6 +1,5 @@
 """Writes the README's tables and the training curves from the files in results/: `python -m benchmarks.report`."""
 
-import csv
 import json
 import re
 import statistics
@@ -12,18 +11,20 @@ from typing import Any
 import skimage.data
 
 from dataset import read_image, write_image
-from fsrcnn.errors import run_script
+from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import written_whole
+from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import load_network
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.weights import PRETRAINED, shipped_weights
 from imgproc import imresize, modcrop, to_uint8
+from training.log import draw_curve, read_log
 
 ROOT = Path(__file__).parents[1]
 TEST = ROOT / "results" / "test"
 QUICK, TRANSFER, BY_PAPER = (ROOT / "results" / name for name in ("quick", "transfer", "paper"))
 BENCHMARK = ROOT / "results" / "benchmark"
-SETS, SCALES = ("Set5", "Set14", "BSD100"), (2, 3, 4)
+SETS = ("Set5", "Set14", "BSD100")
 
 Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
 
@@ -144,13 +145,6 @@ def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def read_log(path: Path) -> dict[str, list[float]]:
-    """The columns of a training's log.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {field: [float(row[field]) for row in rows] for field in rows[0]}
-
-
 def transfer_logs() -> dict[str, dict[str, list[float]]]:
     """Three ways to train the x2 network, the first of which does not know the x3 network."""
     return {
@@ -263,10 +257,10 @@ def files_table(said: dict[str, Any]) -> str:
         return f"{number / (times[task] - start):.1f}"
 
     def row(what: str, task: str, number: int, start: float = times["start"]) -> str:
-        cells = (rate(f"{task}, {variant}", number, start) for variant in ("fsrcnn", "fsrcnn_s"))
+        cells = (rate(f"{task}, {variant}", number, start) for variant in VARIANTS)
         return f"| {what} | {' | '.join(cells)} |"
 
-    largest = " | ".join(f"{times[f'large, {variant}']:.1f} s" for variant in ("fsrcnn", "fsrcnn_s"))
+    largest = " | ".join(f"{times[f'large, {variant}']:.1f} s" for variant in VARIANTS)
     lines = ["| file to file, a second | fsrcnn | fsrcnn_s |", "| --- | --- | --- |"]
     lines.append(row(f"the network alone, {size}", "network", pictures["number"], 0))
     lines += [row(f"{kind}, {size}", kind, pictures["number"]) for kind in ("PNG", "JPEG")]
@@ -305,25 +299,6 @@ def readme() -> str:
         "training-speed": training_speed_table(read_json(BENCHMARK / "training.json")),
     }
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), tables)
-
-
-def draw_curve(log: Path) -> None:
-    """Draws a training's log.csv, PSNR on the validation pictures against steps and against time, beside it."""
-    from matplotlib.figure import Figure  # here, because only the makers of the weights need it
-
-    values = read_log(log)
-    minutes = [seconds / 60 for seconds in values["seconds"]]
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for each, x, label in zip(axes, (values["step"], minutes), ("steps", "minutes"), strict=True):
-        each.plot(x, values["psnr"], marker=".")
-        each.set_xlabel(label)
-        each.locator_params(axis="x", nbins=6)
-        each.grid(alpha=0.3)
-    axes[0].set_ylabel("PSNR in dB, validation pictures")
-    figure.suptitle(log.stem)
-    with written_whole(log.with_suffix(".png")) as unfinished:
-        figure.savefig(unfinished, dpi=100)
 
 
 def draw_transfer() -> None:
@@ -386,11 +361,12 @@ def draw_enlarged() -> None:
 
 
 def main() -> None:
+    Parser(description=__doc__).parse_args()
     draw_enlarged()
     draw_transfer()
     draw_paper()
     for log in sorted(PRETRAINED.rglob("*.csv")):
-        draw_curve(log)
+        draw_curve(log, log.with_suffix(".png"), log.stem)
     text = readme()
     with written_whole(ROOT / "README.md") as unfinished:
         unfinished.write_text(text, encoding="utf-8")

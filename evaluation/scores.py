@@ -1,6 +1,7 @@
 """The scores of a network: on one picture, a list of pictures, a set."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,12 +68,31 @@ def _means(images: dict[str, Scores]) -> Scores:
     }
 
 
+def told_apart(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
+    """Each of the paths once, by its name; where several have one name, by that and as many of their folders as tell
+    them apart: a/fsrcnn_x2, b/fsrcnn_x2.
+    """
+    different = list({path.resolve(): path for path in paths}.values())
+
+    def names(folders: int) -> list[str]:
+        above = [path.resolve().parents if path.stem != "best" else path.resolve().parent.parents for path in different]
+        kept = [[folder.name for folder in list(each)[:folders]][::-1] for each in above]
+        return ["/".join([*each, name(path)]) for each, path in zip(kept, different, strict=True)]
+
+    short, longer = names(0), itertools.count(1)
+    while len(set(short)) < len(different):
+        long = names(next(longer))
+        short = [long[i] if short.count(each) > 1 else each for i, each in enumerate(short)]
+    return dict(zip(short, different, strict=True))
+
+
 def print_table(metrics: dict[str, dict[str, Any]]) -> None:
     """Prints PSNR in dB and SSIM of every network and set: bicubic, FSRCNN, difference."""
-    print(f"\n{'weights':<18} {'set':<12} {'bicubic':>16} {'FSRCNN':>16} {'difference':>18}")
+    width = max(18, *map(len, metrics))
+    print(f"\n{'weights':<{width}} {'set':<12} {'bicubic':>16} {'FSRCNN':>16} {'difference':>18}")
     for name, sets in metrics.items():
         for set_name, entry in sets.items():
             bicubic, fsrcnn = ((entry[method]["psnr"], entry[method]["ssim"]) for method in METHODS)
             columns = [f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in (bicubic, fsrcnn)]
             gain = f"{fsrcnn[0] - bicubic[0]:+.2f} / {fsrcnn[1] - bicubic[1]:+.4f}"
-            print(f"{name:<18} {set_name:<12} {columns[0]:>16} {columns[1]:>16} {gain:>18}")
+            print(f"{name:<{width}} {set_name:<12} {columns[0]:>16} {columns[1]:>16} {gain:>18}")

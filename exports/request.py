@@ -1,46 +1,44 @@
 """What export.py is asked for: which weights, in which format, and where to."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
+from pydantic.dataclasses import dataclass
 
-from config import check_choices, check_scales
+from config import SETTINGS, SEVERAL, FilePath, Scales, Variant, checked, one_of, read_flags, that
 from exports.formats import FORMATS
 from fsrcnn.errors import RequestError
-from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.geometry import SCALES
 from fsrcnn.weights import Weights, load_weights, shipped_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class ExportConfig:
-    """The settings of an export, checked: a wrong value raises RequestError."""
+    """The settings of an export."""
 
-    format: Literal[*FORMATS] = "onnx"
+    format: Annotated[str, one_of(*FORMATS)] = "onnx"
     """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader; c:
     object files and a header; wasm: modules for browsers and Node."""
-    variant: Literal[*VARIANTS] = "fsrcnn"
+    variant: Variant = "fsrcnn"
     """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
-    upscale_factor: tuple[int, ...] = SCALES
+    upscale_factor: Scales = SCALES
     """Scales: a file for each."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    weights: FilePath | None = None
     """Weights file to export in place of the shipped ones."""
-    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results/exported")
+    output: FilePath = Path("results/exported")
     """Folder for the files, named as the weights are."""
     form: Literal["subpixel", "deconvolution"] = "subpixel"
     """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper's deconvolution; equal results."""
     pictures: bool = False
     """ONNX: colour pictures in and out, uint8 N x H x W x 3 in R, G, B order, in place of luma."""
-    target: tuple[str, ...] = ("native",)
+    target: Annotated[tuple[str, ...], SEVERAL, that(bool, "one target or several")] = ("native",)
     """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or an LLVM triple of one of these architectures. An object file
     for each, except that several levels of x86-64 share one, which runs the best that the processor has."""
 
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_scales(self)
-        if not self.target:
-            raise RequestError("target: got none, expected at least one")
+
+def read_export_config(description: str) -> ExportConfig:
+    """What the command line asks for. Raises RequestError for what it does not take."""
+    return checked(ExportConfig, **read_flags(ExportConfig(), description))
 
 
 def chosen_weights(config: ExportConfig) -> dict[Path, Weights]:

@@ -8,8 +8,10 @@ network = fsrcnn.load("fsrcnn", 3)
 sr = network(lr)
 """
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,15 +67,12 @@ def enlarge_file(
     arguments as for `enlarge`. Raises `Error`, of one line, where it cannot be read, enlarged or written.
     """
     from fsrcnn.cli import enlarger
-    from fsrcnn.errors import FailureError
     from fsrcnn.plan import Request, job_of
 
-    job = job_of(Path(source), Path(target))
-    network = load(variant, upscale_factor, weights=weights, device=device)
-    try:
+    with _one_error():
+        job = job_of(_path("source", source), _path("target", target))
+        network = load(variant, upscale_factor, weights=weights, device=device)
         return enlarger(Request(()), network, [job])(job)
-    except OSError as error:
-        raise FailureError(str(error)) from error
 
 
 def load(
@@ -95,21 +94,48 @@ def load(
     from fsrcnn.geometry import SCALES, VARIANTS
     from fsrcnn.weights import shipped_weights
 
-    if upscale_factor is not None and upscale_factor not in SCALES:
+    if upscale_factor is not None and (type(upscale_factor) is not int or upscale_factor not in SCALES):
         raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {', '.join(map(str, SCALES))}")
-    if weights is None and variant in VARIANTS:
-        upscale_factor = upscale_factor or 2
-        path = shipped_weights(str(variant), upscale_factor)
-    elif weights is None and not Path(variant).is_file():
-        raise RequestError(f"variant: got {str(variant)!r}, expected {', '.join(VARIANTS)} or a weights file")
-    else:
-        path = Path(weights or variant)
-    return _network(path, path.stat().st_mtime_ns if path.is_file() else 0, upscale_factor, device)
+    if not isinstance(device, str):
+        raise RequestError(f"device: got {device!r}, expected a name such as cpu or cuda:0")
+    with _one_error():
+        named = isinstance(variant, str) and variant in VARIANTS
+        if weights is not None:
+            path = _path("weights", weights)
+        elif named:
+            upscale_factor = upscale_factor or 2
+            path = shipped_weights(str(variant), upscale_factor)
+        else:
+            path = _path("variant", variant)
+            if not path.is_file():
+                raise RequestError(f"variant: got {str(path)!r}, expected {', '.join(VARIANTS)} or a weights file")
+        state = path.stat() if path.is_file() else None
+        written = state and (state.st_mtime_ns, state.st_size, state.st_ino)
+        return _network(path.absolute(), written, upscale_factor, device)
 
 
 @functools.lru_cache(NETWORKS_KEPT)
-def _network(path: Path, _changed: int, upscale_factor: int | None, device: str) -> "Network":
-    """Kept, since it is measured on flat pictures before its first one. _changed: when the file was written last."""
+def _network(path: Path, _written: object, upscale_factor: int | None, device: str) -> "Network":
+    """Kept, since it is measured on flat pictures before its first one. _written: what changes with the file."""
     from fsrcnn.network import load_network
 
     return load_network(path, upscale_factor, device)
+
+
+def _path(name: str, value: AnyPath) -> Path:
+    from fsrcnn.errors import RequestError
+
+    if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+        raise RequestError(f"{name}: got {value!r}, expected the path of a file")
+    return Path(value)
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Turns the system's errors into this package's."""
+    from fsrcnn.errors import FailureError
+
+    try:
+        yield
+    except OSError as error:
+        raise FailureError(str(error)) from error

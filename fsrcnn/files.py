@@ -2,10 +2,13 @@
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+MOST_BYTES = 100  # of a file's own name that its unfinished file is called by
 
 
 @contextmanager
@@ -14,7 +17,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     not, so that a reader never sees half a file. Makes the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Of its own, whoever else writes to this name, and short enough where the name is as long as names can be.
+    stem = os.fsencode(path.stem)[:MOST_BYTES].decode(errors="ignore")
+    unfinished = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield unfinished
         unfinished.replace(path)

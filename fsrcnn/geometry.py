@@ -46,6 +46,16 @@ class Sizes(NamedTuple):
         deconv = math.ceil(DECONV_PADDING / self.upscale_factor)
         return FEATURES_KERNEL // 2 + self.m * (MAP_KERNEL // 2) + deconv
 
+    @property
+    def parameters(self) -> int:
+        """Number of parameters: 12,809 of FSRCNN, at every scale."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one LR pixel: each weight is used once."""
+        return sum(math.prod(shape) for shape in self.shapes().values() if len(shape) > 1)
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter by its name, FSRCNN-PyTorch's, in the order of the layers."""
         d, s, m, kernel = self.d, self.s, self.m, MAP_KERNEL

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,9 +36,15 @@ LEAST_ROWS = 32  # that are worth a thread of their own
 
 def _luma_plane(lr: LumaPlane) -> LumaPlane:
     """The array as the compiled function takes it: float32, the pixels of a row without gaps."""
+    if not isinstance(lr, np.ndarray) or isinstance(lr, np.ma.MaskedArray) or lr.dtype.kind != "f":
+        what = f"an array of {lr.dtype}" if isinstance(lr, np.ndarray) else type(lr).__name__
+        raise RequestError(f"lr: got {what}, expected an array of NumPy of float32, luma in [0, 1]")
     if lr.ndim != 2 or not lr.size:
         raise RequestError(f"lr: got an array of shape {lr.shape}, expected H x W of luma in [0, 1]")
-    lr = np.asarray(lr, np.float32)
+    with np.errstate(over="ignore"):  # what overflows is found below
+        lr = np.asarray(lr, np.float32)
+    if not np.isfinite(lr).all():
+        raise RequestError("lr: holds values that are not finite, which would spread; replace them")
     return lr if lr.strides[1] == lr.itemsize else np.ascontiguousarray(lr)
 
 
@@ -48,13 +55,13 @@ def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
 
 class Network:
     """A network with its weights. `sizes` has its scale and how many LR pixels to each side an SR pixel depends on;
-    `threads`: how many may run it at a time to good effect, `pool`: these threads.
+    `threads`: how many may run it at a time to good effect.
     """
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
         self.sizes, self.threads = sizes, threads
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
         self.stopped = threading.Event()
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     @property
     def upscale_factor(self) -> int:
@@ -64,9 +71,17 @@ class Network:
     def reach(self) -> int:
         return self.sizes.reach
 
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads. They do not survive a fork, so each process has its own."""
+        process = os.getpid()
+        if process not in self._pools:
+            self._pools[process] = ThreadPoolExecutor(self.threads, thread_name_prefix="network")
+        return self._pools[process]
+
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         """The plane enlarged by all threads: float32, H x W luma in [0, 1] to scale*H x scale*W, neither rounded nor
-        clipped. Raises RequestError for an array of another shape.
+        clipped. Raises RequestError for anything else.
         """
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ the weights are; their `sha256` is that of all tensors (name, type, shape, value
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,8 @@ def load_weights(path: Path, upscale_factor: int | None = None) -> Weights:
     if not path.is_file():
         raise RequestError(f"{path}: no such weights file")
     try:
-        return _checked(*(_read_safetensors(path) if path.suffix == SUFFIX else _read_pth(path, upscale_factor)))
+        is_ours = path.suffix.lower() == SUFFIX
+        return _checked(*(_read_safetensors(path) if is_ours else _state_dict_of(_load_pth(path), upscale_factor)))
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from error
 
@@ -142,22 +144,33 @@ def _read_safetensors(path: Path) -> tuple[Tensors, int]:
 
 
 def read_pth(path: Path) -> dict[Any, Any]:
-    """What a PyTorch file holds, on the CPU: tensors and plain values; no code is run. Raises RequestError for a file
-    that is no such thing, or where there is no PyTorch.
+    """What a PyTorch file holds, on the CPU: tensors and plain values; no code is run. Raises RequestError, naming the
+    file, for one that is no such thing or damaged, and where there is no PyTorch.
     """
+    try:
+        return _load_pth(path)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
+
+
+def _load_pth(path: Path) -> dict[Any, Any]:
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise RequestError(f"{path}: reading it needs PyTorch: pip install torch") from error
+        raise RequestError("reading it needs PyTorch: pip install torch") from error
     try:
+        if zipfile.is_zipfile(path):  # all but files from before PyTorch 1.6
+            with zipfile.ZipFile(path) as parts:
+                if damaged := parts.testzip():  # torch.load does not look at the checksums
+                    raise ValueError(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever a damaged file leads it to
-        raise RequestError(f"{path}: damaged, or not a PyTorch weights file") from error
+    except Exception as error:  # both raise whatever a damaged file leads them to
+        raise RequestError("damaged, or not a PyTorch weights file") from error
     return content if isinstance(content, dict) else {}
 
 
-def _read_pth(path: Path, upscale_factor: int | None) -> tuple[Tensors, int]:
-    content = read_pth(path)
+def _state_dict_of(content: dict[Any, Any], upscale_factor: int | None) -> tuple[Tensors, int]:
+    """The arrays and the scale of what a PyTorch file holds."""
     state_dict = content.get("state_dict", content)
     tensors = _with_our_keys(state_dict if isinstance(state_dict, dict) else {})
     said = content.get("model_args")
@@ -181,7 +194,10 @@ def _with_our_keys(state_dict: Mapping[Any, Any]) -> Tensors:
         return key.replace("first_part.", "feature_extraction.").replace("last_part.", "deconv.")
 
     arrays = {translated(key): value for key, value in plain.items() if hasattr(value, "detach")}
-    return {key: value.detach().float().numpy() for key, value in arrays.items()}
+    try:
+        return {key: value.detach().float().numpy() for key, value in arrays.items()}
+    except (TypeError, RuntimeError) as error:  # sparse tensors, tensors without values
+        raise RequestError("not an FSRCNN's weights: holds tensors that are no plain arrays") from error
 
 
 # --- what both must hold ---
@@ -197,6 +213,8 @@ def _checked(tensors: Tensors, upscale_factor: int) -> Weights:
         raise RequestError(f"not an FSRCNN's weights: expected the keys {expected}, ...; found {_shown(parameters)}")
     if upscale_factor not in SCALES:
         raise RequestError(f"is for x{upscale_factor}, expected one of {', '.join(f'x{scale}' for scale in SCALES)}")
+    if not features.size or not shrink.size:
+        raise RequestError(f"not an FSRCNN's weights: {features.shape} and {shrink.shape} are empty")
     m = sum(re.fullmatch(r"map\.\d+\.bias", name) is not None for name in parameters)
     sizes = Sizes(upscale_factor, len(features), len(shrink), m)
     shapes = sizes.shapes()

@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths, write_image
 from fsrcnn.errors import RequestError
+from fsrcnn.geometry import SCALES
 from imgproc import dihedral, imresize
 
 PATCH = 6
@@ -23,7 +24,7 @@ def ramps(scale: int) -> list[np.ndarray]:
     return [rows.astype(np.uint8), (128 + columns[: height - 9]).astype(np.uint8)]
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_patches_are_aligned_at_every_turn(scale: int):
     patches = TrainingPatches(ramps(scale), scale, PATCH, seed=0)
     lr, hr = patches.batch(step=0, batch_size=512)
@@ -46,7 +47,7 @@ def test_patches_are_aligned_at_every_turn(scale: int):
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "psnr"])
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_patches_are_crops_turned_by_dihedral(scale: int, sampling: Literal["uniform", "psnr"]):
     rng = np.random.default_rng(0)
     shapes = ((9 * scale, 8 * scale), (7 * scale, 10 * scale))
@@ -132,7 +133,7 @@ def test_pairs_of_a_folder(tmp_path: Path):
     assert not np.array_equal(pairs[1].lr, np.round(pairs[1].lr))  # never rounded to 8 bits
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_patches_with_a_margin_are_the_middle_of_larger_ones(scale: int):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (12 * scale, 14 * scale), dtype=np.uint8)]

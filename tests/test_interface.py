@@ -1,10 +1,14 @@
 """`import fsrcnn`: what another program can call, and what it is told when it asks for something else."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made import load, make_clip, network, noise, save
+from made import load, make_clip, network, noise, posix, save
 
 import fsrcnn
 from fsrcnn import cli
@@ -87,3 +91,81 @@ def test_a_file_is_never_replaced_by_its_own_result(tmp_path: Path):
     with pytest.raises(fsrcnn.Error, match="would be replaced by its own result"):
         fsrcnn.enlarge_file(source, tmp_path / "sub" / ".." / "a.png")
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (np.zeros((4, 5), np.uint8), "lr: got an array of uint8"),
+        (np.zeros((4, 5), bool), "lr: got an array of bool"),
+        (np.zeros((4, 5), complex), "lr: got an array of complex128"),
+        (np.ma.zeros((4, 5), np.float32), "lr: got an array of float32"),
+        ([[0.5]], "lr: got list"),
+        (None, "lr: got NoneType"),
+        (np.zeros((1, 4, 5), np.float32), r"lr: got an array of shape \(1, 4, 5\)"),
+        (np.zeros((0, 5), np.float32), r"lr: got an array of shape \(0, 5\)"),
+        (np.full((4, 5), np.nan, np.float32), "not finite"),
+        (np.full((4, 5), 1e39), "not finite"),
+    ],
+)
+def test_a_network_takes_planes_of_luma_alone(lr: object, message: str):
+    with pytest.raises(fsrcnn.Error, match=message):
+        network("fsrcnn_s", 2)(lr)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"fsrcnn", ["fsrcnn"], "", "a\0b", "a" * 300])
+def test_arguments_of_other_types_are_errors_of_one_line_too(wrong: object, tmp_path: Path):
+    calls = [lambda: fsrcnn.load(wrong), lambda: fsrcnn.enlarge_file(wrong, tmp_path / "a.png")]
+    calls += [lambda: fsrcnn.load(weights=wrong)] * (wrong is not None)
+    for call in calls:
+        with pytest.raises(fsrcnn.Error) as error:
+            call()
+        assert "\n" not in str(error.value)
+    for scale in (2.0, True, "2", [2]):
+        with pytest.raises(fsrcnn.Error, match="upscale_factor: got "):
+            fsrcnn.load("fsrcnn", scale)
+    with pytest.raises(fsrcnn.Error, match="device: got None"):
+        fsrcnn.load(device=None)
+
+
+def test_weights_that_changed_are_loaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for folder, scale in (("a", 2), ("b", 3)):
+        (tmp_path / folder).mkdir()
+        copied = tmp_path / folder / "best.safetensors"
+        copied.write_bytes(shipped_weights("fsrcnn_s", scale).read_bytes())
+        os.utime(copied, (1, 1))
+        monkeypatch.chdir(tmp_path / folder)
+        assert fsrcnn.load("best.safetensors").upscale_factor == scale
+    copied.write_bytes(shipped_weights("fsrcnn", 4).read_bytes())
+    os.utime(copied, (1, 1))
+    assert fsrcnn.load("best.safetensors").upscale_factor == 4
+
+
+@posix
+def test_a_forked_process_enlarges_too():
+    script = f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+import numpy as np, fsrcnn
+picture = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
+expected = fsrcnn.enlarge(picture, variant="fsrcnn_s", device="cpu")
+def same(_):
+    return bool((fsrcnn.enlarge(picture, variant="fsrcnn_s", device="cpu") == expected).all())
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(same, range(4)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "[True, True, True, True]\n", done.stderr
+
+
+def test_threads_with_one_target_leave_a_whole_file(tmp_path: Path):
+    pictures = [noise(60, 50, 3), 255 - noise(60, 50, 3)]
+    sources = [save(tmp_path / f"{number}.png", picture) for number, picture in enumerate(pictures)]
+    results = [fsrcnn.enlarge(picture, variant="fsrcnn_s") for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            target = tmp_path / "a.png"
+            calls = [pool.submit(fsrcnn.enlarge_file, each, target, variant="fsrcnn_s") for each in sources * 2]
+            assert [call.result() for call in calls] == [()] * 4
+            assert any(np.array_equal(load(tmp_path / "a.png"), result) for result in results)
+    assert len(list(tmp_path.iterdir())) == 3

@@ -111,7 +111,7 @@ def begin(config: Config, steps: int) -> None:
 
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPES["default"], RECIPES["paper"], {"optimizer": "adam"}],
+    [RECIPES["default"], RECIPES["paper"] | {"batch_size": 4}, {"optimizer": "adam"}],
     ids=["soap", "sgd", "adam"],
 )
 def test_training_interrupted_and_resumed(data_dir: Path, tmp_path: Path, on_cpu: Callable, recipe: dict[str, Any]):

@@ -121,7 +121,7 @@ def test_a_full_disk_keeps_what_is_there(registry: Path, tmp_path: Path):
     # The kernel refuses to let a file grow past the limit, as it would on a full disk.
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "from pathlib import Path; from errors import run_script; from prepare_dataset import bring\n"
+        "from pathlib import Path; from fsrcnn.errors import run_script; from prepare_dataset import bring\n"
         "run_script(lambda: print(bring(Path(sys.argv[1]), ['Set'], Path(sys.argv[2]))))"
     )
     data = tmp_path / "data"

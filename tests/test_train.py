@@ -71,9 +71,8 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
 
 
 def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):
-    config = config_of(
-        data_dir, tmp_path, **{**RECIPES["paper"], "train_sets": ("Train",)}, steps=200, validate_every=50
-    )
+    settings = {**RECIPES["paper"], "train_sets": ("Train",), "steps": 200, "validate_every": 50}
+    config = config_of(data_dir, tmp_path, **settings)
     train.train(config)
     losses = [float(loss) for loss in log_of(tmp_path, "loss")]
     assert losses[-1] < losses[0] / 2
@@ -133,9 +132,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
         expected, got = ([float(value) for value in log_of(tmp_path / name, field)] for name in ("one", "two"))
         assert got == pytest.approx(expected, rel=1e-5)
     # One process's run goes on with two.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", flags)
-        config = dataclasses.replace(read_config("train", ""), upscale_factor=(2,), results_dir=tmp_path / "resumed")
+    config = read_config("train", "", [*flags[1:], "--upscale-factor", "2", "--results-dir", str(tmp_path / "resumed")])
     images, _ = load_training_images(training_paths(data_dir, config.train_sets), 2 * config.patch_size)
     patches = TrainingPatches(images, 2, config.patch_size, config.seed, margin=config.patch_margin)
     begun = start_run(config, torch.device("cpu"))

@@ -85,3 +85,29 @@ def crops(network: Network, pairs: list[EvaluationPair], size: int = 120) -> Ten
         for image in (pair.bicubic(), upscale_luma(network, pair.lr), pair.hr):
             tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
     return make_grid(tiles, nrow=3)
+
+
+def read_log(path: Path) -> dict[str, list[float]]:
+    """The columns of a training's log.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {field: [float(row[field]) for row in rows] for field in rows[0]}
+
+
+def draw_curve(log: Path, picture: Path, title: str) -> None:
+    """Draws a training's log.csv: PSNR on the validation pictures against steps and against time."""
+    from matplotlib.figure import Figure  # here, because it is slow to import
+
+    values = read_log(log)
+    minutes = [seconds / 60 for seconds in values["seconds"]]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for each, x, label in zip(axes, (values["step"], minutes), ("steps", "minutes"), strict=True):
+        each.plot(x, values["psnr"], marker=".")
+        each.set_xlabel(label)
+        each.locator_params(axis="x", nbins=6)
+        each.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR in dB, validation pictures")
+    figure.suptitle(title)
+    with written_whole(picture) as unfinished:
+        figure.savefig(unfinished, dpi=100)

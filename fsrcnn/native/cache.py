@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 PACKAGE = Path(__file__).parents[1]
+NO_HOME = RuntimeError  # what pathlib raises for a user without a home
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -27,25 +28,25 @@ def digest(files: Iterable[Path]) -> str:
 
 @functools.cache
 def _makers() -> str:
-    """A hash of this package, and the version of llvmlite, which contains LLVM."""
-    return digest(sorted(PACKAGE.rglob("*.py"))) + version("llvmlite")
+    """A hash of the code that the compiled functions are made by, and the version of llvmlite, which contains LLVM."""
+    facts = [PACKAGE / f"{name}.py" for name in ("geometry", "luma", "resize")]
+    return digest([*sorted((PACKAGE / "native").glob("*.py")), *facts]) + version("llvmlite")
 
 
 def kept(made_from: object, make: Callable[[], bytes]) -> bytes:
-    """Returns `make()`, cached on disk under `repr(made_from)` and a hash of this package.
+    """Returns `make()`, cached on disk under `repr(made_from)` and a hash of the code that makes it.
 
-    An entry that is damaged, or lies under another entry's name, is made anew. Where the folder cannot be written to,
-    nothing is cached.
+    An entry that is damaged, or lies under another entry's name, is made anew. Where there is no folder, or it cannot
+    be written to, nothing is cached.
     """
     key = hashlib.sha256(f"{_makers()} {made_from!r}".encode()).digest()
-    path = folder() / key.hex()
-    with contextlib.suppress(OSError):
-        entry = path.read_bytes()
+    with contextlib.suppress(OSError, NO_HOME):
+        entry = (folder() / key.hex()).read_bytes()
         if entry[:DIGEST_BYTES] == hashlib.sha256(key + entry[DIGEST_BYTES:]).digest():
             return entry[DIGEST_BYTES:]
     content = make()
-    with contextlib.suppress(OSError):
-        _write_whole(path, hashlib.sha256(key + content).digest() + content)
+    with contextlib.suppress(OSError, NO_HOME):
+        _write_whole(folder() / key.hex(), hashlib.sha256(key + content).digest() + content)
     return content
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcnn import native
-from fsrcnn.bicubic import FloatPlane, bicubic, padded
+from fsrcnn.chroma import FloatPlane, bicubic, padded
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
 from fsrcnn.network import LumaPlane, Network
 from fsrcnn.parts import Span

@@ -7,7 +7,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from fsrcnn.bicubic import bicubic, padded
+from fsrcnn.chroma import bicubic, padded
 from fsrcnn.network import Network, SamplePlane, to_samples
 from fsrcnn.resize import phase_weights
 

@@ -115,7 +115,8 @@ def test_ablation_goes_on_where_it_was(
     result: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--results-dir", result.parent]
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, flags), "--test-sets", "BSDS200"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, flags)])
+    monkeypatch.setattr(ablation, "TEST_SET", "BSDS200")
     (result.parent / "ablation_d48_s12_m3").mkdir()
     (result.parent / "ablation_d48_s12_m3" / "last.pth").write_bytes(b"not a saved run")
     with pytest.raises(FailureError, match="ablation_d48_s12_m3 ended with exit code 2"):

@@ -11,6 +11,7 @@ from made import load, network, noise, save
 from PIL import Image
 
 from fsrcnn.errors import RequestError
+from fsrcnn.geometry import SCALES
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pictures.upscale import upscale_picture
 
@@ -18,7 +19,7 @@ from fsrcnn.pictures.upscale import upscale_picture
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("bands", [(), (1,), (2,), (3,), (4,)], ids=["H x W", *(f"H x W x {n}" for n in "1234")])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_an_array_becomes_what_its_file_becomes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scale: int, dtype: type, bands: tuple[int, ...], suffix: str
 ):

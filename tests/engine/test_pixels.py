@@ -10,7 +10,8 @@ import skimage.data
 from made import network, noise, posix, save
 from numpy.typing import NDArray
 
-from fsrcnn.bicubic import padded, plain_bicubic
+from fsrcnn.chroma import padded, plain_bicubic
+from fsrcnn.geometry import SCALES
 from fsrcnn.pictures import pixels
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.resize import phase_weights
@@ -41,7 +42,7 @@ def test_picture_in_parts_is_picture_as_a_whole(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("shape", [(31, 45, 3), (17, 16, 1), (31, 20, 4), (1, 1, 3), (5, 130, 2)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_compiled_colours_are_the_plain_ones_to_one_level(
     monkeypatch: pytest.MonkeyPatch, scale: int, dtype: type, shape: tuple[int, int, int]
 ):
@@ -55,7 +56,7 @@ def test_compiled_colours_are_the_plain_ones_to_one_level(
     assert np.mean(compiled != plain) < (0.001 if dtype == np.uint8 else 0.05)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_plain_bicubic_is_matlabs(scale: int):
     plane = noise(9, 14).astype(np.float32)
     sr = np.empty((9 * scale, 14 * scale), np.float32)

@@ -10,7 +10,7 @@ from plain import random_weights
 
 from fsrcnn.devices import is_cpu, select_device
 from fsrcnn.errors import RequestError
-from fsrcnn.geometry import variant_sizes
+from fsrcnn.geometry import SCALES, variant_sizes
 from fsrcnn.network import Network, TorchNetwork, load_network
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.weights import load_weights, save_weights, shipped_weights
@@ -20,7 +20,7 @@ def by_pytorch(variant: str, scale: int) -> Network:
     return TorchNetwork(load_weights(shipped_weights(variant, scale)), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_pictures_by_pytorch_are_those_of_the_compiled_function(scale: int):
     pixels = noise(40, 30, 4)
     results = [enlarge_array(pixels, each("fsrcnn_s", scale)).astype(int) for each in (by_pytorch, network)]

@@ -18,6 +18,7 @@ from made import network as shipped_network
 
 from fsrcnn.ahead import AHEAD, ahead, map_ahead
 from fsrcnn.errors import FailureError, RequestError
+from fsrcnn.geometry import SCALES
 from fsrcnn.network import Network, SamplePlane
 from fsrcnn.videos import frames
 from fsrcnn.videos.upscale import VideoResult, upscale_video
@@ -108,7 +109,7 @@ def test_luma_is_the_networks_output_rounded(
     assert times(target) == [time * TIME_BASE for time in TIMES]
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_unsubsampled_chroma_is_matlabs_bicubic(scale: int):
     chroma = np.random.default_rng(0).integers(0, 256, (2, 9, 14), dtype=np.uint8)
     expected = [to_uint8(imresize(plane, scale)) for plane in chroma]
@@ -117,7 +118,7 @@ def test_unsubsampled_chroma_is_matlabs_bicubic(scale: int):
         np.testing.assert_array_equal(frames.upscale_chroma(plane, 8, weights), right)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", SCALES)
 def test_subsampled_chroma_stays_where_it_is_on_the_luma(scale: int):
     # Each 4:2:0 sample holds the luma position it sits at: rows 0.5, 2.5, ..., columns 0, 2, ...; 16 steps a pixel.
     rows, columns = np.meshgrid(2 * np.arange(12) + 0.5, 2 * np.arange(14), indexing="ij")

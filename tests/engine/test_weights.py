@@ -145,7 +145,7 @@ def broken(change: Callable[[dict[str, np.ndarray]], object], scale: int = 3) ->
             lambda arrays: arrays.update({"deconv.weight": np.zeros((32, 1, 8, 8), np.float32)}),
             r"expected \(32, 1, 9, 9",
         ),
-        (lambda arrays: arrays.update({"shrink.0.weight": np.zeros((0, 32, 1, 1), np.float32)}), "expected"),
+        (lambda arrays: arrays.update({"shrink.0.weight": np.zeros((0, 32, 1, 1), np.float32)}), "are empty"),
     ],
 )
 def test_what_is_not_exactly_a_networks_weights_is_refused(tmp_path: Path, change, message: str, suffix: str):

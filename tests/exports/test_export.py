@@ -13,6 +13,7 @@ import pytest
 import torch
 from made import needed, random_network
 
+from config import checked
 from exports.c import run_c
 from exports.formats import FORMATS
 from exports.onnx import run_onnx
@@ -71,15 +72,15 @@ def test_wasm_needs_a_linker(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "jpeg"}, f"format: got 'jpeg', expected one of {', '.join(FORMATS)}"),
-        ({"variant": "srcnn"}, f"variant: got 'srcnn', expected one of {', '.join(VARIANTS)}"),
-        ({"upscale_factor": (5,)}, "upscale_factor: got (5,), expected 2, 3 or 4"),
-        ({"target": ()}, "target: got none, expected at least one"),
+        ({"format": "jpeg"}, "format: got 'jpeg', expected onnx, opencv, mpv, c or wasm"),
+        ({"variant": "srcnn"}, "variant: got 'srcnn', expected fsrcnn or fsrcnn_s"),
+        ({"upscale_factor": (5,)}, "upscale_factor: got 5, expected 2, 3 or 4"),
+        ({"target": ()}, "target: got (), expected one target or several"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], message: str):
     with pytest.raises(RequestError) as raised:
-        ExportConfig(**settings)
+        checked(ExportConfig, **settings)
     assert str(raised.value) == message
 
 
