@@ -13,8 +13,8 @@ demo: .venv/installed
 test: .venv/installed
 	$(VENV) -m pytest
 
-# What the tests of the exported files and of the page need: other runtimes, OpenCV's contrib modules apart from OpenCV
-# itself, and, where there is npm, packages of Node's.
+# Installs what the tests of the exported files and of the page need: other runtimes, OpenCV's contrib modules in an
+# environment of their own and, if there is npm, packages for Node.
 extra: .venv/extra
 
 lint: .venv/installed
@@ -25,7 +25,7 @@ lint: .venv/installed
 data: .venv/installed
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))
 
-# The page in web/ with its modules and examples, served to this machine alone: http://127.0.0.1:8000
+# Serves the page in web/, with its modules and examples, to this machine alone: http://127.0.0.1:8000
 page: web/made/motorcycle.webm
 	$(VENV) -m http.server --bind 127.0.0.1 --directory web
 
@@ -34,9 +34,9 @@ web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page
 	$(VENV) export.py --format wasm --output web/made --variant fsrcnn_s
 	$(VENV) -m exports.page
 
-# Trains the networks in results/pretrained anew, hours on a CPU; run again after an interruption, it goes on. One network
-# of each variant starts from nothing, the others from the convolutions of one before; then each is trained a second time,
-# on larger patches.
+# Trains the networks in results/pretrained again: hours on a CPU. After an interruption, the same command goes on. One
+# network of each variant is trained from scratch, the others start from the convolutions of an earlier one; then each
+# is fine-tuned on larger patches.
 pretrained: $(NETWORKS:%=pretrained-%)
 
 BEFORE := results/pretrained/before_finetuning
@@ -47,13 +47,13 @@ FLAGS_fsrcnn_x2 := --transfer-from $(BEFORE)/fsrcnn_x3.safetensors
 FLAGS_fsrcnn_x4 := $(FLAGS_fsrcnn_x2)
 FLAGS_fsrcnn_s_x3 := --transfer-from $(BEFORE)/fsrcnn_s_x2.safetensors
 FLAGS_fsrcnn_s_x4 := --transfer-from $(BEFORE)/fsrcnn_s_x3.safetensors
-# 160 HR pixels, about as many as 52 LR pixels are at x3: most pictures of T91 are smaller than 52 LR pixels at x4.
+# Patches of 160 HR pixels, about as at x3, where 52 LR pixels are 156: at x4, most of T91 is smaller than 52 LR pixels.
 FINETUNING_fsrcnn_x4 := --patch-size 40
 FINETUNING_fsrcnn_s_x2 := --steps 20000 --sampling uniform
 FINETUNING_fsrcnn_s_x3 := --learning-rate 5e-3 --deconv-learning-rate 5e-3 --steps 200000 --validate-every 5000
 FINETUNING_fsrcnn_s_x4 := --learning-rate 3e-3 --deconv-learning-rate 3e-3 $(FINETUNING_fsrcnn_x4)
 
-# A training by the name $(1) with the flags $(2), its results then copied to $(3).
+# Trains with the exp_name $(1) and the flags $(2), then copies the results to $(3).
 define train
 $(VENV) train.py --exp-name $(1) --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(2) \
     $(if $(wildcard results/$(1)/last.pth),--resume)
@@ -67,7 +67,7 @@ pretrained-%: .venv/installed
 	$(call train,$*,$(FLAGS_$*),$(BEFORE))
 	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),results/pretrained)
 
-# Scores them on the test sets and writes the README's tables and the curves.
+# Scores the shipped networks on the test sets and writes the README's tables and the curves.
 report: .venv/installed
 	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples
 	$(VENV) -m benchmarks.report

@@ -1,4 +1,4 @@
-"""Image files to training patches and to evaluation pairs."""
+"""Turns image files into training patches and evaluation pairs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,17 +24,17 @@ Y = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
-# Every tenth picture of BSDS200 by name: the paper's 20 validation pictures are part of today's BSD100 test set.
+# Every tenth picture of BSDS200 by name, not the paper's 20: those are part of today's BSD100 test set.
 VALIDATION_SET = "BSDS200"
 VALIDATION_NAMES = frozenset(
     "104022 113016 130034 145014 156079 166081 181079 188063 207056 227040 "
     "239096 25098 274007 309004 35010 370036 42044 56028 66075 90076".split()
 )
 
-STEPS_AT_ONCE = 8  # of which the patches are cut together
+STEPS_AT_ONCE = 8  # steps whose patches are cut in one gather
 
-# Natural photographs inside the scikit-image package, so that a fresh clone has something to be scored on.
-SAMPLES = {
+# The set `Samples`: natural photographs inside the scikit-image package, so that a fresh clone can be scored.
+SAMPLE_PICTURES = {
     "astronaut": skimage.data.astronaut,
     "camera": skimage.data.camera,
     "chelsea": skimage.data.chelsea,
@@ -44,7 +44,7 @@ SAMPLES = {
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, by name. Raises RequestError where there is no folder or no picture."""
+    """The picture files directly in a folder, by name. Raises RequestError if there is no folder or no picture."""
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -55,9 +55,9 @@ def list_images(folder: Path) -> list[Path]:
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Reads an 8-bit picture: H x W for a single-channel file, otherwise H x W x 3 in R, G, B order; alpha is
-    dropped. Raises OSError, naming the file, where it cannot be read as such.
+    dropped. Raises OSError, naming the file, if it is no readable 8-bit picture.
     """
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own remarks name no file
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own warnings name no file
     content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     if image is None:
@@ -81,7 +81,7 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
 
 @dataclass(frozen=True)
 class EvaluationPair:
-    """One test picture by the paper's protocol: cropped to a multiple of the scale, reduced, never rounded."""
+    """A test picture by the paper's protocol: HR cropped to a multiple of the scale, LR reduced from it, unrounded."""
 
     name: str
     upscale_factor: int
@@ -106,21 +106,21 @@ def evaluation_pair(name: str, image: NDArray[np.uint8], upscale_factor: int) ->
     if min(image.shape[:2]) < smallest:
         height, width = image.shape[:2]
         raise RequestError(
-            f"{name}: {width} x {height} pixels; x{upscale_factor} is scored on {smallest} x {smallest} up"
+            f"{name}: {width} x {height} pixels, expected at least {smallest} x {smallest} to score x{upscale_factor}"
         )
     hr_image = modcrop(image, upscale_factor)
     hr = luma(hr_image)
     return EvaluationPair(name, upscale_factor, hr_image, hr, imresize(hr, 1 / upscale_factor))
 
 
-def samples(upscale_factor: int) -> Iterator[EvaluationPair]:
-    """The evaluation pairs of `SAMPLES`."""
-    return (evaluation_pair(name, load(), upscale_factor) for name, load in SAMPLES.items())
+def sample_pairs(upscale_factor: int) -> Iterator[EvaluationPair]:
+    """The evaluation pairs of `SAMPLE_PICTURES`."""
+    return (evaluation_pair(name, load(), upscale_factor) for name, load in SAMPLE_PICTURES.items())
 
 
 def folder_pairs(folder: Path, upscale_factor: int) -> Iterator[EvaluationPair]:
-    """The evaluation pairs of a folder's pictures by name, one in memory at a time. A pair is called by its file's
-    stem; where two files share it, by the whole file name.
+    """The evaluation pairs of a folder's pictures, by name, one in memory at a time. A pair's name is its file's stem,
+    or the whole file name if two files share the stem.
     """
     paths = list_images(folder)
     stems = Counter(path.stem for path in paths)
@@ -129,8 +129,8 @@ def folder_pairs(folder: Path, upscale_factor: int) -> Iterator[EvaluationPair]:
 
 
 def validation_paths(data_dir: Path, validation_set: str = "") -> list[Path]:
-    """The pictures that training is judged on: those of a set or folder, or, where it is empty, 20 of BSDS200. Raises
-    RequestError where one is missing.
+    """The validation pictures: those of the set or folder `validation_set`, or 20 of BSDS200 if it is empty. Raises
+    RequestError if one is missing.
     """
     if validation_set:
         return list_images(set_folder(data_dir, validation_set))
@@ -142,7 +142,7 @@ def validation_paths(data_dir: Path, validation_set: str = "") -> list[Path]:
 
 
 def set_folder(data_dir: Path, name: str) -> Path:
-    """The folder of a set: data_dir/name, or the path `name` itself. Raises RequestError where neither exists."""
+    """The folder of a set: data_dir/name, or the path `name` itself. Raises RequestError if neither exists."""
     for folder in (data_dir / name, Path(name)):
         if folder.is_dir():
             return folder
@@ -155,11 +155,11 @@ def validation_pairs(data_dir: Path, upscale_factor: int, validation_set: str = 
     return [evaluation_pair(path.stem, read_image(path), upscale_factor) for path in paths]
 
 
-def training_paths(data_dir: Path, names: Iterable[str], judged_on: Iterable[Path] = ()) -> list[Path]:
-    """The picture files of the training sets, without those that training is judged on, nor those of BSDS200 that it is
-    judged on where no other set is given.
+def training_paths(data_dir: Path, names: Iterable[str], validation: Iterable[Path] = ()) -> list[Path]:
+    """The picture files of the training sets, without the validation pictures given, and always without the 20 of
+    BSDS200.
     """
-    left_out = {path.resolve() for path in judged_on}
+    left_out = {path.resolve() for path in validation}
 
     def is_left_out(path: Path) -> bool:
         of_bsds = path.parent.name == VALIDATION_SET and path.stem in VALIDATION_NAMES
@@ -170,11 +170,12 @@ def training_paths(data_dir: Path, names: Iterable[str], judged_on: Iterable[Pat
 
 
 def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], list[Path]]:
-    """The luma of each picture and, the paper's augmentation (section 4.1), of its bicubic reductions by 0.9, 0.8, 0.7
-    and 0.6, as far as they are `smallest` pixels high and wide; and the pictures that are not so themselves. Turns and
-    flips come when patches are drawn.
+    """Reads the luma of each picture and adds its bicubic reductions by 0.9, 0.8, 0.7 and 0.6, the paper's augmentation
+    (section 4.1). Leaves out what is less than `smallest` pixels high or wide. Turns and flips come when patches are
+    drawn.
 
-    Raises RequestError where every picture is too small.
+    Returns the images, and the paths of the pictures that are too small themselves. Raises RequestError if every
+    picture is too small.
     """
 
     def load(path: Path) -> list[Y]:
@@ -187,19 +188,18 @@ def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], lis
         loaded = dict(zip(paths, loading, strict=True))
     images = [version for versions in loaded.values() for version in versions]
     if not images:
-        raise RequestError(f"train_sets: no picture is {smallest} x {smallest}, a patch's size; lower patch_size")
+        raise RequestError(f"train_sets: no picture is {smallest} x {smallest}, the size of a patch; lower patch_size")
     return images, [path for path, versions in loaded.items() if not versions]
 
 
 def psnr_weight(lr: FloatImage, hr: Y) -> float:
-    """How often patches are cut from a picture, beside others, so that training is for the mean of the pictures' PSNRs.
+    """How often to draw a picture, relative to the others, so that training aims at the mean of the pictures' PSNRs.
 
     lr: H x W, hr: scale*H x scale*W, luma in 0..255; returns more than 0, up to 10 ** -0.5.
 
-    The PSNR's derivative is the inverse of the mean squared error. The inverse of the error's root is half as far from
-    drawing all pictures alike, which served the validation pictures better (results/RECIPE.md). What bicubic
-    enlargement leaves of error stands for the network's, and 10 more (38 dB) keep nearly flat pictures from deciding
-    alone.
+    The derivative of a PSNR is proportional to 1 / MSE. The weight is 1 / sqrt(MSE), halfway to drawing all pictures
+    equally often, which scored better on the validation pictures (results/RECIPE.md). The MSE is that of bicubic
+    enlargement, in place of the network's, plus 10 (38 dB), so that nearly flat pictures do not dominate.
     """
     return (10 + float(np.mean((imresize(lr, hr.shape[0] / lr.shape[0]) - hr) ** 2))) ** -0.5
 
@@ -208,8 +208,8 @@ class TrainingPatches:
     """Random aligned LR and HR patches of a list of pictures, cut, flipped and turned in one gather.
 
     All pictures lie end to end in one flat LR and one flat HR array, on the training device; a batch is a table of
-    positions in them. Which patches a batch holds depends on the seed and the step alone, so an interrupted run goes
-    on exactly as the whole one would have.
+    positions in them. Which patches a batch holds depends on the seed and the step alone, so a resumed run gets the
+    same patches as an uninterrupted one.
     """
 
     def __init__(
@@ -223,9 +223,9 @@ class TrainingPatches:
         sampling: Literal["uniform", "psnr"] = "uniform",
     ) -> None:
         """images: H x W uint8, at least (patch_size + 2 * margin) * upscale_factor high and wide.
-        patch_size: of HR patches, in LR pixels. margin: LR pixels that LR patches have more on each side; HR patches
-        then lack their last upscale_factor - 1 rows and columns, where Caffe's deconvolution has no output.
-        sampling: uniform, all patches of all pictures equally likely, or psnr, pictures by `psnr_weight`.
+        patch_size: side of an HR patch, in LR pixels. margin: LR pixels added on each side of an LR patch; with a
+        margin, an HR patch lacks its last upscale_factor - 1 rows and columns, where Caffe's deconvolution has no
+        output. sampling: uniform: all patches of all pictures are equally likely; psnr: pictures by `psnr_weight`.
         """
         hr = [modcrop(image, upscale_factor) for image in images]
         with ThreadPoolExecutor() as pool:
@@ -239,27 +239,29 @@ class TrainingPatches:
         height, width = torch.tensor([image.shape for image in lr]).T
         self._width = width
         self._start = (height * width).cumsum(0) - height * width
-        # A picture has as many patches as it has places for one.
+        # A picture has one patch for each position of the patch's top left corner.
         size = patch_size + 2 * margin
         self._columns = width - size + 1
         number = (height - size + 1) * self._columns
         self._patches_up_to = number.cumsum(0)
         self._first_patch = self._patches_up_to - number
         self._chances = None if weights is None else weights / weights.sum()
-        self._kept_block = lru_cache(maxsize=1)(self._cut_block)  # for the steps that follow
+        self._kept_batches = lru_cache(maxsize=1)(self._cut_batches)  # for the steps that follow
 
     def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
-        upscale_factor times as high and wide, but for what `margin` says. Of several ranks each gets its part of the
-        same batch.
+        upscale_factor times as high and wide; a margin changes both, see `__init__`. Each of several ranks gets its
+        share of the same batch.
         """
-        block, place = divmod(step, STEPS_AT_ONCE)
-        lr, hr = self._kept_block(block, batch_size, rank, ranks)
+        group, place = divmod(step, STEPS_AT_ONCE)
+        lr, hr = self._kept_batches(group, batch_size, rank, ranks)
         return lr[place], hr[place]
 
-    def _cut_block(self, block: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-        """The batches of STEPS_AT_ONCE steps, which cost little more than one: each as from `batch`, stacked."""
-        random = np.random.default_rng((self.seed, block))
+    def _cut_batches(self, group: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """The batches of a group of STEPS_AT_ONCE steps, stacked, each as from `batch`: they cost little more than one.
+        group: the group's number.
+        """
+        random = np.random.default_rng((self.seed, group))
         numbers = random.integers((int(self._patches_up_to[-1]), 8), size=(STEPS_AT_ONCE, batch_size, 2))
         if self._chances is not None:
             drawn = random.choice(len(self._chances), p=self._chances, size=numbers.shape[:2])
@@ -276,8 +278,10 @@ class TrainingPatches:
         return lr, hr
 
     def _gather(self, pixels: Tensor, scale: int, first: int, size: int, cut: int, *place: Tensor) -> Tensor:
-        """Patches of the pictures enlarged by `scale`, turned, `size` LR pixels from the `first` after the places on,
-        without their last `cut` rows and columns: N x 1 x (scale*size - cut) x (scale*size - cut).
+        """Gathers patches from the pictures enlarged by `scale`: N x 1 x (scale*size - cut) x (scale*size - cut).
+
+        Each is `size` LR pixels wide, begins `first` LR pixels after its place, and is flipped and turned; then it
+        loses its last `cut` rows and columns. place: see `_cut_batches`.
         """
         start, width, row, column, operation = (value.view(-1, 1) for value in place)
         along, last = torch.arange(scale * size - cut, device=self.device), scale * size - 1

@@ -1,7 +1,7 @@
 """torch.hub's entry points: ``torch.hub.load(repository, "fsrcnn", upscale_factor=3, pretrained=True)``.
 
-The network is the paper's, in PyTorch: N x 1 x H x W luma in [0, 1], black at 16/255 and white at 235/255 as MATLAB's
-rgb2ycbcr has it, to N x 1 x scale*H x scale*W, not clipped.
+Each returns the paper's network in PyTorch. Input: N x 1 x H x W luma in [0, 1], black at 16/255 and white at 235/255
+as in MATLAB's rgb2ycbcr. Output: N x 1 x scale*H x scale*W, not clipped.
 """
 
 import importlib.util
@@ -17,8 +17,8 @@ dependencies = ["torch", "numpy", "safetensors"]
 
 
 def _load_model(name: str = "_fsrcnn_model") -> ModuleType:
-    """model.py by its path, under a name of its own: the caller may have a `model` too."""
-    if name in sys.modules:  # one class for all models, which can then be pickled
+    """Imports model.py by its path and under another name: the caller may have a module `model` too."""
+    if name in sys.modules:  # so that all models are of one class, which pickle finds
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("model.py"))
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

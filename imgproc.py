@@ -33,7 +33,7 @@ def resize_matrix(in_length: int, out_length: int, scale: float) -> "csr_array":
 
 
 def resize_axis(image: FloatImage, matrix: "csr_array", axis: int) -> FloatImage:
-    """The image, H x W or H x W x C, resized along one axis by the rows of `resize_matrix` that are wanted."""
+    """The image, H x W or H x W x C, resized along one axis. matrix: `resize_matrix`, or some of its rows."""
     lines = np.moveaxis(image, axis, 0)
     resized = matrix @ lines.reshape(len(lines), -1)
     return np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis)
@@ -73,7 +73,7 @@ def ycbcr_to_rgb(ycbcr: Image) -> Image:
 
 
 def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The Y that the paper's networks see: of a colour picture MATLAB's rounded Y, a grey picture as it is.
+    """The luma that the paper's networks take: MATLAB's rounded Y of a colour picture, a grey picture unchanged.
 
     image: uint8, H x W or H x W x 3; returns uint8, H x W.
     """
@@ -106,10 +106,10 @@ def dihedral(image: Image, operation: int) -> Image:
 def psnr(sr: Image, hr: Image) -> float:
     """Peak signal-to-noise ratio in dB, 10 log10(255^2 / MSE), in float64; infinite for equal images.
 
-    sr, hr: arrays of one shape with values in 0..255; no border is cut. Raises ValueError where shapes differ.
+    sr, hr: arrays of one shape with values in 0..255; no border is cut. Raises ValueError if the shapes differ.
     """
     if sr.shape != hr.shape:
-        raise ValueError(f"psnr: images of one shape are compared, got {sr.shape} and {hr.shape}")
+        raise ValueError(f"psnr: expected images of one shape, got {sr.shape} and {hr.shape}")
     mse = np.mean((np.asarray(sr, dtype=np.float64) - np.asarray(hr, dtype=np.float64)) ** 2)
     return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
 

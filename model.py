@@ -42,7 +42,7 @@ class FSRCNN(nn.Module):
         return self.deconv(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """What the deconvolution works on: N x 1 x H x W to N x d x H x W."""
+        """The deconvolution's input: N x 1 x H x W to N x d x H x W."""
         return self.expand(self.map(self.shrink(self.feature_extraction(x))))
 
     def convolutions(self) -> Iterator[nn.Conv2d]:
@@ -68,11 +68,11 @@ def initialise(model: FSRCNN, start: Literal["msra", "msra_fan_out", "bicubic"])
 
     "msra" is the paper's (section 3.2): He et al.'s Gaussian for PReLU in the convolutions, a Gaussian of deviation
     0.001 in the deconvolution, biases zero, slopes 0.25. "msra_fan_out" takes the Gaussian's deviation from the number
-    of outputs in place of inputs, and as for ReLU, as others' ports of the authors' code do.
+    of outputs in place of inputs, and for ReLU in place of PReLU, as others' ports of the authors' code do.
 
-    "bicubic" starts as bicubic interpolation: channel 0 of every layer carries the picture through (luma is never
-    negative, so PReLU passes it) to a deconvolution that holds the bicubic kernel for it, as far as 9 x 9 taps reach,
-    and zeros for the other channels, which are random.
+    "bicubic" starts as bicubic interpolation. Channel 0 of every layer passes the picture on (luma is never negative,
+    so PReLU leaves it unchanged). The deconvolution holds the bicubic kernel, cut to 9 x 9 taps, for channel 0, and
+    zeros for the other channels, which are random.
     """
     for module in model.modules():
         if isinstance(module, nn.PReLU):

@@ -1,4 +1,4 @@
-"""Brings the public image sets into data/: downloaded, or imported with `--source DIR`, and verified either way."""
+"""Downloads the public image sets into data/, or copies them from `--source DIR`, and verifies every file."""
 
 import shutil
 from collections.abc import Iterable
@@ -32,9 +32,9 @@ def bring(registry: Path, sets: Iterable[str], data_dir: Path, source: Path | No
     """Brings every file of the sets into data_dir, several at once, and returns their number.
 
     registry: lines of "set/file sha256:digest url". source: a folder with the same layout to copy from instead of
-    downloading. A file that is there with the right digest is left alone; each other one is written under another
-    name, verified and renamed. Raises FailureError, naming the file, at the first that cannot be had; what is there
-    by then is kept.
+    downloading. A file that is there with the right digest is left alone; any other is written under a temporary
+    name, verified and renamed. Raises FailureError, naming the file, at the first failure; the files brought by then
+    are kept.
     """
     pooch.get_logger().setLevel("WARNING")  # it would announce every file
     collection = pooch.create(data_dir, base_url="", retry_if_failed=2 if source is None else 0)
@@ -56,7 +56,7 @@ def bring(registry: Path, sets: Iterable[str], data_dir: Path, source: Path | No
             for job in tqdm(done, "verifying and bringing files", len(jobs), unit="file", dynamic_ncols=True):
                 if job.exception():
                     raise _failure(jobs[job], job, source)
-        except BaseException:  # Ctrl-C too: what is under way is finished, nothing more is begun
+        except BaseException:  # Ctrl-C too: downloads under way are finished, no further one is begun
             pool.shutdown(cancel_futures=True)
             raise
     return len(names)
@@ -71,7 +71,7 @@ def _failure(name: str, job: Future[None], source: Path | None) -> FailureError:
         case FileNotFoundError():
             cause, remedy = f"missing in {source}", "put it there, or download without --source"
         case OSError(errno=int() as number) if number:
-            cause, remedy = str(error), "mend that and run the command again; what is there by now is kept"
+            cause, remedy = str(error), "solve that and run the command again; the files brought so far are kept"
         case OSError():
             cause = f"download failed: {error}"
             remedy = "check the network and run the command again, or import a local copy with --source DIR"
@@ -87,7 +87,7 @@ def main() -> None:
     registry = dict.fromkeys(line.split()[0] for line in REGISTRY.read_text(encoding="utf-8").splitlines())
     sets = wanted_sets(config, registry)
     count = bring(REGISTRY, sets, config.data_dir, config.source)
-    print(f"{config.data_dir}: {', '.join(sets)}: {count} files, every digest right")
+    print(f"{config.data_dir}: {', '.join(sets)}: {count} files, all digests verified")
 
 
 if __name__ == "__main__":

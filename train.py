@@ -21,7 +21,7 @@ from dataset import (
     EvaluationPair,
     TrainingPatches,
     load_training_images,
-    samples,
+    sample_pairs,
     training_paths,
     validation_pairs,
     validation_paths,
@@ -37,7 +37,7 @@ from training.log import Log, LossMeter, crops, draw_curve
 from training.run import Run, as_plain, load_run, save_run, start_run
 from training.step import loss_to_train, prepare_cpu, train_step
 
-STEPS_BETWEEN_READINGS = 100  # of the loss, for which a GPU has to be waited for
+STEPS_BETWEEN_READINGS = 100  # of the loss: each reading waits for the GPU
 
 
 def read_settings() -> Config:
@@ -46,7 +46,7 @@ def read_settings() -> Config:
     config = dataclasses.replace(config, device=join_processes(config.device))
     _, ranks = rank_and_ranks()
     if ranks > 1:
-        # Said of one-channel kernels, whose layout channels_last leaves open; it costs no time here.
+        # PyTorch warns about one-channel kernels, whose layout channels_last leaves open; nothing is slower for it.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if config.batch_size % ranks:
         raise RequestError(f"batch_size: got {config.batch_size}, expected a multiple of the {ranks} processes")
@@ -54,7 +54,7 @@ def read_settings() -> Config:
 
 
 def runs_to_do(config: Config) -> list[Config]:
-    """The configuration of each network's run. Raises RequestError where one would be written over, or none goes on."""
+    """The configuration of each network's run. Raises RequestError if one would be overwritten, or none resumed."""
     runs = [
         dataclasses.replace(config, upscale_factor=(scale,), exp_name=config.exp_name or f"{config.variant}_x{scale}")
         for scale in config.upscale_factor
@@ -76,7 +76,7 @@ def runs_to_do(config: Config) -> list[Config]:
 
 
 def train(config: Config) -> int | None:
-    """Trains one network to the end, or up to an interruption, whose signal it returns."""
+    """Trains one network to its last step or an interruption; returns the interrupting signal, or None."""
     folder, scale = config.results_dir / config.exp_name, config.upscale_factor[0]
     device, last = select_device(config.device), folder / "last.pth"
     run = load_run(config, device, last) if last.is_file() else start_run(config, device)
@@ -84,8 +84,8 @@ def train(config: Config) -> int | None:
     stopped_by = None
     if run.step < config.steps:
         validation = validation_pairs(config.data_dir, scale, config.validation_set)
-        judged_on = validation_paths(config.data_dir, config.validation_set)
-        paths = training_paths(config.data_dir, config.train_sets, judged_on)
+        left_out = validation_paths(config.data_dir, config.validation_set)
+        paths = training_paths(config.data_dir, config.train_sets, left_out)
         images, too_small = load_training_images(paths, scale * (config.patch_size + 2 * config.patch_margin))
         patches = TrainingPatches(
             images, scale, config.patch_size, config.seed, device, config.patch_margin, config.sampling
@@ -104,11 +104,11 @@ def train(config: Config) -> int | None:
 
 
 def print_start(run: Run, config: Config, pictures: int, versions: int) -> None:
-    """Says what is trained, on what, and where."""
+    """Prints what is trained, on what data and device."""
     sizes, folder = run.average.sizes, config.results_dir / config.exp_name
     name = sizes.variant or f"FSRCNN({sizes.d}, {sizes.s}, {sizes.m})"
     print(f"{folder}: {name} x{sizes.upscale_factor}, {sizes.parameters:,} parameters,", end=" ")
-    print(f"{sizes.multiply_adds:,} multiply-adds for an LR pixel")
+    print(f"{sizes.multiply_adds:,} multiply-adds per LR pixel")
     print(
         f"{pictures} pictures, {versions} with their reductions by 0.9, 0.8, 0.7 and 0.6; recipe {config.recipe},",
         end=" ",
@@ -119,11 +119,11 @@ def print_start(run: Run, config: Config, pictures: int, versions: int) -> None:
 def run_steps(
     run: Run, config: Config, folder: Path, patches: TrainingPatches, validation: list[EvaluationPair]
 ) -> int | None:
-    """Trains to the last step, or up to an interruption, whose signal it returns. One process alone writes."""
+    """Trains to the last step or an interruption; returns the interrupting signal, or None. Only rank 0 writes."""
     started = time.monotonic() - run.seconds
     writes = rank_and_ranks()[0] == 0
     losses, batch_loss = LossMeter(patches.device), loss_to_train(run, config)
-    interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds between updates of the bar: a log file keeps them all
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds between updates of the bar: a log file keeps every one
     with (
         Interruption() as interruption,
         Log(folder, run.step) if writes else nullcontext() as log,
@@ -149,13 +149,13 @@ def run_steps(
                 loss = losses.read(run.step)
                 losses = LossMeter(patches.device)
                 if writes:
-                    judge(run, config, folder, validation, log, loss)
+                    validate(run, config, folder, validation, log, loss)
         if writes:
             save_run(run, config, folder / "last.pth")
     return interruption.signal if run.step < config.steps else None
 
 
-def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
+def validate(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
     """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
     average, model = (network_of(each.weights(), run.device) for each in (run.average, run.model))
     score = mean_score(average, validation, config.border)
@@ -171,7 +171,7 @@ def judge(run: Run, config: Config, folder: Path, validation: list[EvaluationPai
 
 
 def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any]:
-    """What the json beside the weights says of them."""
+    """The content of the json beside the weights."""
     plain = as_plain(config)
     return {
         "recipe": {field: plain[field] for field in RECIPE_FIELDS},
@@ -181,7 +181,7 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
         "sha256": run.average.weights().digest,
         "validation": score,
         "samples": mean_score(
-            network_of(run.average.weights(), run.device), samples(config.upscale_factor[0]), config.border
+            network_of(run.average.weights(), run.device), sample_pairs(config.upscale_factor[0]), config.border
         ),
     }
 
@@ -194,7 +194,7 @@ def main() -> int:
     if stopped_by and rank_and_ranks()[0] == 0:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
         join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
-        print(f"interrupted and saved; to go on: python {join(arguments)} --resume")
+        print(f"interrupted and saved; to resume: python {join(arguments)} --resume")
     leave_processes()
     return 128 + stopped_by if stopped_by else 0
 

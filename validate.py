@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from config import FIELDS, Config, read_config
-from dataset import SAMPLES, EvaluationPair, folder_pairs, list_images, samples, set_folder, write_image
+from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, sample_pairs, set_folder, write_image
 from evaluation.comparison import labelled, stacked
 from evaluation.scores import print_table, score_set, told_apart
 from fsrcnn.devices import select_device
@@ -19,12 +19,12 @@ from fsrcnn.weights import Weights, load_weights, shipped_weights, weights_name
 
 
 def matching(path: Path) -> list[Path]:
-    """The files that a pattern (runs/*.pth) means, which Windows' shells leave to programs; else the path itself."""
+    """The files that match a pattern (runs/*.pth), which Windows' shells do not expand; else the path itself."""
     return [path] if path.exists() else sorted(path.parent.glob(path.name)) or [path]
 
 
 def chosen_files(config: Config) -> list[Path]:
-    """The weights files to score: those that are named, else the run's of the name exp_name, else the shipped ones."""
+    """The weights files to score: those of `weights`, else that of the run `exp_name`, else the shipped ones."""
     if config.weights:
         return [path for named in config.weights for path in matching(named)]
     of_run = config.results_dir / config.exp_name / "best.safetensors"
@@ -34,20 +34,20 @@ def chosen_files(config: Config) -> list[Path]:
 
 
 def load_networks(config: Config) -> dict[str, tuple[Path, Weights]]:
-    """The networks to score and their files, by name: the file's, or its folder's for a run's best.safetensors."""
+    """File and weights of each network to score, by name: the file's, or its folder's for a run's best.safetensors."""
     found: dict[str, tuple[Path, Weights]] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
     for name, path in told_apart(chosen_files(config), weights_name).items():
         weights = load_weights(path, scale_of_others)
         if weights.upscale_factor not in config.upscale_factor:
             scale, wanted = weights.upscale_factor, ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
-            raise RequestError(f"weights: {path} is for x{scale}, asked for was {wanted}; add --upscale-factor {scale}")
+            raise RequestError(f"weights: {path} is for x{scale}, expected {wanted}; add --upscale-factor {scale}")
         found[name] = path, weights
     return found
 
 
 class TestSet(NamedTuple):
-    """A set to score on; folder: of its recovered pictures."""
+    """A set to score on. folder: name of the folder for its recovered pictures; pairs_at: takes the scale."""
 
     folder: str
     pictures: int
@@ -55,7 +55,7 @@ class TestSet(NamedTuple):
 
 
 def test_sets(config: Config) -> dict[str, TestSet]:
-    """The sets to score on by the names they were given. Where none of the default sets is there yet: Samples."""
+    """The sets to score on, by the names they were given; Samples if none of the default sets is there yet."""
     names = config.test_sets
     if names == FIELDS["test_sets"].default:
         there = tuple(name for name in names if (config.data_dir / name).is_dir())
@@ -68,7 +68,7 @@ def test_sets(config: Config) -> dict[str, TestSet]:
     sets = {
         named[path]: TestSet(own, len(list_images(path)), partial(folder_pairs, path)) for own, path in folders.items()
     }
-    return sets | ({"Samples": TestSet("Samples", len(SAMPLES), samples)} if "Samples" in names else {})
+    return sets | ({"Samples": TestSet("Samples", len(SAMPLE_PICTURES), sample_pairs)} if "Samples" in names else {})
 
 
 def main() -> None:
@@ -94,10 +94,10 @@ def main() -> None:
     write_json(folder / "metrics.json", metrics)
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
-    print("\nPSNR in dB and SSIM of the luma, by the paper's protocol, of")
+    print("\nPSNR in dB and SSIM of the luma, by the paper's protocol. The weights:")
     for name, (path, _) in networks.items():
         print(f"  {name}: {path}")
-    print(f"In {folder}: metrics.json, comparison.png and, for each weights file and set, the recovered pictures.")
+    print(f"{folder} holds metrics.json, comparison.png and the recovered pictures of each weights file and set.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The paper's twelve sizes of network in short trainings by the default recipe: `python -m benchmarks.ablation`.
+"""Trains the paper's twelve sizes of network briefly by the default recipe: `python -m benchmarks.ablation`.
 
-Flags are train.py's and go to every training. Interrupted, the same command goes on.
+Takes train.py's flags, for every training. After an interruption the same command goes on.
 """
 
 import json
@@ -27,7 +27,7 @@ SETTINGS = "--upscale-factor 3 --steps 4000 --batch-size 32 --patch-size 18".spl
 
 
 def trained(sizes: dict[str, int], flags: list[str], config: Config) -> Path:
-    """The folder of the training of a network of these sizes, begun, gone on with, or found done."""
+    """Trains a network of these sizes, goes on with its training, or finds it finished; returns the run's folder."""
     name = "_".join(f"{letter}{size}" for letter, size in sizes.items())
     folder = config.results_dir / f"ablation_{name}"
     of_size = [text for letter, size in sizes.items() for text in (f"--{letter}", str(size))]
@@ -39,7 +39,7 @@ def trained(sizes: dict[str, int], flags: list[str], config: Config) -> Path:
 
 
 def describe(folder: Path, config: Config) -> dict[str, float]:
-    """What the table says of a trained network; PSNR on the validation pictures and on the first test set."""
+    """A trained network's entry of the table: its weights, and PSNR on the validation pictures and on TEST_SET."""
     weights = load_weights(folder / "best.safetensors")
     network, scale = network_of(weights, "cpu"), weights.upscale_factor
     pairs = folder_pairs(set_folder(config.data_dir, TEST_SET), scale)
@@ -52,7 +52,7 @@ def describe(folder: Path, config: Config) -> dict[str, float]:
 
 
 def main() -> None:
-    """Trains and scores the twelve networks; the file is complete for those that are done."""
+    """Trains and scores the twelve networks, and writes results/benchmark/ablation.json anew after each."""
     config, cells = read_config("train", __doc__), []
     for values in product(*SIZES.values()):
         sizes = dict(zip(SIZES, values, strict=True))

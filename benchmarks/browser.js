@@ -1,13 +1,13 @@
-// The network in this page, ours and onnxruntime-web's: benchmarks/browser.py calls `measure`.
+// Times our network and onnxruntime-web's in this page: benchmarks/browser.py calls `measure`.
 
 import * as ort from "../.venv/node_modules/onnxruntime-web/dist/ort.all.min.mjs";
 import { Network } from "../web/fsrcnn.js";
 import { Pool } from "../web/pool.js";
 
 const REACH = 8; // pixels of the small picture to each side that a result depends on, at most
-const PAUSE = 200; // milliseconds before each timing, in which the threads of the way before come to rest
+const PAUSE = 200; // milliseconds before each timing, in which the previous way's threads come to rest
 
-/** Luma enlarged over the workers, in a strip for each, into sr. */
+/** Enlarges luma into sr, a strip on each worker. */
 async function pooled(pool, module, lr, width, height, sr) {
   const rows = Math.ceil(height / pool.size);
   const strips = Array.from({ length: pool.size }, async (_, index) => {
@@ -40,8 +40,8 @@ async function onnx(name, provider, lr, width, height) {
 }
 
 /**
- * Milliseconds of one run of each way in turn, round after round, and how far the others' results are from ours. lr:
- * the picture's float32 luma in base64. A page uses one number of threads: onnxruntime-web's cannot be changed.
+ * Milliseconds per run of each way in each round, the ways in turn, and how far the others' results are from ours. lr:
+ * the picture's float32 luma in base64. Each page has one number of threads: onnxruntime-web cannot change it.
  */
 window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) => {
   const plane = new Float32Array(Uint8Array.from(atob(lr), (letter) => letter.charCodeAt()).buffer);

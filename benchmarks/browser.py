@@ -37,7 +37,7 @@ NEEDED = {
     ROOT / ".venv" / "node_modules" / "onnxruntime-web": "make extra, with npm installed",
 }
 CASES = [Case(variant, scale, 1280, 720) for variant in VARIANTS for scale in SCALES]
-SHORTEST = 100  # milliseconds that a timing takes at least
+SHORTEST = 100  # milliseconds that a timing lasts at least
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FILM_SECONDS = 8
 # Counts how often the page draws an enlarged frame.
@@ -51,7 +51,7 @@ DRAWN = """() => {
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the repository with the headers without which a browser gives onnxruntime-web no threads."""
+    """Serves the repository with the headers that a browser demands before it gives onnxruntime-web threads."""
 
     def end_headers(self) -> None:
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
@@ -59,12 +59,12 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of the repository's root on this machine."""
+    """Serves the repository to this machine; yields the address of its root."""
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=ROOT)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -72,7 +72,7 @@ def served() -> Iterator[str]:
 
 
 def measure(browser: "Browser", address: str, case: Case, threads: int) -> dict[str, list[float]]:
-    """Milliseconds of each way, round after round. Raises FailureError where two ways disagree."""
+    """Milliseconds of each way in each round. Raises FailureError if two ways disagree."""
     picture = case.picture()[0, 0]
     page = browser.new_page()
     page.goto(f"{address}/benchmarks/browser.html", wait_until="networkidle")
@@ -90,12 +90,12 @@ def measure(browser: "Browser", address: str, case: Case, threads: int) -> dict[
     )
     page.close()
     if not said["error"] <= TOLERANCE:
-        raise FailureError(f"{case}: two ways are {said['error']:.1e} apart; more than {TOLERANCE} was not expected")
+        raise FailureError(f"{case}: two ways are {said['error']:.1e} apart, expected at most {TOLERANCE}")
     return said["times"]
 
 
 def film_rate(browser: "Browser", address: str, variant: str) -> dict[str, Any]:
-    """Frames a second that the page enlarges of its example film."""
+    """Frames a second at which the page enlarges its example film."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{address}/web/")
     page.locator(f"input[name=variant][value={variant}]").check()
@@ -110,13 +110,13 @@ def film_rate(browser: "Browser", address: str, variant: str) -> dict[str, Any]:
 
 
 def take_screenshot(browser: "Browser", address: str) -> None:
-    """Of the page with an example, at x3."""
+    """Takes the README's picture of the page: an example at x3."""
     page = browser.new_page(viewport={"width": 1200, "height": 760})
     page.goto(f"{address}/web/")
     page.get_by_role("group", name="Scale").get_by_label("3").check()
     page.get_by_role("button", name="Chelsea").click()
     page.wait_for_selector("#download:visible")
-    page.wait_for_timeout(1000)  # in which bicubic interpolation settles
+    page.wait_for_timeout(1000)  # until the exact bicubic interpolation is there
     with written_whole(SCREENSHOT) as unfinished:
         page.screenshot(path=unfinished)
     page.close()

@@ -37,7 +37,7 @@ FRAMES, FRAME_SIZE, RATE = 300, (640, 360), 30
 
 
 def crops(number: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Parts of a photograph, size = (width, height), each further to the right and down than the one before."""
+    """Crops of a photograph, size = (width, height), each further right and down than the one before."""
     photograph = cv2.resize(skimage.data.astronaut(), (1024, 1024), interpolation=cv2.INTER_CUBIC)
     (width, height), steps = size, np.linspace(0, 1, number)
     corners = [(int(step * (1024 - height)), int(step * (1024 - width))) for step in steps]
@@ -67,7 +67,7 @@ def make_video(path: Path) -> None:
 
 
 def bicubic_video(source: Path, target: Path) -> None:
-    """The same without a network: decoded, enlarged by FFmpeg's bicubic interpolation, encoded."""
+    """Enlarges a video without a network: decodes, enlarges by FFmpeg's bicubic interpolation, encodes."""
     width, height = (SCALE * length for length in FRAME_SIZE)
     with av.open(str(source)) as video:
         video.streams.video[0].thread_type = "AUTO"
@@ -76,7 +76,7 @@ def bicubic_video(source: Path, target: Path) -> None:
 
 
 def upscale(*arguments: str | Path) -> None:
-    """Runs upscale.py as a user does. Raises FailureError where it fails."""
+    """Runs upscale.py as a user does. Raises FailureError if it fails."""
     command = [sys.executable, ROOT / "upscale.py", *arguments, "--upscale-factor", str(SCALE), "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -84,7 +84,7 @@ def upscale(*arguments: str | Path) -> None:
 
 
 def run_network(network: Network, planes: list[LumaPlane]) -> None:
-    """The same pictures' luma, in memory: what is left when everything else costs nothing."""
+    """Enlarges the same pictures' luma, already in memory: the upper bound of upscale.py's speed."""
     list(network.pool.map(lambda plane: network.rows(plane, 0, len(plane)), planes))
 
 

@@ -41,12 +41,12 @@ from model import FSRCNN
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "network.json"
 ROUNDS = 7
-SHORTEST = 0.02  # seconds that a timing takes at least, of as many runs as that needs
+SHORTEST = 0.02  # seconds that a timing lasts at least: it repeats the run as often as that needs
 TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
 PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # optional packages
 
-Image = NDArray[np.float32]  # 1 x 1 x H x W luma in [0, 1]
-Runner = Callable[[Image], Image]
+LumaBatch = NDArray[np.float32]  # 1 x 1 x H x W luma in [0, 1]
+Runner = Callable[[LumaBatch], LumaBatch]
 
 
 class Case(NamedTuple):
@@ -63,7 +63,7 @@ class Case(NamedTuple):
     def network(self) -> FSRCNN:
         return FSRCNN.from_weights(load_weights(shipped_weights(self.variant, self.scale))).eval()
 
-    def picture(self) -> Image:
+    def picture(self) -> LumaBatch:
         """A photograph of the input's size."""
         size = -(-self.width // self.scale), -(-self.height // self.scale)
         photograph = cv2.resize(luma(skimage.data.astronaut()).astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -85,14 +85,14 @@ LARGEST = CASES[4]  # fsrcnn x2 1920x1080
 
 
 def torch_runner(model: Callable[[Tensor], Tensor]) -> Runner:
-    def run(x: Image) -> Image:
+    def run(x: LumaBatch) -> LumaBatch:
         with torch.inference_mode():
             return model(torch.from_numpy(x)).numpy()
 
     return run
 
 
-def onnx(model: nn.Module, x: Image) -> bytes:
+def onnx(model: nn.Module, x: LumaBatch) -> bytes:
     """The model as ONNX, for this size of picture."""
     content = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -123,7 +123,7 @@ def opencv_runner(graph: bytes, threads: int) -> Runner:
     cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(graph, np.uint8))
 
-    def run(x: Image) -> Image:
+    def run(x: LumaBatch) -> LumaBatch:
         net.setInput(x)
         return net.forward()
 
@@ -131,17 +131,19 @@ def opencv_runner(graph: bytes, threads: int) -> Runner:
 
 
 class Way(NamedTuple):
-    """A way to run the network: makes a runner of what `form` makes of the model, and a number of threads."""
+    """A way to run the network. form: converts the model, for a size of picture; runner: turns that into a function
+    that runs on a number of threads.
+    """
 
-    form: Callable[[FSRCNN, Image], Any]
+    form: Callable[[FSRCNN, LumaBatch], Any]
     runner: Callable[[Any, int], Runner]
 
 
-def plain(model: FSRCNN, _: Image) -> FSRCNN:
+def plain(model: FSRCNN, _: LumaBatch) -> FSRCNN:
     return model
 
 
-def subpixel_onnx(model: FSRCNN, x: Image) -> bytes:
+def subpixel_onnx(model: FSRCNN, x: LumaBatch) -> bytes:
     return onnx(SubpixelFSRCNN(model.weights()), x)
 
 
@@ -159,12 +161,12 @@ WAYS = {
     "ONNX Runtime, sub-pixel": Way(subpixel_onnx, onnxruntime_runner),
     "OpenVINO, deconvolution": Way(onnx, openvino_runner),
     "OpenVINO, sub-pixel": Way(subpixel_onnx, openvino_runner),
-    # OpenCV's deconvolution is about ten times slower than its sub-pixel form, and most of the benchmark's time.
+    # OpenCV's deconvolution is about ten times slower than its sub-pixel form, and would take most of the time.
     "OpenCV dnn, sub-pixel": Way(subpixel_onnx, opencv_runner),
 }
 
 
-# Of the printed table.
+# Of the table that is printed.
 COLUMNS = (PLAIN, "PyTorch, sub-pixel", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
 HEAD = ["network and output", OURS, "frames/s", "GMAC/s", "share", *COLUMNS]
 
@@ -174,15 +176,17 @@ def installed(package: str) -> bool:
 
 
 def installed_ways() -> dict[str, Way]:
-    """All ways but those of packages that are not there, which it names."""
+    """The ways whose packages are installed; prints the names of the missing packages."""
     missing = [name for package, name in PEERS.items() if not installed(package)]
     if missing:
         print(f"not installed and left out: {', '.join(missing)}")
     return {name: way for name, way in WAYS.items() if name.partition(",")[0] not in missing}
 
 
-def timings(runners: dict[str, Runner], x: Image) -> dict[str, list[float]]:
-    """Milliseconds of one run, of each runner in turn, round after round; each first runs once that is not counted."""
+def timings(runners: dict[str, Runner], x: LumaBatch) -> dict[str, list[float]]:
+    """Milliseconds per run of each runner in each round. The runners take turns; the first run of each turn is not
+    counted.
+    """
     times: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(ROUNDS):
         for name, run in runners.items():
@@ -197,7 +201,7 @@ def timings(runners: dict[str, Runner], x: Image) -> dict[str, list[float]]:
 
 
 def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[float]]:
-    """Raises FailureError where two ways disagree."""
+    """`timings` of the ways to run a case. Raises FailureError if one disagrees with PLAIN."""
     model, x = case.network(), case.picture()
     forms = {form: form(model, x) for form in {way.form for way in ways.values()}}
     runners = {name: way.runner(forms[way.form], threads) for name, way in ways.items()}
@@ -205,12 +209,12 @@ def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[fl
     for name, run in runners.items():
         error = float(np.abs(run(x) - expected).max())
         if not error <= TOLERANCE:
-            raise FailureError(f"{case}: {name} is {error:.1e} from {PLAIN}; more than {TOLERANCE} was not expected")
+            raise FailureError(f"{case}: {name} is {error:.1e} from {PLAIN}, expected at most {TOLERANCE}")
     return timings(runners, x)
 
 
 def multiply_adds_per_second(threads: int, target: Target) -> float:
-    """The most that the vector units do: chains of fused multiply-adds that stay in registers, on all threads."""
+    """The peak of the vector units: chains of fused multiply-adds that stay in registers, on all threads."""
     chains, length = 16, 5_000_000
 
     def emit(module: ir.Module) -> None:
@@ -249,7 +253,7 @@ def matrix_product_rate(size: int = 1024) -> float:
 
 
 def resident(field: str) -> int:
-    """Bytes: VmRSS, the memory this process has, or VmHWM, the most it has had."""
+    """Memory of this process in bytes. field: VmRSS, now, or VmHWM, at its peak."""
     line = next(
         line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(field)
     )
@@ -257,7 +261,7 @@ def resident(field: str) -> int:
 
 
 def peak_memory(case: Case, name: str, form: Any, threads: int) -> int:
-    """Bytes that loading the network and running it twice add at most to a fresh process with all packages loaded."""
+    """Bytes that loading the network and running it twice add, at their peak, to a process with all packages loaded."""
     torch.set_num_threads(threads)
     for package in PEERS:
         if installed(package):
@@ -270,7 +274,7 @@ def peak_memory(case: Case, name: str, form: Any, threads: int) -> int:
 
 
 def peak_memories(case: Case, ways: dict[str, Way], threads: int) -> dict[str, int]:
-    """`peak_memory` of each way; nothing where the system has no /proc."""
+    """`peak_memory` of each way, in a process of its own; empty if the system has no /proc."""
     if not Path("/proc/self/status").exists():
         return {}
     model, x, memories = case.network(), case.picture(), {}
@@ -281,7 +285,7 @@ def peak_memories(case: Case, ways: dict[str, Way], threads: int) -> dict[str, i
 
 
 def line(case: Case, medians: dict[str, float], spread: list[float], peak: float) -> list[str]:
-    """The cells of one case, as in HEAD; of the forms that a package is given, the faster one counts."""
+    """The cells of one case, as in HEAD; a peer's time is that of its faster form."""
     ours = medians[OURS]
     rate = case.multiply_adds() / ours * 1e3
     cells = [str(case), f"{ours:.2f} ({spread[0]:.2f} - {spread[1]:.2f})", f"{1e3 / ours:.0f}"]
@@ -300,7 +304,7 @@ def print_table(rows: list[list[str]]) -> None:
 
 @dataclass(frozen=True, config=SETTINGS)
 class Settings:
-    """What a run of the benchmark is."""
+    """The settings of the benchmark."""
 
     threads: Positive = os.cpu_count() or 1
     """Threads that each way to run the network may use."""
@@ -321,10 +325,10 @@ def main() -> None:
     memories = peak_memories(LARGEST, ways, threads)
 
     print_table(rows)
-    print(f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles), {threads} threads, float32; in")
-    print("brackets how many times as long as the compiled form takes. GMAC/s: 10^9 multiply-adds per second, and what")
-    print(f"share that is of the {peak / 1e9:.0f} of the vector units; PyTorch's matrix product: {product / 1e9:.0f}.")
-    print(f"\nMemory that a process takes at most on top of its packages, {LARGEST}, in MB:")
+    print(f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles), {threads} threads, float32;")
+    print("in brackets: times the compiled form's. GMAC/s: 10^9 multiply-adds per second; share: of the vector units'")
+    print(f"peak, {peak / 1e9:.0f} GMAC/s. PyTorch's matrix product reaches {product / 1e9:.0f} GMAC/s.")
+    print(f"\nPeak memory of a process beyond its packages, {LARGEST}, in MB:")
     print(", ".join(f"{name} {size / 1e6:.0f}" for name, size in memories.items()) or "not known on this system")
     packages = (
         "torch",

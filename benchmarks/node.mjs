@@ -1,4 +1,4 @@
-// The network in Node, ours and onnxruntime-web's, on one thread: benchmarks/node.py runs it with what is to be measured.
+// Times our network and onnxruntime-web's in Node, on one thread: benchmarks/node.py runs it and says what to measure.
 
 import { readFileSync } from "node:fs";
 import * as ort from "../.venv/node_modules/onnxruntime-web/dist/ort.min.mjs";

@@ -1,6 +1,6 @@
 """Measures the WebAssembly modules in Node beside onnxruntime-web, on one thread: `python -m benchmarks.node`.
 
-Needs npm, wasm-ld and what `make extra` brings. Node before 24 knows no relaxed-simd and allots registers badly.
+Needs npm, wasm-ld and what `make extra` installs. Node before 24 has no relaxed-simd and allocates registers badly.
 """
 
 import json
@@ -25,11 +25,11 @@ RESULT = ROOT / "results" / "benchmark" / "node.json"
 PEER = ROOT / ".venv" / "node_modules" / "onnxruntime-web" / "package.json"
 CASES = [Case(variant, scale, 640 * scale, 360 * scale) for variant in VARIANTS for scale in SCALES]
 WAYS = {".relaxed.wasm": "relaxed-simd", ".wasm": "SIMD"}
-SHORTEST = 500  # milliseconds that a timing takes at least
+SHORTEST = 500  # milliseconds that a timing lasts at least
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Node's version and the milliseconds of each way, round after round. Raises FailureError where two disagree."""
+    """Node's version and the milliseconds of each way in each round. Raises FailureError if two ways disagree."""
     picture = case.picture()[0, 0]
     with TemporaryDirectory() as folder:
         files = wasm_files(case.network().weights())
@@ -48,7 +48,7 @@ def measure(case: Case) -> dict[str, Any]:
         command = ["node", str(Path(__file__).with_suffix(".mjs")), json.dumps(asked)]
         said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if not said["error"] <= TOLERANCE:
-        raise FailureError(f"{case}: two ways are {said['error']:.1e} apart; more than {TOLERANCE} was not expected")
+        raise FailureError(f"{case}: two ways are {said['error']:.1e} apart, expected at most {TOLERANCE}")
     return said
 
 

@@ -28,7 +28,7 @@ SETS = ("Set5", "Set14", "BSD100")
 
 Score = tuple[float, float | None]  # PSNR in dB and, where it was reported, SSIM
 
-# By set and scale, what others report. The paper's tables, BSD100 as later papers quote it:
+# What others report, by set and scale. The paper's tables, with BSD100 as later papers quote it:
 PAPER: dict[tuple[str, int], Score] = {
     ("Set5", 2): (37.00, 0.9558),
     ("Set5", 3): (33.16, 0.9140),
@@ -97,7 +97,7 @@ def read_json(path: Path) -> Any:
 
 
 def results_table(metrics: dict[str, Any], variant: str, references: dict[str, dict[tuple[str, int], Score]]) -> str:
-    """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of a row are bold."""
+    """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of each row in bold."""
     columns = ["set, scale", "bicubic", *references, "this repository"]
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for set_name in SETS:
@@ -131,7 +131,7 @@ def training_table() -> str:
 
 
 def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
-    """What the paper's own recipe came to, by what the network saw beyond the pictures' borders, in Markdown."""
+    """Scores of the paper's own recipe, with zeros and with the replicated border beyond the pictures, in Markdown."""
     stages = {"": "T91", "_finetuned": "then General-100"}
     borders = {"zeros": zeros, "pixels again": replicate}
     columns = [f"{stage}, {border}" for stage in stages.values() for border in borders]
@@ -146,7 +146,7 @@ def paper_table(zeros: dict[str, Any], replicate: dict[str, Any]) -> str:
 
 
 def transfer_logs() -> dict[str, dict[str, list[float]]]:
-    """Three ways to train the x2 network, the first of which does not know the x3 network."""
+    """The logs of three ways to train the x2 network, the first of which does without the x3 network."""
     return {
         "from nothing": read_log(TRANSFER / "fsrcnn_x2_from_nothing.csv"),
         "x3's convolutions, deconvolution alone": read_log(TRANSFER / "fsrcnn_x2_deconvolution_alone.csv"),
@@ -155,7 +155,7 @@ def transfer_logs() -> dict[str, dict[str, list[float]]]:
 
 
 def quick_table(metrics: dict[str, Any]) -> str:
-    """What short trainings from nothing come to at x3, in Markdown."""
+    """Scores of short trainings from scratch at x3, in Markdown."""
     lines = ["| steps | minutes | Set5 x3 |", "| --- | --- | --- |"]
     trained = {name: read_json(QUICK / f"{name}.json") for name in metrics}
     for name, said in sorted(trained.items(), key=lambda item: item[1]["recipe"]["steps"]):
@@ -167,7 +167,7 @@ def quick_table(metrics: dict[str, Any]) -> str:
 
 
 def transfer_table() -> str:
-    """Steps to within 0.05 dB of where the training from nothing ends, in Markdown."""
+    """Steps until the PSNR is within 0.05 dB of the best of the training from scratch, in Markdown."""
     logs = transfer_logs()
     goal = max(logs["from nothing"]["psnr"]) - 0.05
     lines = [f"| x2 network | steps to {goal:.2f} dB | best |", "| --- | --- | --- |"]
@@ -178,7 +178,7 @@ def transfer_table() -> str:
 
 
 def ablation_table(said: dict[str, Any]) -> str:
-    """What networks of the paper's sizes come to in the short trainings of benchmarks.ablation, in Markdown."""
+    """Scores of networks of the paper's sizes in the short trainings of benchmarks.ablation, in Markdown."""
     lines = ["| d, s, m | weights | Set5 x3 | the paper's | validation |", "| --- " * 5 + "|"]
     for cell in said["networks"]:
         sizes = cell["d"], cell["s"], cell["m"]
@@ -240,7 +240,7 @@ def browser_table(said: dict[str, Any]) -> str:
 
 
 def film_table(said: dict[str, Any]) -> str:
-    """How many frames a second benchmarks.browser saw the page enlarge, in Markdown."""
+    """The frames a second that benchmarks.browser measured, in Markdown."""
     lines = ["| network | film, enlarged | frames a second |", "| --- | --- | --- |"]
     for variant, film in said["films"].items():
         lines.append(f"| {variant} | {film['width']}x{film['height']} | {film['frames_per_second']:.0f} |")
@@ -248,7 +248,7 @@ def film_table(said: dict[str, Any]) -> str:
 
 
 def files_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.files wrote, in Markdown: how many a second without the start-up, or seconds."""
+    """The medians that benchmarks.files wrote, in Markdown: pictures or frames a second without start-up; seconds."""
     pictures, video, large = (said[each] for each in ("pictures", "video", "large"))
     size, frame, side = ("{width} x {height}".format(**each) for each in (pictures, video, large))
     times = {name: statistics.median(rounds) for name, rounds in said["seconds"].items()}
@@ -280,7 +280,7 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 
 def readme() -> str:
-    """The README with its tables made anew."""
+    """The README with its tables filled from the results."""
     names = ("pretrained", "quick", "paper", "paper_replicate")
     metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in names)
     tables = {
@@ -302,7 +302,7 @@ def readme() -> str:
 
 
 def draw_transfer() -> None:
-    """Draws the three ways to the x2 network, PSNR against steps, the paper's figure of section 3.4."""
+    """Draws PSNR against steps for the three ways to train the x2 network, as the paper's figure in section 3.4."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -310,7 +310,7 @@ def draw_transfer() -> None:
     for name, log in transfer_logs().items():
         axes.plot(log["step"], log["psnr"], marker=".", label=name)
     axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x2")
-    axes.set_ylim(31.6, 32.15)  # what lies below is over after the first few hundred steps
+    axes.set_ylim(31.6, 32.15)  # only the first few hundred steps lie below
     axes.grid(alpha=0.3)
     axes.legend()
     with written_whole(TRANSFER / "curves.png") as unfinished:
@@ -318,7 +318,7 @@ def draw_transfer() -> None:
 
 
 def draw_paper() -> None:
-    """Draws the trainings by the paper's recipe and with one thing of it changed, PSNR against steps."""
+    """Draws PSNR against steps for trainings by the paper's recipe, as it is and with one setting changed."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -331,7 +331,7 @@ def draw_paper() -> None:
     for label, log in logs.items():
         axes.plot(log["step"], log["psnr"], linewidth=1, marker=".", markersize=3, label=label)
     axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x3 on T91")
-    axes.set_ylim(28.0, 28.9)  # what lies below is over after the first steps
+    axes.set_ylim(28.0, 28.9)  # only the first steps lie below
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right center", fontsize="small")
     with written_whole(BY_PAPER / "curves.png") as unfinished:

@@ -15,7 +15,7 @@ from torch.nn.functional import l1_loss
 from torch.utils.data import DataLoader, Dataset
 
 from config import Config, read_config
-from dataset import SAMPLES, TrainingPatches
+from dataset import SAMPLE_PICTURES, TrainingPatches
 from fsrcnn.errors import run_script
 from fsrcnn.files import write_json
 from imgproc import dihedral, imresize, luma, modcrop
@@ -68,7 +68,7 @@ def plain_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], 
 
 
 def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
-    """As many steps of train.py, with its optimiser and its moving average of the weights."""
+    """A function that trains for STEPS steps as train.py does, with its optimiser and its average of the weights."""
     run = start_run(config, torch.device("cpu"))
     patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
     batch_loss = loss_to_train(run, config)
@@ -81,13 +81,13 @@ def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], No
 
 
 def cutting(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
-    """The patches of as many steps of train.py, without the training."""
+    """A function that cuts the patches of STEPS steps as train.py does, without training."""
     patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
     return lambda: [patches.batch(step, config.batch_size) for step in range(STEPS)] and None
 
 
 def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Times the loops in turn, round after round, after one round that is not counted."""
+    """Times of each loop in each round. The loops take turns; the first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS + 1):
         for name, loop in loops.items():
@@ -98,11 +98,11 @@ def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, lis
 
 
 def main() -> None:
-    """Steps per second of train.py beside a plain loop, on a CPU and pictures that come with scikit-image."""
+    """Times train.py's steps beside a plain loop's, on a CPU, and writes results/benchmark/training.json."""
     config, threads = read_config("train", __doc__), torch.get_num_threads()
-    images = [luma(load()) for load in SAMPLES.values()]
+    images = [luma(load()) for load in SAMPLE_PICTURES.values()]
     configs = {f"x{scale}": replace(config, upscale_factor=(scale,), exp_name="") for scale in config.upscale_factor}
-    # The plain loop first: glibc's new ways with memory, once set, would be its own too.
+    # The plain loop first: `prepare_cpu` changes the threads and the memory of the whole process.
     results = {name: milliseconds_per_step({"plain": plain_loop(each, images)}) for name, each in configs.items()}
     prepare_cpu()
     for name, each in configs.items():

@@ -1,4 +1,4 @@
-"""What a validation shows: recovered pictures in colour, and the comparison sheet, a row of tiles for each network."""
+"""Pictures of a validation: recovered pictures in colour, and the comparison sheet, a row of tiles for each network."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from imgproc import imresize, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
 TILE = 288  # side of a picture on the comparison sheet, in pixels
 CROP = 72  # side of the part of the ground truth that a tile shows
 
-Scores = dict[str, dict[str, float]]  # of bicubic and fsrcnn the psnr and ssim
+Scores = dict[str, dict[str, float]]  # psnr and ssim of bicubic and of fsrcnn
 
 
 class Candidate(NamedTuple):
@@ -38,9 +38,9 @@ def recover_colour(pair: EvaluationPair, sr: NDArray[np.floating]) -> NDArray[np
 def place_of_crop(pair: EvaluationPair, bicubic: NDArray[np.floating], sr: NDArray[np.floating]) -> tuple[int, int]:
     """Top and left of the crop in which the network's squared error is furthest below bicubic's, on the LR grid."""
     gain = (bicubic - pair.hr) ** 2 - (sr - pair.hr) ** 2
-    windows = cv2.boxFilter(gain, -1, (CROP, CROP), anchor=(0, 0), normalize=False)
+    gains = cv2.boxFilter(gain, -1, (CROP, CROP), anchor=(0, 0), normalize=False)
     height, width = (max(length - CROP, 0) + 1 for length in pair.hr.shape)
-    top, left = np.unravel_index(np.argmax(windows[:height, :width]), (height, width))
+    top, left = np.unravel_index(np.argmax(gains[:height, :width]), (height, width))
     return int(top) - int(top) % pair.upscale_factor, int(left) - int(left) % pair.upscale_factor
 
 
@@ -48,7 +48,7 @@ def sheet_row(
     pair: EvaluationPair, bicubic: NDArray[np.floating], sr: NDArray[np.float32], scores: Scores
 ) -> NDArray[np.uint8]:
     """One row of the comparison sheet: the picture, and a zoomed crop in low resolution, by bicubic interpolation, by
-    FSRCNN and as it was, under each the PSNR of the whole picture.
+    FSRCNN, and of the ground truth. The PSNR below a crop is the whole picture's.
     """
     scale = pair.upscale_factor
     top, left = place_of_crop(pair, bicubic, sr)

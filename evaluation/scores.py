@@ -24,7 +24,7 @@ def upscale_luma(
     """Runs a network on one picture.
 
     lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
-    border: what the network sees beyond the picture, zeros in every layer or the outermost pixels again.
+    border: what lies beyond the picture: zeros in every layer, or replicate, the picture's border pixels repeated.
     """
     if border == "replicate":
         margin = network.reach
@@ -69,8 +69,8 @@ def _means(images: dict[str, Scores]) -> Scores:
 
 
 def told_apart(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:
-    """Each of the paths once, by its name; where several have one name, by that and as many of their folders as tell
-    them apart: a/fsrcnn_x2, b/fsrcnn_x2.
+    """Each of the paths once, by its name. Where several have the same name, it is preceded by as many of their folders
+    as tell them apart: a/fsrcnn_x2, b/fsrcnn_x2.
     """
     different = list({path.resolve(): path for path in paths}.values())
 

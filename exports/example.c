@@ -22,7 +22,7 @@ int main(int argc, char **argv)
     const size_t pixel = argc > 3 ? sizeof(float) : sizeof(uint8_t);
     const size_t lr_stride = width * pixel, sr_stride = scale * lr_stride;
     const size_t lr_size = height * lr_stride, sr_size = scale * height * sr_stride;
-    const int strips = height < 4 ? 1 : 4; /* of rows, which threads share */
+    const int strips = height < 4 ? 1 : 4; /* of rows: threads share them */
     const size_t work_size = fsrcnn_x2_work_size(width);
     void *lr = malloc(lr_size), *sr = malloc(sr_size);
     char *work = malloc(strips * work_size);

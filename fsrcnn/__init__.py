@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fsrcnn.errors import Error as Error
 
-# Everything else is imported where it is called: what only reads the network's facts needs no picture formats.
+# Everything else is imported where it is used: a caller that only reads the network's facts loads no picture formats.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -38,14 +38,14 @@ def enlarge(
     weights: AnyPath | None = None,
     device: str = "auto",
 ) -> "NDArray[np.uint8] | NDArray[np.uint16]":
-    """The picture, `upscale_factor` times as high and wide: byte for byte what upscale.py makes of a file of it.
+    """Enlarges a picture to `upscale_factor` times its height and width, byte for byte as upscale.py does a file of it.
 
     picture: uint8 or uint16, H x W or H x W x 1..4 (grey, grey and alpha, RGB, RGB and alpha), of any strides; the
     result has its dtype and channels. The network enlarges the luma; chroma and alpha are bicubic.
     variant: "fsrcnn", or the smaller and faster "fsrcnn_s". weights: a weights file in place of the shipped one.
     device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "cuda:1" or "mps".
 
-    Raises `Error`, of one line, for an array or an argument that it does not take.
+    Raises `Error`, with a message of one line, for an array or an argument that it does not take.
     """
     from fsrcnn.pictures.arrays import enlarge_array
 
@@ -61,10 +61,11 @@ def enlarge_file(
     weights: AnyPath | None = None,
     device: str = "auto",
 ) -> tuple[str, ...]:
-    """Enlarges a picture or video file into another, as upscale.py does; returns what the user should know of it.
+    """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
-    The suffix of `target` chooses the format. A file of that name is replaced, once the new one is whole. Other
-    arguments as for `enlarge`. Raises `Error`, of one line, where it cannot be read, enlarged or written.
+    The suffix of `target` chooses the format. An existing target is replaced once the new file is complete. Other
+    arguments as for `enlarge`. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
+    written.
     """
     from fsrcnn.cli import enlarger
     from fsrcnn.plan import Request, job_of
@@ -85,10 +86,10 @@ def load(
     """A network ready to run: `network(lr)` enlarges luma, float32 H x W in [0, 1] (Y / 255 with Y in 16..235, as
     MATLAB's rgb2ycbcr has it), to scale*H x scale*W, neither rounded nor clipped.
 
-    variant: "fsrcnn", "fsrcnn_s" or a weights file; upscale_factor: 2, 3 or 4, of the shipped networks 2 unless given,
-    of a weights file what it says. weights: a weights file in place of the shipped one. device: as for `enlarge`.
+    variant: "fsrcnn", "fsrcnn_s" or a weights file. upscale_factor: 2, 3 or 4; None: 2 for a shipped network, what the
+    file says for a weights file. weights: a weights file in place of the shipped one. device: as for `enlarge`.
 
-    Raises `Error`, of one line, for what there is no network for.
+    Raises `Error`, with a message of one line, if there is no such network.
     """
     from fsrcnn.errors import RequestError
     from fsrcnn.geometry import SCALES, VARIANTS
@@ -116,7 +117,7 @@ def load(
 
 @functools.lru_cache(NETWORKS_KEPT)
 def _network(path: Path, _written: object, upscale_factor: int | None, device: str) -> "Network":
-    """Kept, since it is measured on flat pictures before its first one. _written: what changes with the file."""
+    """Cached: its error on flat colour is measured before its first picture. _written: changes with the file."""
     from fsrcnn.network import load_network
 
     return load_network(path, upscale_factor, device)

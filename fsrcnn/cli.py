@@ -1,4 +1,4 @@
-"""Enlarges pictures and videos from a command line: upscale.py's, and that of the installed command `fsrcnn`."""
+"""The command line of upscale.py and of the installed command `fsrcnn`."""
 
 import signal
 import sys
@@ -20,14 +20,14 @@ from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Job, Plan, Request, make_plan
 from fsrcnn.weights import shipped_weights
 
-PATIENCE = timedelta(days=365)  # a process that has done its files waits for the others, which may have days to go
-MOST_PICTURES = 4  # at a time
+PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
+MOST_PICTURES = 4  # enlarged at a time
 
-Enlarge = Callable[[Job], tuple[str, ...]]  # one file; returns remarks
+Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
 
 
 def read_request(arguments: list[str] | None = None) -> Request:
-    """What the command line asks for; arguments: None: the process's. Raises RequestError for what it does not take."""
+    """Reads a command line; arguments: None: the process's own. Raises RequestError if it is not valid."""
     parser = Parser(description="Enlarges pictures and videos by FSRCNN.", allow_abbrev=False)
     add = parser.add_argument
     add(
@@ -40,25 +40,25 @@ def read_request(arguments: list[str] | None = None) -> Request:
         "--output",
         type=Path,
         metavar="DIR|FILE",
-        help="folder for the results, in the inputs' own folder structure, or one result's file; default: beside the "
-        "inputs",
+        help="folder for the results, which keep the inputs' folder structure, or file for a single result; default: "
+        "beside the inputs",
     )
-    add("--suffix", help="what follows a result's name, before the point; default: _x2 for a scale of 2, and so on")
+    add("--suffix", help="added to a result's name before its extension; default: _x2 for a scale of 2, and so on")
     written = [each.suffixes[0].removeprefix(".") for each in FORMATS if each.written_by]
     add(
         "--format",
         choices=["same", *written],
         default="same",
-        help="format of enlarged pictures; same (the default): each as its source is, GIF and AVIF as PNG",
+        help="format of enlarged pictures; same (the default): each source's own, PNG for GIF and AVIF",
     )
     add("--upscale-factor", type=int, choices=SCALES, default=2, help="scale; default: 2")
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
     add("--weights", type=Path, metavar="FILE", help="weights file to use in place of the shipped one")
-    add("--overwrite", action="store_true", help="write over results that are there already, otherwise left alone")
+    add("--overwrite", action="store_true", help="replace existing results, which are otherwise left alone")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU; the default), cpu, cuda, cuda:1, ... or mps")
-    add("--codec", help="videos: FFmpeg's name of the encoder; default: libx264, or what suits the container")
-    add("--quality", type=int, help="videos: the encoder's constant rate factor, 0 the best; default: its own")
-    add("--preset", help="videos: the encoder's speed by its own name or number (libx264: ultrafast to placebo)")
+    add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
+    add("--quality", type=int, help="videos: the encoder's constant rate factor, 0 is best; default: the encoder's own")
+    add("--preset", help="videos: the encoder's preset, a name or number (libx264: ultrafast to placebo)")
     add("--duration", type=float, help="videos: seconds to enlarge, from the start; default: all")
     found = vars(parser.parse_intermixed_args(arguments))
     request = Request(**found | {"inputs": tuple(found["inputs"])})
@@ -77,7 +77,7 @@ def _check(request: Request) -> None:
 
 
 def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
-    """What enlarges one file. Raises RequestError where there are videos and no PyAV."""
+    """Returns the function that enlarges one file. Raises RequestError if there are videos and PyAV is missing."""
     if any(job.is_video for job in jobs):
         try:
             from fsrcnn.videos.upscale import upscale_video
@@ -94,13 +94,13 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
 
 
 def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, shown: bool) -> list[Path]:
-    """Does the jobs, says of each that fails why, and returns the files that failed."""
+    """Does the jobs, prints their warnings and errors, and returns the files that failed."""
     failed = []
     with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if shown else True) as bar:
         for job, result in _results(jobs, enlarge, network):
             try:
-                for remark in result():
-                    tqdm.write(f"{job.source}: {remark}", file=sys.stderr)
+                for warning in result():
+                    tqdm.write(f"{job.source}: {warning}", file=sys.stderr)
             except (Error, OSError) as error:
                 tqdm.write(f"failed: {error}", file=sys.stderr)
                 failed.append(job.source)
@@ -111,8 +111,8 @@ def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, shown: bool) -
 def _results(
     jobs: list[Job], enlarge: Enlarge, network: Network
 ) -> Iterator[tuple[Job, Callable[[], tuple[str, ...]]]]:
-    """Each job, once it is done, and what gives its remarks or raises its error: several pictures at a time, so that
-    one is read or written while others are enlarged, then one video after the other, which overlap their own steps.
+    """Yields each job with a function that returns its warnings or raises its error. Several pictures are enlarged at a
+    time, so that one is read or written while others are enlarged; then videos one by one: each overlaps its own steps.
     """
     pictures = [job for job in jobs if not job.is_video]
     with ThreadPoolExecutor(min(network.threads, MOST_PICTURES)) as pool:
@@ -130,8 +130,8 @@ def _results(
 
 
 def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
-    """The plan that the first process makes: the others would find what is written meanwhile. Where it cannot be made,
-    the first raises RequestError and the others get None.
+    """The first process's plan, sent to all: the others would find results that are being written. If it cannot be
+    made, the first process raises RequestError and the others get None.
     """
     if ranks == 1:
         return make_plan(request)
@@ -147,8 +147,8 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
 
 
 def upscale() -> int:
-    """Does what the command line asks for; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unfinished files are removed
+    """Runs the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that unfinished files are removed
     request = read_request()
     keep_freed_memory()
     device = join_processes(request.device, PATIENCE)

@@ -1,6 +1,6 @@
 """Where a run computes: its device, and the processes that torchrun starts.
 
-PyTorch is imported where it is needed: upscale.py on a CPU does without, which spares it most of its start.
+PyTorch is imported where it is needed: upscale.py on a CPU runs without it, which saves most of its start-up time.
 """
 
 import ctypes.util
@@ -17,12 +17,12 @@ from fsrcnn.errors import RequestError
 if TYPE_CHECKING:
     import torch
 
-# What tells that there may be a GPU that PyTorch can use: NVIDIA's, AMD's, Windows' own in Linux, or that of a Jetson.
+# Files that exist if there may be a GPU for PyTorch: NVIDIA's, AMD's, that of Windows seen from WSL, or a Jetson's.
 SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
 
 
 def is_cpu(name: str) -> bool:
-    """Whether the device of that name, see `select_device`, is surely the CPU, told without importing PyTorch."""
+    """Whether `select_device` would certainly take the CPU for this name, decided without importing PyTorch."""
     if name != "auto":
         return name == "cpu"
     if importlib.util.find_spec("torch") is None:
@@ -35,15 +35,15 @@ def is_cpu(name: str) -> bool:
 
 
 def cpu_threads() -> int:
-    """How many threads to compute on: OMP_NUM_THREADS, which torchrun sets too, or all the cores there are for us."""
+    """Number of threads to compute on: OMP_NUM_THREADS, which torchrun sets too, or all cores of this process."""
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return max(int(os.environ["OMP_NUM_THREADS"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep freed arrays for the next step or picture: by default it returns the large ones to the kernel, and
-    gets them back cleared page by page.
+    """Makes glibc keep freed arrays for the next step or picture. By default it returns large ones to the kernel, which
+    clears them page by page before it gives them out again.
     """
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
@@ -52,8 +52,8 @@ def keep_freed_memory() -> None:
 
 
 def select_device(name: str) -> "torch.device":
-    """The device of a name as torch takes it, or "auto": CUDA, else MPS, else the CPU. NVIDIA's and AMD's GPUs then
-    compute as a CPU does, in the whole of float32 and the same every time.
+    """The device by torch's name for it, or "auto": CUDA, else MPS, else the CPU. Makes NVIDIA's and AMD's GPUs compute
+    as a CPU does: in full float32 and deterministically.
 
     Raises RequestError for a device that this machine or this build of torch does not have.
     """
@@ -67,7 +67,7 @@ def select_device(name: str) -> "torch.device":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.ones(1, device=device).cpu()  # a GPU that the build is not made for is there, and cannot compute
+        torch.ones(1, device=device).cpu()  # a GPU that this build does not support fails only here
     except (RuntimeError, AssertionError) as error:
         raise RequestError(
             f"device: {name} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu"
@@ -76,11 +76,11 @@ def select_device(name: str) -> "torch.device":
 
 
 def join_processes(device: str, patience: timedelta | None = None) -> str:
-    """Under torchrun joins its processes, each of which gets a GPU of its own where there are GPUs to choose from;
-    returns the name of this process's device. Without torchrun it is the name given.
+    """Joins the processes that torchrun started and returns the name of this process's device: with CUDA a GPU of its
+    own, unless `device` names another. Returns `device` without torchrun.
 
-    patience: how long a process waits for the others before it gives up; None: PyTorch's own minutes. Raises
-    RequestError where there are fewer GPUs than processes.
+    patience: how long a process waits for the others before it gives up; None: PyTorch's default of some minutes.
+    Raises RequestError if there are fewer GPUs than processes.
     """
     if not under_torchrun():
         return device
@@ -95,7 +95,7 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
         device = f"cuda:{local_rank}"
         torch.cuda.set_device(device)
     elif device == "auto":
-        device = "cpu"  # gloo knows no MPS
+        device = "cpu"  # gloo does not support MPS
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     return device
 
@@ -114,7 +114,7 @@ def rank_and_ranks() -> tuple[int, int]:
 
 
 def leave_processes() -> None:
-    """Ends what `join_processes` began, if it did."""
+    """Leaves the processes that `join_processes` joined, if there are any."""
     if not under_torchrun():
         return
     import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""What a user is told when something cannot go on: one line with what was wrong, where, and what to do."""
+"""Errors as a user sees them: one line with what is wrong, where, and what to do."""
 
 import argparse
 import io
@@ -22,17 +22,17 @@ class FailureError(Error):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, which raises RequestError for a command line that it does not take."""
+    """An ArgumentParser that raises RequestError for an invalid command line."""
 
     def error(self, message: str) -> NoReturn:
         raise RequestError(message)
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Runs a script's main function and exits with its exit code (None: 0), errors of the user's or of the machine's
-    as one line on standard error; anything else is a defect of ours and keeps its traceback.
+    """Runs a script's main function and exits with the code it returns (None: 0). Prints Error and OSError as one line
+    on standard error; any other exception is a bug of ours and keeps its traceback.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may have letters that its encoding has not
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())

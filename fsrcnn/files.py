@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 100  # of a file's own name that its unfinished file is called by
+MOST_BYTES = 100  # of a file's stem that the name of its unfinished file repeats
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place when the block ends well and is removed when it does
-    not, so that a reader never sees half a file. Makes the folder.
+    """Yields a path beside `path` to write to. Renames it to `path` when the block ends and removes it if the block
+    raises, so that a reader never sees half a file. Makes the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of its own, whoever else writes to this name, and short enough where the name is as long as names can be.
+    # Unique, as others may write to `path` too, and short enough even if `path` has the longest name possible.
     stem = os.fsencode(path.stem)[:MOST_BYTES].decode(errors="ignore")
     unfinished = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -28,7 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, whether or not there is one yet, or its folder."""
+    """Whether two paths lead to one file; neither it nor its folder needs to exist yet."""
     # Not pathlib's absolute(), which keeps the ".." of "new/../a.png".
     if os.path.abspath(one) == os.path.abspath(other):  # noqa: PTH100
         return True

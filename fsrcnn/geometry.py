@@ -1,5 +1,5 @@
-"""The network's facts, each in one place: its variants, scales and kernels, how far it reaches, and the identity
-between its deconvolution and a convolution with a pixel shuffle.
+"""The network's facts, each in one place: its variants, scales, kernels and reach, and the identity between its
+deconvolution and a convolution with a pixel shuffle.
 """
 
 import math
@@ -19,7 +19,7 @@ VARIANTS: dict[str, dict[str, int]] = {
 FEATURES_KERNEL, MAP_KERNEL = 5, 3  # of the first and of the mapping convolutions; the others are 1 x 1
 DECONV_KERNEL, DECONV_PADDING = 9, 4
 
-# The deconvolution as a convolution for all phases at once: how far it reaches at x2, where that is furthest.
+# The deconvolution as a convolution for all phases at once: its reach in LR pixels at x2, where it is largest.
 PHASES_REACH = 2
 PHASES_KERNEL = 2 * PHASES_REACH + 1
 
@@ -42,13 +42,13 @@ class Sizes(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """How many LR pixels to each side an SR pixel depends on: 8 for FSRCNN at x2 and x3."""
+        """LR pixels to each side that an SR pixel depends on: 8 for FSRCNN at x2 and x3."""
         deconv = math.ceil(DECONV_PADDING / self.upscale_factor)
         return FEATURES_KERNEL // 2 + self.m * (MAP_KERNEL // 2) + deconv
 
     @property
     def parameters(self) -> int:
-        """Number of parameters: 12,809 of FSRCNN, at every scale."""
+        """Number of parameters: 12,809 for FSRCNN, at every scale."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
     @property
@@ -79,10 +79,10 @@ def variant_sizes(variant: str, upscale_factor: int) -> Sizes:
 
 
 def _taps(upscale_factor: int, kernel: int, first: int) -> NDArray[np.intp]:
-    """For each phase (row by row) and each place of a kernel x kernel convolution on the small picture, the number of
-    the deconvolution's tap that belongs there, DECONV_KERNEL^2 where there is none: scale^2 x kernel x kernel.
+    """Maps the taps of a kernel x kernel convolution on the small picture to the deconvolution's: scale^2 x kernel x
+    kernel numbers of taps, by phase (row by row), row and column; DECONV_KERNEL^2 where there is no such tap.
 
-    Along an axis, phase p has at place j the tap p + first - scale * j.
+    Along an axis, tap j of phase p is the deconvolution's tap p + first - scale * j.
     """
     along = np.arange(upscale_factor)[:, None] + first - upscale_factor * np.arange(kernel)
     there = (along >= 0) & (along < DECONV_KERNEL)
@@ -92,28 +92,28 @@ def _taps(upscale_factor: int, kernel: int, first: int) -> NDArray[np.intp]:
 
 
 def phases_taps(upscale_factor: int) -> NDArray[np.intp]:
-    """The taps of a convolution whose middle lies on the pixel that is enlarged: scale^2 x 5 x 5, see `_taps`."""
+    """The taps of a convolution that is centred on the pixel it enlarges: scale^2 x 5 x 5, see `_taps`."""
     return _taps(upscale_factor, PHASES_KERNEL, DECONV_PADDING + PHASES_REACH * upscale_factor)
 
 
 def subpixel_taps(upscale_factor: int) -> NDArray[np.intp]:
-    """The taps of the smallest such convolution: scale^2 x k x k with k = ceil(9 / scale), see `_taps`. Its pixels,
-    once shuffled, begin before the deconvolution's, see `subpixel_place`.
+    """The taps of the smallest such convolution: scale^2 x k x k with k = ceil(9 / scale), see `_taps`. Its shuffled
+    output begins before the deconvolution's, see `subpixel_place`.
     """
     kernel = math.ceil(DECONV_KERNEL / upscale_factor)
     return _taps(upscale_factor, kernel, upscale_factor * (kernel - 1))
 
 
 def subpixel_place(upscale_factor: int) -> tuple[int, int]:
-    """Padding of the convolution with `subpixel_taps`, and how many of the shuffled pixels come before the first of the
-    deconvolution's.
+    """Padding of the convolution with `subpixel_taps`, and the pixel of its shuffled output, along each axis, at which
+    the deconvolution's output begins.
     """
     kernel, padding = math.ceil(DECONV_KERNEL / upscale_factor), math.ceil(DECONV_PADDING / upscale_factor)
     return padding, DECONV_PADDING - upscale_factor * (kernel - 1 - padding)
 
 
 def phases(deconv_weight: NDArray[np.generic], upscale_factor: int) -> NDArray[np.generic]:
-    """The deconvolution's kernel, d x 1 x 9 x 9, by `phases_taps`: scale^2 x d x 5 x 5, zero where no tap is."""
+    """Arranges the deconvolution's kernel, d x 1 x 9 x 9, by `phases_taps`: scale^2 x d x 5 x 5, zero without a tap."""
     flat = deconv_weight.reshape(len(deconv_weight), -1)
     with_zero = np.concatenate([flat, np.zeros_like(flat[:, :1])], axis=1)
     return with_zero[:, phases_taps(upscale_factor)].transpose(1, 0, 2, 3)

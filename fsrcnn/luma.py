@@ -1,4 +1,4 @@
-"""Luma and colour as the networks know them: MATLAB's rgb2ycbcr, limited and full range."""
+"""Luma and colour as the networks take them: MATLAB's rgb2ycbcr, limited and full range."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ import numpy as np
 RGB_TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
 YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
-PEAK = 255  # of a sample of 8 bits
-BLACK_LEVEL, WHITE_LEVEL = 16, 235  # of limited range: what the networks see of black and of white
+PEAK = 255  # of an 8-bit sample
+BLACK_LEVEL, WHITE_LEVEL = 16, 235  # of limited range, which the networks take
 BLACK, WHITE = BLACK_LEVEL / PEAK, WHITE_LEVEL / PEAK
 # The networks' luma, in [0, 1], is GAIN * luma of full range + OFFSET.
 GAIN, OFFSET = (WHITE_LEVEL - BLACK_LEVEL) / PEAK, BLACK
 
 
 def gain_and_offset(bits: int, full_range: bool) -> tuple[float, float]:
-    """Gain and offset from a luma sample of so many bits to the 16..235 that the networks know."""
+    """Gain and offset from luma samples of `bits` bits to limited range of 8 bits, 16..235, which the networks take."""
     if full_range:
         return (WHITE_LEVEL - BLACK_LEVEL) / (2**bits - 1), float(BLACK_LEVEL)
     return 2.0 ** (8 - bits), 0.0

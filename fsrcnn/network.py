@@ -30,8 +30,8 @@ if native.HOST:
 LumaPlane = NDArray[np.float32]  # H x W luma in 0..1; rows may have gaps
 SamplePlane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W samples as files have them; rows may have gaps
 
-PART = 512  # LR pixels that PyTorch's operations are given at once, along each axis
-LEAST_ROWS = 32  # that are worth a thread of their own
+PART = 512  # LR pixels of a part, along each axis, for PyTorch's operations
+LEAST_ROWS = 32  # LR rows that are worth a thread
 
 
 def _luma_plane(lr: LumaPlane) -> LumaPlane:
@@ -41,7 +41,7 @@ def _luma_plane(lr: LumaPlane) -> LumaPlane:
         raise RequestError(f"lr: got {what}, expected an array of NumPy of float32, luma in [0, 1]")
     if lr.ndim != 2 or not lr.size:
         raise RequestError(f"lr: got an array of shape {lr.shape}, expected H x W of luma in [0, 1]")
-    with np.errstate(over="ignore"):  # what overflows is found below
+    with np.errstate(over="ignore"):  # an overflow is reported below
         lr = np.asarray(lr, np.float32)
     if not np.isfinite(lr).all():
         raise RequestError("lr: holds values that are not finite, which would spread; replace them")
@@ -54,9 +54,7 @@ def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
 
 
 class Network:
-    """A network with its weights. `sizes` has its scale and how many LR pixels to each side an SR pixel depends on;
-    `threads`: how many may run it at a time to good effect.
-    """
+    """A network with its weights. sizes: layers, scale and reach. threads: how many can usefully run it at a time."""
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
         self.sizes, self.threads = sizes, threads
@@ -80,25 +78,23 @@ class Network:
         return self._pools[process]
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
-        """The plane enlarged by all threads: float32, H x W luma in [0, 1] to scale*H x scale*W, neither rounded nor
+        """Enlarges a plane on all threads: float32, H x W luma in [0, 1] to scale*H x scale*W, neither rounded nor
         clipped. Raises RequestError for anything else.
         """
         raise NotImplementedError
 
     def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
-        """Rows `first` to `last` of the plane, the latter not among them, enlarged by this thread alone."""
+        """Enlarges rows first..last - 1 of a plane, on this thread alone: to scale*(last - first) x scale*W."""
         raise NotImplementedError
 
     def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
-        """Fills sr with a plane's samples of 8 or more bits, enlarged by this thread alone, rounded (halves up) and
-        clipped.
-        """
+        """Enlarges samples of 8 or more bits into sr, on this thread alone, rounded (halves up) and clipped."""
         gain, offset = gain_and_offset(bits, full_range)
         values = self.rows((lr.astype(np.float32) * gain + offset) / PEAK, 0, len(lr))
         sr[:] = to_samples((values * PEAK - offset) / gain, bits)
 
     def stop(self) -> None:
-        """Lets what is waiting for the network fail: after an interruption."""
+        """Cancels all work that waits for the network, after an interruption."""
         self.stopped.set()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
@@ -116,8 +112,8 @@ class CompiledNetwork(Network):
         lefts = self._forward.lefts(lr.shape[1])
         strips = min(self.threads // math.gcd(len(lefts), self.threads), math.ceil(len(lr) / LEAST_ROWS))
         ends = [len(lr) * strip // strips for strip in range(strips + 1)]
-        parts = [(*rows, left) for rows, left in itertools.product(itertools.pairwise(ends), lefts)]
-        in_threads(functools.partial(self._forward.run, lr, sr), parts, self.threads)
+        blocks = [(*rows, left) for rows, left in itertools.product(itertools.pairwise(ends), lefts)]
+        in_threads(functools.partial(self._forward.run, lr, sr), blocks, self.threads)
         return sr
 
     def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
@@ -138,7 +134,7 @@ class CompiledNetwork(Network):
 
 
 class TorchNetwork(Network):
-    """PyTorch's operations, on any device, on one part of a picture after another, so that memory stays bounded."""
+    """The network in PyTorch's operations, on any device, part by part of a picture, so that memory stays bounded."""
 
     def __init__(self, weights: Weights, device: "torch.device") -> None:
         from fsrcnn.pytorch import SubpixelFSRCNN
@@ -163,7 +159,7 @@ class TorchNetwork(Network):
 
 
 def network_of(weights: Weights, device: str = "auto", threads: int | None = None) -> Network:
-    """The network with these weights on a device as `devices.select_device` names it; threads: of a CPU, None: all.
+    """The network with these weights. device: as for `devices.select_device`. threads: of a CPU; None: all.
 
     Raises RequestError for a device that this machine does not have.
     """
@@ -174,14 +170,12 @@ def network_of(weights: Weights, device: str = "auto", threads: int | None = Non
 
 
 def load_network(path: Path, upscale_factor: int | None = None, device: str = "auto") -> Network:
-    """The network of a weights file. upscale_factor: what it must be for; None: whatever the file says.
+    """The network of a weights file. upscale_factor: the scale that it must be for; None: any.
 
-    Raises RequestError for a file that is missing, is something else, or is of another scale, and for the device.
+    Raises RequestError for a file that is missing, is something else, or is for another scale, and for the device.
     """
     weights = load_weights(path, upscale_factor)
     found = weights.upscale_factor
     if upscale_factor not in (None, found):
-        raise RequestError(
-            f"weights: {path} is for x{found}, asked for was x{upscale_factor}; add --upscale-factor {found}"
-        )
+        raise RequestError(f"weights: {path} is for x{found}, expected x{upscale_factor}; add --upscale-factor {found}")
     return network_of(weights, device)

@@ -1,4 +1,4 @@
-"""Which file becomes which: the files that a command line names, and what each one's result is called."""
+"""Which files a command line names, and what the result of each is called."""
 
 import glob
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A file to enlarge and the file that comes of it."""
+    """A file to enlarge and the file to write the result to."""
 
     source: Path
     target: Path
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a command comes to: the jobs to do, how many are done already, how many files found are results."""
+    """The jobs to do, how many more have been done already, and how many of the files found are results."""
 
     jobs: list[Job]
     finished: int
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(request: Request) -> Plan:
-    """Decides which file becomes which. Raises RequestError where that is not possible."""
+    """Finds the files to enlarge and names their results. Raises RequestError if that is not possible."""
     found = find_inputs(request.inputs)
     if request.output and _names_one_file(request.output):
         jobs = {request.output: _only_job(found, request.output)}
@@ -99,7 +99,7 @@ def find_inputs(inputs: tuple[str, ...]) -> list[Found]:
 
 
 def _enlargeable(paths: Iterable[Path]) -> Iterator[Path]:
-    """The known files among what a search brought; a hidden one is unfinished, or not meant."""
+    """The pictures and videos among the paths; hidden files are left out, as unfinished or not meant."""
     return (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
 
 
@@ -123,14 +123,16 @@ def _names_one_file(output: Path) -> bool:
 
 
 def _only_job(found: list[Found], output: Path) -> Job:
-    """The one job whose result's name is given. Raises RequestError for several inputs or a format it cannot be."""
+    """The job for a single result, `output`. Raises RequestError for several inputs, or if the formats do not fit."""
     if len(found) > 1:
         raise RequestError(f"output: {output} is one file, and there are {len(found)} inputs; name a folder")
     return job_of(found[0].source, output)
 
 
 def job_of(source: Path, target: Path) -> Job:
-    """The job that makes a file of another. Raises RequestError where there is none, or it cannot become the other."""
+    """The job that enlarges one file into another. Raises RequestError if there is no such file, or the formats do not
+    fit.
+    """
     if not source.is_file():
         raise RequestError(f"{source}: no such file")
     for path in (source, target):
@@ -145,7 +147,7 @@ def job_of(source: Path, target: Path) -> Job:
 
 
 def _folder_jobs(found: list[Found], request: Request) -> dict[Path, Job]:
-    """Those of the found files that are no results, by their results, in a folder or beside the inputs."""
+    """The jobs by their targets, in a folder or beside the inputs; files that are results themselves are left out."""
     if request.output and request.output.exists() and not request.output.is_dir():
         raise RequestError(f"output: {request.output} is a file, expected a folder")
     scales = [replace(request, upscale_factor=scale) for scale in SCALES]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 REACH = 2  # of the bicubic kernel to each side, in pixels of the small picture
-TAPS = 2 * REACH + 1  # that a phase of an enlargement can need
+TAPS = 2 * REACH + 1  # of a phase of an enlargement, at most
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -16,8 +16,8 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def contributions(in_length: int, out_length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """What each of `out_length` samples is made of: weights and numbers of input samples, out_length x taps each
-    (MATLAB ``imresize``, ``contributions``).
+    """Weights and indices of the input samples that make up each output sample, out_length x taps each (MATLAB
+    ``imresize``, ``contributions``).
 
     Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
     counting twice.
@@ -36,12 +36,12 @@ def contributions(in_length: int, out_length: int, scale: float) -> tuple[NDArra
 
 
 def phase_weights(upscale_factor: int, subsampling: int = 1, offset: float = 0.0) -> NDArray[np.float32]:
-    """The weights, scale x TAPS, with which each of the `scale` samples that one becomes is made of that sample and the
-    two on each side of it.
+    """The weights of each phase of an enlargement, scale x TAPS: a sample becomes `scale` samples, each a weighted sum
+    of it and the two on each side of it.
 
     offset: of a sample from the first of the `subsampling` luma samples it belongs to, in luma samples.
     """
-    # Enlarged sample k lies at luma position subsampling * k + offset; below, the same place among the samples given.
+    # Enlarged sample k lies at luma position subsampling * k + offset; `positions` counts that in input samples.
     positions = ((subsampling * np.arange(upscale_factor) + offset + 0.5) / upscale_factor - 0.5 - offset) / subsampling
     weights = cubic(positions[:, None] - np.arange(-REACH, REACH + 1))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Weights files: the shipped ones, safetensors read, checked and written, `.pth` files of others translated.
+"""Weights files: finds the shipped ones, reads, checks and writes safetensors, and translates others' `.pth` files.
 
-A file holds the paper's parameters by FSRCNN-PyTorch's names, float32, and a scalar tensor `upscale_factor`, which no
-other tensor's shape tells. Tensors whose names begin with one of ADDITIONS may stand beside them. The metadata say what
-the weights are; their `sha256` is that of all tensors (name, type, shape, values) and of all other metadata.
+A file holds the paper's parameters by FSRCNN-PyTorch's names, float32, and a scalar tensor `upscale_factor`, which
+cannot be told from the other tensors' shapes. It may hold further tensors, whose names begin with one of ADDITIONS. The
+metadata say what the weights are; `sha256` is that of all tensors (name, type, shape, values) and all other metadata.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ SCALE_TENSOR = "upscale_factor"
 ADDITIONS = ("integer.",)
 
 PACKAGE = Path(__file__).parent
-# In the repository they lie among the results; an installed package carries them.
+# An installed package holds the shipped weights itself; in the repository they lie among the results.
 INSTALLED = PACKAGE / "pretrained"
 PRETRAINED = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "results" / "pretrained"
 
@@ -52,7 +52,7 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file that holds them: of its tensors and metadata."""
+        """SHA-256 of the tensors and metadata, as their file holds it."""
         return _digest(_tensors(self), _metadata(self.sizes))
 
 
@@ -74,11 +74,11 @@ def save_weights(weights: Weights, path: Path) -> None:
 
 
 def load_weights(path: Path, upscale_factor: int | None = None) -> Weights:
-    """The weights of a file, checked: names, shapes, scale, that every value is finite, and of safetensors the digest.
+    """Reads a weights file and checks names, shapes, scale, that every value is finite and, of safetensors, the digest.
 
-    Besides this project's files it takes `.pth` files (which need PyTorch): this project's earlier ones, and those of
-    FSRCNN-PyTorch and yjn870/FSRCNN-pytorch: a state dict, plain or under "state_dict", its keys perhaps prefixed by
-    DataParallel or torch.compile. The latter do not say their scale, which `upscale_factor` then gives.
+    Besides safetensors it takes `.pth` files (which need PyTorch): this project's earlier ones, and state dicts of
+    FSRCNN-PyTorch and yjn870/FSRCNN-pytorch, plain or under "state_dict", with or without the key prefixes of
+    DataParallel and torch.compile. A state dict does not hold its scale: `upscale_factor` gives it.
 
     Raises RequestError, naming the file and what was expected and found, for a file that is missing, damaged, or does
     not hold exactly an FSRCNN's weights.
@@ -144,8 +144,8 @@ def _read_safetensors(path: Path) -> tuple[Tensors, int]:
 
 
 def read_pth(path: Path) -> dict[Any, Any]:
-    """What a PyTorch file holds, on the CPU: tensors and plain values; no code is run. Raises RequestError, naming the
-    file, for one that is no such thing or damaged, and where there is no PyTorch.
+    """Reads a PyTorch file onto the CPU: tensors and plain values; runs no code in it. Raises RequestError, naming the
+    file, if it is damaged or no PyTorch file, and if PyTorch is missing.
     """
     try:
         return _load_pth(path)
@@ -160,11 +160,11 @@ def _load_pth(path: Path) -> dict[Any, Any]:
         raise RequestError("reading it needs PyTorch: pip install torch") from error
     try:
         if zipfile.is_zipfile(path):  # all but files from before PyTorch 1.6
-            with zipfile.ZipFile(path) as parts:
-                if damaged := parts.testzip():  # torch.load does not look at the checksums
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():  # torch.load does not look at the checksums
                     raise ValueError(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both raise whatever a damaged file leads them to
+    except Exception as error:  # a damaged file makes both raise errors of any type
         raise RequestError("damaged, or not a PyTorch weights file") from error
     return content if isinstance(content, dict) else {}
 
@@ -189,8 +189,8 @@ def _with_our_keys(state_dict: Mapping[Any, Any]) -> Tensors:
     def translated(key: str) -> str:
         if match := re.fullmatch(r"mid_part\.(\d+)\.(\w+)", key):
             index = int(match[1])
-            part, first = ("shrink", 0) if index < 2 else ("map", 2) if index < expand else ("expand", expand)
-            return f"{part}.{index - first}.{match[2]}"
+            layer, first = ("shrink", 0) if index < 2 else ("map", 2) if index < expand else ("expand", expand)
+            return f"{layer}.{index - first}.{match[2]}"
         return key.replace("first_part.", "feature_extraction.").replace("last_part.", "deconv.")
 
     arrays = {translated(key): value for key, value in plain.items() if hasattr(value, "detach")}
@@ -204,7 +204,7 @@ def _with_our_keys(state_dict: Mapping[Any, Any]) -> Tensors:
 
 
 def _checked(tensors: Tensors, upscale_factor: int) -> Weights:
-    """The weights, if these are exactly an FSRCNN's parameters: sizes are compared before anything is made of them."""
+    """The weights, if these are exactly an FSRCNN's parameters. Shapes are checked before values."""
     additions = {name: value for name, value in tensors.items() if name.startswith(ADDITIONS)}
     parameters = {name: value for name, value in tensors.items() if name not in additions}
     features, shrink = parameters.get("feature_extraction.0.weight"), parameters.get("shrink.0.weight")
@@ -230,6 +230,6 @@ def _checked(tensors: Tensors, upscale_factor: int) -> Weights:
 
 
 def _shown(names: Any, most: int = 4, length: int = 40) -> str:
-    """Names from a file for a message: a few of them, short, and nothing that a terminal would act on."""
+    """Names from a file as a message shows them: a few, shortened, and without a terminal's control characters."""
     shown = [ascii(name)[1:-1][:length] for name in names]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "") or "nothing"

@@ -1,4 +1,4 @@
-"""What tests are made with: networks, noise, picture files and clips; and what to do where a program is missing."""
+"""What tests are made with: networks, noise, picture files and clips; and skipping where a program is missing."""
 
 import os
 from fractions import Fraction
@@ -28,7 +28,7 @@ TIME_BASE = Fraction(1, 50)
 
 
 def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
-    """Every weight, bias and slope random and of a size that shows in the output."""
+    """A network whose weights, biases and slopes are all random and large enough to show in the output."""
     torch.manual_seed(0)
     model = FSRCNN(**variant_sizes(variant, scale)._asdict())
     initialise(model, "msra")
@@ -42,9 +42,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="left out: not on Windows"
 
 
 def small_files(limit: int | None) -> None:
-    """From now on the kernel refuses to let a file of this process grow past so many bytes, as it would on a full
-    disk; None: lets it grow again.
-    """
+    """Makes the kernel refuse files of this process beyond `limit` bytes, as on a full disk; None: lifts the limit."""
     import resource  # not on Windows
 
     highest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -52,7 +50,7 @@ def small_files(limit: int | None) -> None:
 
 
 def needed(there: bool, what: str) -> None:
-    """Leaves a test out where a program that it needs is not there; on CI nothing may be missing."""
+    """Skips a test if a program that it needs is missing; on CI none may be."""
     if not there and os.environ.get("CI"):
         pytest.fail(f"{what} is missing")
     if not there:
@@ -72,7 +70,7 @@ def network(variant: str, scale: int) -> Network:
 
 
 def other_targets() -> list[Target]:
-    """Machines whose code this one runs: with AVX2 alone on x86-64, and without fused multiply-add."""
+    """Targets whose code this machine runs: with AVX2 alone on x86-64, and without fused multiply-add."""
     here = host()
     others = [here._replace(fma=False)]
     if here.triple.startswith("x86_64"):
@@ -92,7 +90,7 @@ def save(path: Path, pixels: NDArray[np.unsignedinteger]) -> Path:
 
 
 def picture(pixels: NDArray[np.unsignedinteger]) -> pyvips.Image:
-    """As a file with h x w (x 1 to 4) samples is read."""
+    """The picture as read from a file with h x w (x 1 to 4) samples."""
     grey = pixels.ndim == 2 or pixels.shape[2] < 3
     deep = pixels.dtype == np.uint16
     kind = ("grey16" if deep else "b-w") if grey else ("rgb16" if deep else "srgb")

@@ -12,7 +12,7 @@ from fsrcnn.weights import Weights
 
 
 def random_weights(sizes: Sizes) -> Weights:
-    """Every weight, bias and slope random and of a size that shows in the output."""
+    """Weights, biases and slopes that are all random and large enough to show in the output."""
     generator = np.random.default_rng(0)
 
     def random(shape: tuple[int, ...]) -> np.ndarray:
@@ -30,7 +30,7 @@ def tensors(weights: Weights, dtype: torch.dtype = torch.float64) -> list[Tensor
 
 
 def enlarge(x: Tensor, parameters: Sequence[Tensor], upscale_factor: int, margin: int = 0) -> Tensor:
-    """N x 1 x H x W to N x 1 x scale*H x scale*W; margin: of x, which the first convolution sees in place of zeros."""
+    """N x 1 x H x W to N x 1 x scale*H x scale*W; margin: of x, seen by the first convolution in place of zeros."""
     *layers, deconv, deconv_bias = parameters
     for weight, bias, slope in zip(*[iter(layers)] * 3, strict=True):
         x = F.prelu(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2 - margin), slope)

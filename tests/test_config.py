@@ -110,7 +110,7 @@ class Copy:
             path.write_text(text, encoding="utf-8")
 
     def run(self, script: str, *flags: object) -> tuple[int, str]:
-        """The exit code, and all that a terminal of 200 columns shows."""
+        """The exit code, and everything that a terminal of 200 columns shows."""
         import pty  # not on Windows
 
         command = [sys.executable, script, *map(str, flags)]
@@ -148,7 +148,7 @@ def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
     code, shown = copy.run("train.py")
     assert code == 0, shown
     assert "3 pictures, 15 with their reductions" in shown
-    assert "12,809 parameters, 12,464 multiply-adds for an LR pixel" in shown
+    assert "12,809 parameters, 12,464 multiply-adds per LR pixel" in shown
     assert "inf" not in shown
     recipe = best(copy, "fsrcnn_x3")["recipe"]
     assert recipe["learning_rate"] == 0.01
@@ -197,7 +197,7 @@ def test_files_and_sets_of_one_name_are_told_apart(copy: Copy):
 
 
 @posix
-def test_one_s_own_validation_pictures(copy: Copy, tmp_path: Path):
+def test_validation_pictures_of_the_users_own(copy: Copy, tmp_path: Path):
     for path in list_images(copy.data_dir / "Train"):
         write_image(tmp_path / "own" / path.name, read_image(path)[:90, :110])
         write_image(tmp_path / "sets/Mine" / path.name, read_image(path))
@@ -220,7 +220,7 @@ def test_one_s_own_validation_pictures(copy: Copy, tmp_path: Path):
     assert shown.startswith("error: train_sets: ")  # nothing is left to train on
 
 
-# The edited values, the script's flags, its exit code and what the one line that is shown must hold.
+# The edited values, the script's flags, its exit code, and what its one-line message must contain.
 MISTAKES = [
     ({}, "train.py", ["--no-such"], "error: unrecognized arguments: --no-such"),
     ({}, "train.py", ["--loss", "l2"], "error: loss: got 'l2', expected 'l1_then_mse', 'l1', 'mse' or 'euclidean'"),
@@ -260,7 +260,7 @@ def test_help_shows_the_values_in_force(copy: Copy):
 
 
 @posix
-def test_a_mode_for_the_other_script_is_remarked_on_and_no_other(copy: Copy):
+def test_only_the_mode_of_the_other_script_is_remarked_on(copy: Copy):
     flags = ["--test-sets", copy.data_dir / "Train", "--upscale-factor", 4, "--variant", "fsrcnn_s", "--device", "cpu"]
     copy.edit(mode='"train"')
     code, shown = copy.run("validate.py", *flags)

@@ -1,4 +1,4 @@
-"""Patches and pairs: aligned, reproducible, and never from the validation pictures."""
+"""Patches and evaluation pairs: aligned, reproducible; and no patch is from the validation pictures."""
 
 import itertools
 from pathlib import Path
@@ -30,8 +30,8 @@ def test_patches_are_aligned_at_every_turn(scale: int):
     lr, hr = patches.batch(step=0, batch_size=512)
     assert lr.shape == (512, 1, PATCH, PATCH)
     assert hr.shape == (512, 1, PATCH * scale, PATCH * scale)
-    # Reducing a ramp averages it, so away from the border an LR pixel is the mean of the HR pixels it covers. How far
-    # the border is, is told by the value itself.
+    # Reducing a ramp averages it, so away from the border an LR pixel is the mean of the HR pixels it covers. A ramp's
+    # value tells how far the border is.
     lr, mean = lr * 255, avg_pool2d(hr * 255, scale)
     position = torch.where(mean < 128, mean, mean - 128)
     last = torch.where(mean < 128, 40 * scale // 2, 50 * scale // 2)
@@ -64,7 +64,7 @@ def test_patches_are_crops_turned_by_dihedral(scale: int, sampling: Literal["uni
         key = (255 * hr).round().to(torch.uint8).numpy().tobytes()
         np.testing.assert_allclose(255 * lr[0].numpy(), lr_of[key], atol=1e-3)
         seen.add(key)
-    assert len(seen) == len(lr_of) == 8 * (4 * 3 + 2 * 5)  # every place and turn there is
+    assert len(seen) == len(lr_of) == 8 * (4 * 3 + 2 * 5)  # every place and turn
 
 
 def test_patches_depend_on_seed_and_step_alone():

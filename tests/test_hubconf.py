@@ -1,4 +1,4 @@
-"""The network by torch.hub, as another project gets it, whatever its own modules are called."""
+"""The network through torch.hub, as another project gets it, whatever its own modules are called."""
 
 import subprocess
 import sys

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imgproc
-from dataset import folder_pairs, samples
+from dataset import folder_pairs, sample_pairs
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -22,7 +22,7 @@ PUBLISHED_BICUBIC = {
     ("BSD100", 3): (27.2061, 0.7388),
     ("BSD100", 4): (25.9606, 0.6674),
 }
-# The same code's figures on pictures that every installation has, frozen while the above were met.
+# Figures of the same code on pictures that every installation has, recorded while the above were met.
 FROZEN_BICUBIC = {
     ("Samples", 2): (31.5011, 0.9047),
     ("Samples", 3): (28.9399, 0.8363),
@@ -34,7 +34,7 @@ AT_HAND = {key: value for key, value in PUBLISHED_BICUBIC.items() if (DATA / key
 @pytest.mark.parametrize(("key", "expected"), (FROZEN_BICUBIC | AT_HAND).items())
 def test_bicubic_baseline(key: tuple[str, int], expected: tuple[float, float]):
     name, scale = key
-    pairs = samples(scale) if name == "Samples" else folder_pairs(DATA / name, scale)
+    pairs = sample_pairs(scale) if name == "Samples" else folder_pairs(DATA / name, scale)
     scores = [pair.score(pair.bicubic()) for pair in pairs]
     psnr, ssim = (np.mean([score[metric] for score in scores]) for metric in ("psnr", "ssim"))
     assert (f"{psnr:.4f}", f"{ssim:.4f}") == (f"{expected[0]:.4f}", f"{expected[1]:.4f}")
@@ -90,7 +90,7 @@ def test_psnr_by_hand():
 
 
 def test_ssim_by_hand():
-    # Of flat pictures only the luminance term is left: (2 a b + C1) / (a^2 + b^2 + C1), C1 = (0.01 * 255)^2.
+    # For flat pictures only the luminance term is left: (2 a b + C1) / (a^2 + b^2 + C1), C1 = (0.01 * 255)^2.
     a, b, c1 = 100.0, 120.0, 6.5025
     expected = (2 * a * b + c1) / (a**2 + b**2 + c1)
     assert imgproc.ssim(np.full((12, 12), a), np.full((12, 12), b)) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""`import fsrcnn`: what another program can call, and what it is told when it asks for something else."""
+"""`import fsrcnn`: what another program can call, and the errors for everything else."""
 
 import os
 import subprocess

@@ -36,7 +36,7 @@ def named(node: ast.AST) -> set[str]:
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file names in its imports, wherever they stand, as far as they are ours: a.b."""
+    """Our modules, a.b, that a file imports, at its top or inside functions."""
     names = set().union(*(named(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
     return {name for name in names if is_ours(name)}
 
@@ -47,7 +47,7 @@ def is_ours(name: str) -> bool:
 
 
 def graph() -> dict[str, set[str]]:
-    """Every module of ours, a or a.b, and those it imports."""
+    """Every module of ours, a or a.b, and those of ours that it imports."""
     files = [*ROOT.glob("*.py"), *(path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*.py"))]
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
     return {name: imported(path) - {name} for path, name in names.items()}
@@ -81,7 +81,7 @@ def test_the_engine_needs_no_more_than_its_package_asks_for():
 
 
 def test_no_circles():
-    # Of a package its __init__, which is imported before its modules, must not need them.
+    # A package's __init__ is imported before its modules, so it must not need them.
     remaining = {name: {each for each in uses if not each.startswith(f"{name}.")} for name, uses in graph().items()}
     assert remaining["train"] >= {"training.run", "dataset"}
     while free := [name for name, imports in remaining.items() if not imports & remaining.keys()]:

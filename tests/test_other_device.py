@@ -1,8 +1,8 @@
 """Training, validating and enlarging on a device that is not the CPU, to the bit as on the CPU.
 
-It stands in for a GPU where there is none. PyTorch keeps a place for devices it does not know and takes one written in
-Python; this one computes on the CPU, and refuses what a GPU refuses: to be read by NumPy, and operations on tensors of
-which some were left on the CPU.
+It stands in for a GPU where there is none. PyTorch reserves a device type for devices it does not know, which may be
+written in Python. This one computes on the CPU and refuses what a GPU refuses: to be read by NumPy, and operations on
+tensors of which some were left on the CPU.
 """
 
 import csv
@@ -49,12 +49,12 @@ class OtherTensor(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, op: Callable, _: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        parts = op.decompose(*args, **kwargs or {})  # what is made of other operations, if PyTorch has not done so
-        return computed(op, *args, **kwargs or {}) if parts is NotImplemented else parts
+        result = op.decompose(*args, **kwargs or {})  # by other operations, if the operation consists of some
+        return computed(op, *args, **kwargs or {}) if result is NotImplemented else result
 
 
 def computed(op: Callable, *args: Any, **kwargs: Any) -> Any:
-    """What an operation makes of tensors of the device: tensors of the device, unless it copies them to the CPU."""
+    """Runs an operation on tensors of the device; returns such tensors, unless it copies them to the CPU."""
     given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if op not in COPIES and not all(isinstance(tensor, OtherTensor) for tensor in given):
         raise RuntimeError(f"{op}: some tensors are on {DEVICE}, some on the CPU")

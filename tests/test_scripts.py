@@ -29,7 +29,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a script with a command line as run_script does; returns exit code, output and errors."""
+    """Runs a script with a command line, as run_script does; returns exit code, output and errors."""
 
     def run(script: str, *arguments: object) -> tuple[int, str, str]:
         flags = [str(argument) for argument in arguments]
@@ -96,7 +96,7 @@ def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tm
     assert "batch_size" in errors.splitlines()[-1]
 
 
-# What is asked, the exit code, and what the one line of complaint must name.
+# The command line, the exit code, and what the one-line message must name.
 MISTAKES = [
     (["train", "--upscale-factor", "5"], 2, "upscale_factor: got '5', expected 2, 3 or 4"),
     (["train", "--no-such-field", "1"], 2, "--no-such-field"),

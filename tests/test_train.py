@@ -1,4 +1,4 @@
-"""Training: repeatable, resumable to the bit, and worth it."""
+"""Training: repeatable, resumable to the bit, and better than bicubic interpolation."""
 
 import csv
 import dataclasses
@@ -34,7 +34,7 @@ def config_of(data_dir: Path, results_dir: Path, **settings: object) -> Config:
 
 
 def weights_of(results_dir: Path) -> dict[str, torch.Tensor]:
-    """Everything last.pth holds of the network."""
+    """The network's tensors in last.pth."""
     saved = torch.load(results_dir / "run" / "last.pth", weights_only=True)
     return {f"{part}.{name}": value for part in ("model", "average") for name, value in saved[part].items()}
 
@@ -115,8 +115,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
 def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     flags = ["train.py", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu", "--exp-name", "run"]
     flags += ["--steps", "30", "--validate-every", "10", "--data-dir", str(data_dir)]
-    # By the adaptive optimisers, rounding errors in gradients near zero grow to whole steps; SGD shows the sums alone,
-    # at rates that are low enough for it not to swing about.
+    # Adaptive optimisers turn rounding errors in gradients near zero into whole steps. SGD shows the sums of gradients
+    # alone, at rates low enough for it not to oscillate.
     flags += ["--recipe", "paper", "--learning-rate", "1e-4", "--deconv-learning-rate", "1e-5"]
     one = [sys.executable, *flags]
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *flags]
@@ -153,7 +153,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
 def start_and_stop(
     command: list[str], results_dir: Path, logged: str, number: signal.Signals
 ) -> subprocess.CompletedProcess[str]:
-    """Sends the signal to a training once this is in its log."""
+    """Starts a training and sends it the signal once this is in its log."""
     log = results_dir / "run" / "log.csv"
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.poll() is None and not (log.is_file() and logged in log.read_text(encoding="utf-8")):

@@ -67,7 +67,7 @@ def test_metadata_is_kept_and_orientation_applied(run: Run, tmp_path: Path, suff
             assert [enlarged.getexif().get_ifd(0x8769)[side] for side in (0xA002, 0xA003)] == [48, 80]
 
 
-def test_exif_that_a_tiff_loses_is_spoken_of(run: Run, tmp_path: Path):
+def test_exif_that_a_tiff_loses_is_warned_of(run: Run, tmp_path: Path):
     tags = ImageFileDirectory_v2()
     tags[0x8769] = {0x829A: 0.125}
     Image.fromarray(noise(9, 8, 3)).save(tmp_path / "a.tif", tiffinfo=tags)
@@ -130,12 +130,12 @@ def test_the_format_and_the_name_of_the_result(run: Run, tmp_path: Path):
     assert run(tmp_path / "alpha.png", "--format", "webp")[0] == 0
 
 
-def test_cmyk_is_enlarged_as_the_light_it_leaves(run: Run, tmp_path: Path):
-    """Cyan, magenta and yellow come out as the RGB picture of the light between them, turned around."""
-    light = noise(12, 10, 3)
-    inks = np.dstack([255 - light, np.zeros((12, 10), np.uint8)])
-    pyvips.Image.new_from_array(inks, interpretation="cmyk").write_to_file(str(tmp_path / "cmyk.tif"))
-    save(tmp_path / "rgb.tif", light)
+def test_cmyk_is_enlarged_as_its_inverse(run: Run, tmp_path: Path):
+    """Cyan, magenta and yellow are inverted, enlarged as red, green and blue, and inverted back."""
+    rgb = noise(12, 10, 3)
+    cmyk = np.dstack([255 - rgb, np.zeros((12, 10), np.uint8)])
+    pyvips.Image.new_from_array(cmyk, interpretation="cmyk").write_to_file(str(tmp_path / "cmyk.tif"))
+    save(tmp_path / "rgb.tif", rgb)
     assert run(tmp_path)[0] == 0
     np.testing.assert_array_equal(255 - load(tmp_path / "cmyk_x2.tif")[..., :3], load(tmp_path / "rgb_x2.tif"))
     assert load(tmp_path / "cmyk_x2.tif")[..., 3].max() <= 1
@@ -160,7 +160,7 @@ def test_folder_keeps_its_structure_and_finished_files(run: Run, tmp_path: Path)
     assert (code, made) == (0, ["a_x3.png", "sub/a_x3.png", "sub/b_x3.jpg"])
     (output / "a_x3.png").write_text("mine", encoding="utf-8")
     (output / "sub" / "b_x3.jpg").unlink()
-    # From the folder itself now, in which there are results: they are not enlarged, and nothing is done twice.
+    # The folder now holds results, which are not enlarged; the inputs overlap, and no file is enlarged twice.
     code, said, _ = run(pictures / "**/*.png", pictures, "--output", output, "--upscale-factor", 3)
     assert code == 0
     assert "1 enlarged, 2 were there already" in said
@@ -217,7 +217,7 @@ def test_a_bomb_is_refused(tmp_path: Path, run: Run):
     assert "60000 x 60000 pixels is more" in errors
 
 
-# The command line below a folder with a.png and sub/a.png, and what the one line of complaint must name.
+# The command line, in a folder with a.png and sub/a.png, and what the one-line message must name.
 MISTAKES = [
     ([], "inputs: got ()"),
     (["missing.png"], "missing.png: no such file or folder"),
@@ -232,7 +232,7 @@ MISTAKES = [
     (["a.png", "--suffix", ""], "a.png: would be replaced by its own result"),
     (["a.png", "--output", "a.png", "--overwrite"], "a.png: would be replaced by its own result"),
     (["a.png", "--upscale-factor", "5"], "--upscale-factor"),
-    (["a.png", "--upscale-factor", "3", "--weights", "X2"], "is for x2, asked for was x3; add --upscale-factor 2"),
+    (["a.png", "--upscale-factor", "3", "--weights", "X2"], "is for x2, expected x3; add --upscale-factor 2"),
     (["a.png", "--weights", "notes.txt"], "not a PyTorch weights file"),
     (["a.png", "--weights", "none.pth"], "none.pth: no such weights file"),
     (["a.png", "--duration", "0"], "duration: got 0.0, expected more than zero"),
@@ -260,7 +260,7 @@ COMMAND = [sys.executable, str(REPOSITORY / "upscale.py"), "--device", "cpu"]
 
 
 def test_pytorch_is_not_imported(tmp_path: Path):
-    """Its import takes several times as long as all else that a small picture needs. From an empty cache too."""
+    """Not even with an empty cache: importing it takes several times as long as a small picture does."""
     source = save(tmp_path / "a.png", noise(9, 8, 3))
     script = "import sys; from fsrcnn import cli; cli.upscale(); print('torch' in sys.modules)"
     command = [sys.executable, "-c", script, source, "--device", "cpu", "--overwrite", "--variant", "fsrcnn_s"]

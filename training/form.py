@@ -1,4 +1,4 @@
-"""The form that FSRCNN is trained in: the paper's network, whose error on patches and its gradient cost little."""
+"""The form of FSRCNN for training: the paper's network, with its error on patches and the gradient computed fast."""
 
 import math
 
@@ -49,7 +49,7 @@ class TrainingFSRCNN(FSRCNN):
         return (difference.square() if squared else difference.abs()).sum()
 
     def plain(self) -> FSRCNN:
-        """The paper's form of it, with a copy of its weights, on the same device."""
+        """The paper's form with a copy of the weights, on the same device."""
         model = FSRCNN(**self.sizes._asdict()).to(self.deconv.bias.device)
         model.load_state_dict(self.state_dict())
         return model

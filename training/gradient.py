@@ -38,7 +38,7 @@ from training.threads import get_num_threads
 KERNEL = max(FEATURES_KERNEL, PHASES_KERNEL)  # the largest of all layers
 REACH = KERNEL // 2
 
-POINTERS, INDICES = 5, 3  # of the function's arguments
+POINTERS, INDICES = 5, 3  # numbers of the function's arguments
 
 
 class PatchPlane(NamedTuple):
@@ -54,12 +54,12 @@ class PatchPlane(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Of all rows: a multiple of the vectors that are computed at a time."""
+        """Length of all rows, rounded up to a multiple of the vectors that are computed at a time."""
         return math.ceil(self.height * self.pitch / (4 * self.target.lanes)) * 4 * self.target.lanes
 
     @property
     def guard(self) -> int:
-        """Zeros before and after every plane: as far as REACH rows up and REACH columns left."""
+        """Number of zeros before and after every plane: at least REACH rows and REACH pixels."""
         return self.target.whole_vectors(REACH * self.pitch + REACH)
 
     @property
@@ -68,7 +68,7 @@ class PatchPlane(NamedTuple):
         return self.length + self.guard
 
     def shift(self, row: int, column: int) -> int:
-        """From a pixel to the one that a kernel of KERNEL, its middle there, has at this row and column."""
+        """Distance from a pixel to the one under this row and column of a KERNEL x KERNEL kernel centred on it."""
         return (row - REACH) * self.pitch + column - REACH
 
     def memory(self, planes: int) -> int:
@@ -82,12 +82,12 @@ class PatchPlane(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The gradient of a layer's weights: of each left plane with each right one, which may be shifted, the sum over the
-    pixels of their products.
+    """The gradient of a layer's weights: for each left plane and each right one, which may be shifted, the sum of their
+    products over all pixels.
     """
 
     lefts: int
-    rights: list[int]  # where each begins, from some plane on
+    rights: list[int]  # where each begins, counted from some plane
     place: int  # of the sums in a thread's memory
     tile: tuple[int, int]  # how many lefts and rights are summed together
 
@@ -100,25 +100,25 @@ class Products(NamedTuple):
         return self.place + math.prod(self.tiles) * math.prod(self.tile)
 
     def places(self) -> NDArray[np.int64]:
-        """Where the sum of each left and right is: lefts x rights."""
+        """Where the sum of each left and right plane is: lefts x rights."""
         down, across = self.tiles
         numbers = np.arange(self.place, self.end, dtype=np.int64).reshape(down, across, *self.tile)
         return numbers.transpose(0, 2, 1, 3).reshape(down * self.tile[0], -1)[: self.lefts, : len(self.rights)]
 
 
-class Layout:
+class MemoryLayout:
     """Where everything is in a thread's memory, for one shape of network and of patch.
 
-    First come planes: the mask (1 where there is picture), the LR picture (where it has a margin, what each tap of the
-    first convolution sees of it), for each convolution the outputs before and after PReLU, and the gradient of the SR
-    picture (scale^2 phases). On the way back the gradients of the outputs before PReLU take the place of these outputs.
-    Then come the gradients of the parameters: those of the weights and biases as `Products`, those of each slope and of
-    the deconvolution's bias as a vector whose lanes are still to be summed; at last such a vector of the error.
+    First come planes: the mask (1 inside the patch), the LR patch (with a margin: one plane for each tap of the first
+    convolution), for each convolution the outputs before and after PReLU, and the gradient of the SR patch (scale^2
+    phases). The backward pass overwrites the outputs before PReLU with their gradients. Then come the gradients of the
+    parameters: those of the weights and biases as `Products`, those of each slope and of the deconvolution's bias as a
+    vector whose lanes are still to be summed. Last comes the error, as such a vector.
     """
 
     def __init__(self, sizes: Sizes, height: int, width: int, margin: bool, target: Target) -> None:
-        """height, width: of the patch that is enlarged. margin: whether the LR picture has REACH pixels more on each
-        side, for the first convolution.
+        """height, width: of the LR patch without its margin. margin: whether it has one, REACH pixels on each side, for
+        the first convolution.
         """
         scale, d, *_ = sizes
         self.plane, self.scale, self.d = PatchPlane(height, width, target), scale, d
@@ -129,7 +129,7 @@ class Layout:
         self.before = [first + 2 * sum(layer.outputs for layer in self.forward[:i]) for i in range(len(self.forward))]
         self.sr = self.before[-1] + 2 * d
 
-        # Each gives the gradient of a layer's output from that of the next layer's output before PReLU.
+        # Each turns the gradient of the next layer's output before PReLU into that of a layer's output.
         taps = [(phase * PHASES_KERNEL + row, column) for phase, row, column in gradient_taps(scale)]
         backward = [Convolution(1, d, taps, 0)]
         for layer in self.forward[:0:-1]:
@@ -159,21 +159,21 @@ class Layout:
         sums[:] = 0
 
     def _inputs(self, layer: Convolution, source: int) -> list[int]:
-        """From the mask on, where each of a layer's weights finds its input, and last its bias: that is the mask."""
-        margin = REACH - layer.size // 2
-        shifts = [self.plane.shift(row + margin, column + margin) for row, column in layer.taps]
+        """Where the input of each of a layer's weights begins, counted from the mask; last the bias's, the mask."""
+        inset = REACH - layer.size // 2
+        shifts = [self.plane.shift(row + inset, column + inset) for row, column in layer.taps]
         planes = range(source, source + layer.channels)
         return [plane * self.plane.stride + shift for plane in planes for shift in shifts] + [0]
 
 
 class Order:
-    """Where the function finds each parameter, and leaves its gradient: index tensors."""
+    """Index tensors: where the function finds each parameter and leaves its gradient."""
 
-    def __init__(self, layout: Layout, shapes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, layout: MemoryLayout, shapes: Sequence[tuple[int, ...]]) -> None:
         """shapes: of the parameters, which lie end to end."""
         ends = np.cumsum([math.prod(shape) for shape in shapes])
         *numbered, zero = np.split(np.arange(ends[-1] + 1, dtype=np.int64), ends)
-        numbered = [part.reshape(shape) for part, shape in zip(numbered, shapes, strict=True)]
+        numbered = [numbers.reshape(shape) for numbers, shape in zip(numbered, shapes, strict=True)]
         weights, biases, slopes = numbered[:-2:3], numbered[1:-2:3], numbered[2:-2:3]
         phase, row, column = np.transpose(gradient_taps(layout.scale))
         deconv = phases(numbered[-2], layout.scale)[:, :, ::-1, ::-1][phase, :, row, column].T  # d x 81
@@ -185,11 +185,11 @@ class Order:
             for kernel, slope in reversed(list(zip(kernels, slopes, strict=True)))
             for piece in packing.pack_convolution(kernel, zero.repeat(len(kernel)), slope, layout.plane.target)
         ]
-        # Of the parameters and a zero after them: in the order in which each pass reads them.
+        # Numbers of the parameters, after which comes a zero, in the order in which each pass reads them.
         self.forward = torch.from_numpy(packing.pack(numbered, layout.scale, layout.plane.target))
         self.backward = torch.from_numpy(np.concatenate(backward))
 
-        # Among the sums in a thread's memory, once the lanes of the slopes' and of the bias's are summed.
+        # Numbers of the sums in a thread's memory, once the lanes of the slopes' and the bias's vectors are summed.
         gradients = np.empty(ends[-1], np.int64)
         for weight, bias, products in zip(weights, biases, layout.products, strict=True):
             places = products.places()
@@ -201,7 +201,7 @@ class Order:
 
 
 def gradient_taps(scale: int) -> list[tuple[int, int, int]]:
-    """Phase of the SR picture, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
+    """Phase of the SR patch, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
     there = phases_taps(scale)[:, ::-1, ::-1] < DECONV_KERNEL**2
     return [tuple(tap) for tap in np.argwhere(there).tolist()]
 
@@ -209,17 +209,17 @@ def gradient_taps(scale: int) -> list[tuple[int, int, int]]:
 class PatchProgram:
     """Emits what the function does with one patch, layer by layer, in a thread's memory."""
 
-    def __init__(self, b: Builder, layout: Layout, memory: ir.Value) -> None:
+    def __init__(self, b: Builder, layout: MemoryLayout, memory: ir.Value) -> None:
         self.b, self.layout, self.plane, self.memory = b, layout, layout.plane, memory
         self.mask, self.lr, self.sr = (self.plane_at(number) for number in (0, 1, layout.sr))
-        self.features = self.plane_at(layout.sr - layout.d)  # what the deconvolution works on
+        self.features = self.plane_at(layout.sr - layout.d)  # the deconvolution's input
         self.lanes, self.zeros = b.lanes, b.constant(0.0)
 
     def plane_at(self, number: int) -> ir.Value:
         return self.b.at(self.memory, self.plane.guard + number * self.plane.stride)
 
     def along(self, vectors: int, body: Callable[[ir.Value], None]) -> None:
-        """body(x) for each so many vectors of pixels of a plane."""
+        """Emits body(x) for every `vectors` vectors of a plane's pixels."""
         self.b.loop(self.b.index(0), self.b.index(self.plane.length), vectors * self.lanes, body)
 
     def masked(self, vector: ir.Value, x: ir.Value, v: int) -> ir.Value:
@@ -232,14 +232,14 @@ class PatchProgram:
         self.store(self.b.fadd(vector, self.b.vector(address)), address)
 
     def rows(self, source: ir.Value, size: int, planes: int = 1) -> Rows:
-        """What a kernel of this size reads at pixel 0 of so many planes, for each of its rows from the first column."""
-        margin = REACH - size // 2
+        """The first pixel of each row that a kernel of this size reads at pixel 0 of `planes` planes."""
+        inset = REACH - size // 2
         places = itertools.product(range(planes), range(size))
-        shifts = [plane * self.plane.stride + self.plane.shift(margin + row, margin) for plane, row in places]
+        shifts = [plane * self.plane.stride + self.plane.shift(inset + row, inset) for plane, row in places]
         return Rows([self.b.at(source, shift) for shift in shifts], self.b.index(self.plane.stride))
 
     def emit_forward(self, lr: ir.Value, weights: ir.Value) -> None:
-        """The LR picture copied into the memory, and all layers before the deconvolution."""
+        """Copies the LR patch into the memory and runs all layers before the deconvolution."""
         floats = self.layout.forward[0].channels * self.plane.stride
         for_each = functools.partial(self.b.loop, self.b.index(0), self.b.index(floats), self.lanes)
         for_each(lambda x: self.store(self.b.vector(self.b.at(lr, x)), self.b.at(self.lr, x)))
@@ -247,7 +247,7 @@ class PatchProgram:
             self._emit_layer(layer, self.plane_at(before - layer.channels), self.plane_at(before), weights)
 
     def _emit_layer(self, layer: Convolution, source: ir.Value, to: ir.Value, weights: ir.Value) -> None:
-        """to: planes for the outputs before PReLU, after which come those for the outputs after it."""
+        """to: planes for the outputs before PReLU, followed by those for the outputs after it."""
         b, stride, vectors = self.b, self.plane.stride, layer.vectors(self.b.target)
         rows = self.rows(source, layer.size)
 
@@ -264,7 +264,7 @@ class PatchProgram:
         self.along(vectors, emit)
 
     def emit_error(self, hr: ir.Value, squared: ir.Value, weights: ir.Value) -> None:
-        """The deconvolution, the sum of its absolute or squared errors, and the gradient of the SR picture."""
+        """The deconvolution, the sum of its absolute or squared errors, and the gradient of the SR patch."""
         b, scale, d = self.b, self.layout.scale, self.layout.d
         block, vectors = b.target.blocking(scale**2, scale)
         rows, place, phase = self.rows(self.features, PHASES_KERNEL), self.layout.forward[-1].end, 0
@@ -290,7 +290,7 @@ class PatchProgram:
             phase += block
 
     def emit_backward(self, everything: ir.Value, weights: ir.Value) -> None:
-        """The gradients of all parameters, or of the deconvolution's alone, added to those in the memory."""
+        """Adds the gradients of all parameters, or of the deconvolution's alone, to those in the memory."""
         layout, slopes, later = self.layout, self.layout.deconv_bias, self.sr
         self._emit_products(layout.deconv_products, self.features, self.sr)
         with self.b.if_then(everything):
@@ -304,7 +304,9 @@ class PatchProgram:
     def _emit_layer_backward(
         self, layer: Convolution, source: ir.Value, before: ir.Value, slopes: int, weights: ir.Value
     ) -> None:
-        """The gradients of a layer's outputs before PReLU, in their place, from the next layer's, and of its slopes."""
+        """Overwrites a layer's outputs before PReLU with their gradients, from those of the next layer, and adds the
+        gradients of its slopes to those in the memory.
+        """
         b, stride, vectors = self.b, self.b.index(self.plane.stride), layer.vectors(self.b.target)
         deconv = layer is self.layout.backward[-1]
         shape = (PHASES_KERNEL, self.layout.scale**2) if deconv else (layer.size, 1)
@@ -326,7 +328,7 @@ class PatchProgram:
         self.along(vectors, emit)
 
     def _emit_products(self, products: Products, left: ir.Value, right: ir.Value) -> None:
-        """Adds the sums to those in the memory, a tile at a time."""
+        """Adds the sums of the products to those in the memory, tile by tile."""
         b, (down, across), (lefts_of_tile, rights_of_tile) = self.b, products.tiles, products.tile
         table = [*products.rights, *products.rights[-1:] * (rights_of_tile * across - len(products.rights))]
         constant = ir.Constant(ir.ArrayType(b.target.index, len(table)), table)
@@ -360,7 +362,7 @@ class PatchProgram:
             emit_band(column, min(column + b.target.band, across))
 
 
-def emit_function(module: ir.Module, layout: Layout) -> None:
+def emit_function(module: ir.Module, layout: MemoryLayout) -> None:
     """The function `run(lr, hr, weights, backward_weights, memory, squared, everything, count)`: adds the error and the
     gradient of `count` patches to those in a thread's memory. lr and hr: planes; hr as its phases, NaN beyond it.
     """
@@ -381,9 +383,11 @@ def emit_function(module: ir.Module, layout: Layout) -> None:
 
 
 @functools.cache
-def compiled(sizes: Sizes, height: int, width: int, margin: bool, target: Target) -> tuple[Layout, Callable[..., None]]:
-    """For one shape of network and of patch; takes about two seconds to compile."""
-    layout = Layout(sizes, height, width, margin, target)
+def compiled(
+    sizes: Sizes, height: int, width: int, margin: bool, target: Target
+) -> tuple[MemoryLayout, Callable[..., None]]:
+    """The function for one shape of network and of patch, and its memory's layout; compiles for about two seconds."""
+    layout = MemoryLayout(sizes, height, width, margin, target)
     types = [ctypes.c_void_p] * POINTERS + [ctypes.c_int64] * INDICES
     made_from = "gradient", digest([Path(__file__)]), sizes, height, width, margin
     return layout, machine_code(functools.partial(emit_function, layout=layout), made_from, types, target)
@@ -400,8 +404,8 @@ def error_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The sum of an FSRCNN's absolute or squared errors, and its gradient: a vector, as the parameters are.
 
-    parameters: of a network of these sizes, end to end. lr and hr: as for `error`. everything: also of what is before
-    the deconvolution; otherwise the gradient is zero there.
+    parameters: of a network of these sizes, end to end. lr and hr: as for `error`. everything: whether to compute the
+    gradient of the layers before the deconvolution too; otherwise it is zero there.
     """
     scale = sizes.upscale_factor
     number, (height, width) = len(lr), (math.ceil(length / scale) for length in hr.shape[2:])
@@ -411,7 +415,7 @@ def error_and_gradient(
     lr_planes = lr.new_zeros(number, plane.memory(layout.forward[0].channels))
     plane.pixels(lr_planes)[:] = lr.unfold(2, height, 1).unfold(3, width, 1).flatten(1, 3)
     hr_planes = hr.new_full((number, plane.memory(scale**2)), math.nan)
-    by_phase = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without a copy between
+    by_phase = plane.pixels(hr_planes).unflatten(1, (scale, scale))  # a pixel unshuffle, without an intermediate copy
     whole = F.pad(hr, (0, -hr.shape[3] % scale, 0, -hr.shape[2] % scale), value=math.nan)
     by_phase[:] = whole[:, 0].unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).permute(0, 2, 4, 1, 3)
     with_zero = F.pad(parameters, (0, 1))
@@ -448,8 +452,7 @@ def error(lr: Tensor, hr: Tensor, sizes: Sizes, parameters: Sequence[Tensor], sq
     """The sum of an FSRCNN's absolute or squared errors, differentiable with respect to its parameters.
 
     lr: N x 1 x H x W; hr: N x 1 x scale*H x scale*W, or as `TrainingFSRCNN.error` says; parameters: of a network of
-    these sizes, as its ``parameters()`` has them. All float32, on the CPU. target: whose code this machine must be able
-    to run.
+    these sizes, as its ``parameters()`` has them. All float32, on the CPU. target: one whose code this machine can run.
     """
     flat = torch.cat([each.flatten() for each in parameters])
     everything = any(each.requires_grad for each in parameters[:-2])  # the last two are the deconvolution's

@@ -6,7 +6,7 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
-STEPS_BETWEEN_AGREEMENTS = 10  # of several processes on whether to stop
+STEPS_BETWEEN_AGREEMENTS = 10  # after so many steps, several processes agree on whether to stop
 
 
 class Interruption:
@@ -29,7 +29,7 @@ class Interruption:
 
 
 def stop_asked(interruption: Interruption, step: int, device: torch.device) -> bool:
-    """Whether to stop before the next step; several processes agree on it every few steps."""
+    """Whether to stop before the next step; several processes agree every STEPS_BETWEEN_AGREEMENTS steps."""
     if not dist.is_initialized():
         return interruption.signal is not None
     if step % STEPS_BETWEEN_AGREEMENTS:

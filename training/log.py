@@ -1,4 +1,4 @@
-"""The course of a training: its mean loss, log.csv, and what TensorBoard shows."""
+"""The log of a training: mean loss, log.csv and TensorBoard."""
 
 import csv
 import math
@@ -18,7 +18,7 @@ from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from imgproc import to_uint8
 
-FIELDS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim", "psnr_unaveraged")
+COLUMNS = ("step", "seconds", "learning_rate", "loss", "psnr", "ssim", "psnr_unaveraged")
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
@@ -47,17 +47,17 @@ class LossMeter:
 
 
 class Log:
-    """The course of a run: log.csv and, for TensorBoard, the same and pictures."""
+    """The log of a run: log.csv and, for TensorBoard, the same values and pictures."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Starts the log, or cuts it back to what was logged up to `step`."""
+        """Starts the log, or keeps of an existing one what was logged up to `step`."""
         self._path = folder / "log.csv"
         rows = []
         if step and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         with written_whole(self._path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
+            writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
         self._board = SummaryWriter(folder / "tensorboard", purge_step=step)
@@ -69,9 +69,9 @@ class Log:
         self._board.close()
 
     def write(self, step: int, seconds: float, values: dict[str, float], pictures: Tensor) -> None:
-        """Adds a line of values, named as in FIELDS, and the pictures, 3 x H x W uint8."""
+        """Adds a row of values, named as in COLUMNS, and the pictures, 3 x H x W uint8."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, FIELDS).writerow({"step": step, "seconds": round(seconds, 1), **values})
+            csv.DictWriter(file, COLUMNS).writerow({"step": step, "seconds": round(seconds, 1), **values})
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._board.add_image("bicubic, FSRCNN, ground truth", pictures, step)

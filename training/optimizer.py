@@ -11,9 +11,9 @@ from torch.optim.adam import adam
 class SOAP(torch.optim.Optimizer):
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., 2024, arXiv 2409.11321).
 
-    A weight is seen as a matrix of its first dimension by all others; vectors are left to plain Adam. Neighbouring
-    pixels are so alike that the gradients of a kernel's taps are strongly correlated: along their own axes, where
-    the correlation is gone, one step size per axis gets much further than one per tap.
+    A weight is treated as a matrix of its first dimension by all others; vectors get plain Adam. Neighbouring pixels
+    are so alike that the gradients of a kernel's taps are strongly correlated. In the eigenbasis they are not, and one
+    step size per axis of it gets much further than one per tap.
     """
 
     def __init__(
@@ -24,12 +24,14 @@ class SOAP(torch.optim.Optimizer):
         eps: float = 1e-8,
         steps_between_bases: int = 10,
     ) -> None:
-        """betas: decay of the mean gradient, and of its second moments; the basis follows every few steps."""
+        """betas: decay of the mean gradient and of its second moments. steps_between_bases: from one update of the
+        eigenbases to the next.
+        """
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "steps_between_bases": steps_between_bases})
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step of every parameter; a weight's first only measures the gradient, as the paper does."""
+        """Takes one step. A weight's first step only measures the gradient, as in the paper."""
         for group in self.param_groups:
             trained = [parameter for parameter in group["params"] if parameter.grad is not None]
             vectors = [parameter for parameter in trained if parameter.ndim == 1]
@@ -48,8 +50,8 @@ class SOAP(torch.optim.Optimizer):
         return state
 
     def _turned_gradient(self, stack: list[Tensor], group: dict[str, Any]) -> list[tuple[Tensor, Tensor, Any]]:
-        """For Adam: a change, zero as yet, the gradient along the eigenbases, and the state, which the stack's first
-        weight has for all of them. Nothing in the first step.
+        """What Adam takes for a stack: the change, zero as yet, the gradient in the eigenbases, and the state, which is
+        kept under the stack's first weight. Empty in the first step.
         """
         state, gradient = self.state[stack[0]], torch.stack([weight.grad.flatten(1) for weight in stack])
         if not state:
@@ -67,7 +69,7 @@ class SOAP(torch.optim.Optimizer):
         return [(state["change"], state["rows_basis"].mT @ gradient @ state["columns_basis"], state)]
 
     def _turn_back(self, stack: list[Tensor], group: dict[str, Any]) -> None:
-        """Adds Adam's change to the weights; the bases follow the gradients every few steps."""
+        """Turns Adam's change back and adds it to the weights; updates the eigenbases every few steps."""
         state = self.state[stack[0]]
         if not state["age"]:
             return
@@ -82,7 +84,7 @@ class SOAP(torch.optim.Optimizer):
 
 
 def _stacks(parameters: list[Tensor]) -> list[list[Tensor]]:
-    """The weights by their shapes: those that are alike are computed together."""
+    """The weights grouped by shape: a group is computed together."""
     weights = [parameter for parameter in parameters if parameter.ndim > 1]
     shapes = dict.fromkeys(weight.shape for weight in weights)
     return [[weight for weight in weights if weight.shape == shape] for shape in shapes]
@@ -119,7 +121,7 @@ def _adam_step(stepped: list[tuple[Tensor, Tensor, dict[str, Any]]], group: dict
 
 
 def _turn_basis(state: dict[str, Any], side: str, dimension: int) -> None:
-    """One power iteration of a side's eigenbases, sorted by eigenvalue; the second moments are sorted along."""
+    """One power iteration of a side's eigenbases, sorted by eigenvalue; the second moments are sorted with them."""
     covariance, basis = state[side], state[f"{side}_basis"]
     order = (basis * (covariance @ basis)).sum(1).argsort(1, descending=True)
     along = order.unsqueeze(3 - dimension).expand_as(state["square"])

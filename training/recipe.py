@@ -1,4 +1,4 @@
-"""What a recipe's settings come to: starting weights, losses, optimisers, learning rates."""
+"""What a recipe's settings stand for: starting weights, losses, optimisers, learning rates."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from training.optimizer import SOAP
 
 
 class Loss(NamedTuple):
-    """The sum of a batch's absolute or squared errors, divided by something."""
+    """The sum of a batch's absolute or squared errors, divided by `divisor`."""
 
     squared: bool
     divisor: Callable[[Tensor], int]  # of the HR patches
@@ -29,7 +29,7 @@ LOSSES: dict[str, Loss] = {
     "euclidean": Loss(True, lambda hr: 2 * len(hr)),
 }
 MOMENTUM = 0.9
-MSE_FROM = 0.7  # part of the steps after which l1_then_mse changes over
+MSE_FROM = 0.7  # fraction of the steps after which l1_then_mse changes to the squared error
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
     "soap": SOAP,
     "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 
 
 def starting_network(config: Config) -> FSRCNN:
-    """The network before its first step. Raises RequestError where the weights to transfer are of other sizes."""
+    """The network before its first step. Raises RequestError if the weights to transfer have other sizes."""
     torch.manual_seed(config.seed)
     sizes = {name: getattr(config, name) or size for name, size in VARIANTS[config.variant].items()}
     network = FSRCNN(config.upscale_factor[0], **sizes)
@@ -58,7 +58,7 @@ def starting_network(config: Config) -> FSRCNN:
 
 
 def learning_rate_factor(config: Config, step: int) -> float:
-    """What the base learning rates are multiplied by at a step."""
+    """The factor of the base learning rates at a step."""
     rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
     return rise * (0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0)
 

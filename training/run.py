@@ -32,7 +32,7 @@ class Run:
     best_psnr: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.averaged, self.trained = (list(each.parameters()) for each in (self.average, self.model))  # found once
+        self.averaged, self.trained = (list(each.parameters()) for each in (self.average, self.model))  # listed once
 
     @property
     def device(self) -> str:
@@ -80,21 +80,21 @@ def save_run(run: Run, config: Config, path: Path) -> None:
 
 
 def _on_cpu(content: Any) -> Any:
-    """The same with tensors of the CPU, so that a run goes on on any device."""
+    """The same with its tensors on the CPU, so that the run can go on on any device."""
     if isinstance(content, dict):
         return {key: _on_cpu(value) for key, value in content.items()}
     return content.cpu() if isinstance(content, Tensor) else content
 
 
 def load_run(config: Config, device: torch.device, path: Path) -> Run:
-    """The saved run, ready to go on. Raises RequestError where its settings were others."""
+    """Loads a saved run to go on with. Raises RequestError if it was started with other settings."""
     saved = read_pth(path)
     if "optimizer" not in saved:
         raise RequestError(f"{path}: not a saved run; move it away to start a new one")
-    saved_config = as_plain(Config()) | saved["config"]  # settings that it did not have yet
+    saved_config = as_plain(Config()) | saved["config"]  # defaults for settings that it did not have yet
     for field in RECIPE_FIELDS:
         now, then = as_plain(config)[field], saved_config[field]
-        # Weights are what they are in either of their formats.
+        # The same weights may by now be in the other of their two file formats.
         same = field == "transfer_from" and now and then and Path(now).with_suffix("") == Path(then).with_suffix("")
         if now != then and not same:
             raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
@@ -104,7 +104,7 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
     run.optimizer.load_state_dict(saved["optimizer"])
     for parameter, state in run.optimizer.state.items():
         for name, value in state.items():
-            if torch.is_tensor(value):  # fused optimizers need all of it, steps too, on one device and in one layout
+            if torch.is_tensor(value):  # fused optimizers need it, steps too, on one device and in one layout
                 like_it = value.shape == parameter.shape
                 state[name] = torch.empty_like(parameter).copy_(value) if like_it else value.to(device)
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]

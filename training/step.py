@@ -1,4 +1,4 @@
-"""A training step: a batch's loss, its gradient, and how the weights and their average move on."""
+"""A training step: a batch's loss, its gradient, and the update of the weights and their average."""
 
 import torch
 import torch.distributed as dist
@@ -26,19 +26,19 @@ class BatchLoss(nn.Module):
         self.model = model
 
     def forward(self, lr: Tensor, hr: Tensor, loss: Loss) -> Tensor:
-        """Of patches N x 1 x H x W and N x 1 x scale*H x scale*W."""
+        """The loss of patches N x 1 x H x W and N x 1 x scale*H x scale*W."""
         return self.model.error(lr, hr, loss.squared) / loss.divisor(hr)
 
 
 class FlatSGD:
-    """SGD with momentum by the compiled function: all parameters in one vector, their gradient and so on in others.
+    """SGD with momentum on the compiled gradient, with all parameters in one vector, all momenta in another, and so on.
 
-    The batches of the paper's recipe are so small, and its steps so many, that the work of autograd and of an optimizer
-    for each parameter by itself would take most of the time.
+    The paper's recipe takes many steps on small batches: autograd, and an optimizer that goes through the parameters
+    one by one, would take most of the time.
     """
 
     def __init__(self, run: Run, config: Config) -> None:
-        """The tensors of the run become parts of the vectors."""
+        """Makes the tensors of the run views of the vectors."""
         parameters = list(run.model.parameters())
         states = [run.optimizer.state[parameter] for parameter in parameters]
         momenta = [
@@ -52,7 +52,7 @@ class FlatSGD:
         self.everything = run.step >= config.deconv_only_steps
 
     def step(self, lr: Tensor, hr: Tensor, loss: Loss, rate_factor: float, decay: float) -> Tensor:
-        """Moves the weights and their average on; returns the loss."""
+        """Updates the weights and their average; returns the loss."""
         of_batch = self.weights, lr, hr, self.sizes, loss.squared, self.everything, HOST
         error, gradient = error_and_gradient(*of_batch)
         self.momentum.mul_(MOMENTUM).add_(gradient, alpha=1 / loss.divisor(hr))
@@ -62,16 +62,16 @@ class FlatSGD:
 
 
 def in_one_vector(tensors: list[Tensor]) -> Tensor:
-    """Their values end to end; the tensors become its parts."""
+    """Joins the tensors' values end to end and makes the tensors views of the result."""
     vector = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    for tensor, part in zip(tensors, vector.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.data = part.view(tensor.shape)
+    for tensor, values in zip(tensors, vector.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.data = values.view(tensor.shape)
     return vector
 
 
 def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
-    """The loss with the layers of this step set to be trained, gradients averaged over the processes; or what does
-    without.
+    """The loss as a module, with the layers that this step trains unfrozen and gradients averaged over the processes;
+    or a FlatSGD, which needs neither, where it can run.
     """
     on_cpu = HOST and run.model.deconv.bias.device.type == "cpu"
     if on_cpu and config.optimizer == "sgd" and not dist.is_initialized():
@@ -83,7 +83,7 @@ def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
 
 
 def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patches: TrainingPatches) -> Tensor:
-    """One batch: the weights and their average move on. Returns the loss of this process's part, on the device.
+    """Updates the weights and their average by one batch. Returns the loss of this process's share, on the device.
 
     batch_loss: from `loss_to_train`.
     """
@@ -92,7 +92,7 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patche
         group["lr"] = group["base_lr"] * factor
     lr, hr = patches.batch(run.step, config.batch_size, *rank_and_ranks())
     kind = loss_of_step(config, run.step)
-    # Early on the average reaches back over the steps there are, not into the starting weights.
+    # Early on the average spans only the steps so far, so that it forgets the starting weights.
     decay = min(config.ema_decay, run.step / (run.step + 10))
     run.step += 1
     if isinstance(batch_loss, FlatSGD):
@@ -109,7 +109,7 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patche
 def prepare_cpu() -> None:
     """Makes training on a CPU faster, for the rest of this process.
 
-    The compiled functions take the threads, and PyTorch's operations, which are small here, run on one.
+    The compiled functions run on all threads, and PyTorch's operations, which are small here, on one.
     """
     if HOST:
         take_threads()

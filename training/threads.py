@@ -6,13 +6,13 @@ _taken: int | None = None
 
 
 def get_num_threads() -> int:
-    """How many threads the compiled gradient runs on: as many as PyTorch's operations, unless it took those."""
+    """How many threads the compiled gradient runs on: as many as PyTorch, now or when `take_threads` took them."""
     return _taken or torch.get_num_threads()
 
 
 def take_threads() -> None:
-    """From now on the compiled gradient runs on as many threads as PyTorch does now, and PyTorch's operations on one:
-    they are small, thus faster so, and PyTorch's idle threads, which wait in a busy loop, slow the gradient.
+    """Gives PyTorch's threads to the compiled gradient and leaves PyTorch's operations one: they are small and thus
+    faster on one, and PyTorch's idle threads, which wait in a busy loop, slow the gradient.
     """
     global _taken
     _taken = get_num_threads()

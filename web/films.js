@@ -1,4 +1,4 @@
-// A video that plays, a file's or a camera's, enlarged while it plays: luma by the network, chroma interpolated.
+// Enlarges a video, a file's or a camera's, while it plays: luma by the network, chroma by linear interpolation.
 
 import { moduleOf, reachOf, Refusal } from "./pictures.js";
 import { yCbCr } from "./planes.js";
@@ -9,10 +9,10 @@ const OPAQUE = { alpha: false };
 const LARGEST = 4096 * 2304; // pixels of an enlarged frame
 
 export class Film {
-  /** Plays a file, or the camera where there is none. Throws a Refusal where there is nothing to play. */
+  /** Plays a file, or the camera without one. Throws a Refusal if there is nothing to play. */
   static async open(file) {
     if (!window.VideoFrame || !HTMLVideoElement.prototype.requestVideoFrameCallback) {
-      throw new Refusal("Films need a newer browser: one with WebCodecs, as Chrome, Edge and Safari have it.");
+      throw new Refusal("Films need a browser with WebCodecs, such as a current Chrome, Edge or Safari.");
     }
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop: true, playsInline: true });
@@ -30,12 +30,12 @@ export class Film {
   constructor(video) {
     this.video = video;
     [this.width, this.height] = [video.videoWidth, video.videoHeight];
-    // The frame as it came is drawn together with the enlarged one: the video itself is further by then.
+    // The original frame is drawn together with the enlarged one: the video itself has moved on by then.
     [this.small, this.large] = [0, 1].map(() => document.createElement("canvas"));
     [this.small.width, this.small.height] = [this.width, this.height];
   }
 
-  /** Enlarges what is played from now on. Calls onFrame after each frame with how many the last second had. */
+  /** Enlarges the film from now on. Calls onFrame after each frame with the number of frames in the last second. */
   enlarge(variant, scale, pool, onFrame) {
     const { width, height } = this;
     if (width * height * scale ** 2 > LARGEST) {
@@ -50,9 +50,9 @@ export class Film {
     this.again();
   }
 
-  /** Enlarges the frame at which the film is halted. */
+  /** Enlarges the current frame again if the film is paused. */
   again() {
-    if (this.video.paused) this.video.currentTime += 0; // a seek, after which the frame is there anew
+    if (this.video.paused) this.video.currentTime += 0; // a seek, which brings the frame again
   }
 
   close() {
@@ -62,7 +62,7 @@ export class Film {
     if (this.video.src) URL.revokeObjectURL(this.video.src);
   }
 
-  /** Takes frame after frame of one run; one for which there is no slot is dropped. */
+  /** Takes frame after frame of one run; drops a frame for which there is no free slot. */
   #follow(run) {
     this.video.requestVideoFrameCallback(async () => {
       if (run !== this.run) return;
@@ -89,7 +89,7 @@ export class Film {
     this.onFrame(this.shown.length);
   }
 
-  /** The frame of now and the enlarged one into the slot. */
+  /** Puts the current frame and the enlarged one into the slot. */
   async #fill(slot) {
     const { width, height, scale } = this;
     const frame = await frameOf(this.video, slot.small);
@@ -107,7 +107,7 @@ export class Film {
     await convert(new VideoFrame(slot.i420, format), slot.large);
   }
 
-  /** The luma enlarged into the first plane of i420, in as many strips as there are workers. */
+  /** Enlarges the luma into the first plane of i420, in as many strips as there are workers. */
   #luma({ luma, colorSpace }, i420) {
     const { width, height, scale, pool, module, reach } = this;
     const rows = Math.ceil(height / pool.size);
@@ -145,7 +145,7 @@ async function camera() {
   }
 }
 
-/** The video's frame of now into pixels, and as planes of 8 bits: luma, and chroma of chromaWidth columns. */
+/** Puts the video's current frame into pixels and returns its 8-bit planes: luma, and chroma of chromaWidth columns. */
 async function frameOf(video, pixels) {
   const { width, height } = pixels;
   const frame = new VideoFrame(video);
@@ -157,7 +157,7 @@ async function frameOf(video, pixels) {
   return drawn(video, timestamp, pixels);
 }
 
-/** As the video's decoder made it. */
+/** The pixels and planes of a frame as the decoder made it. */
 async function decoded(frame, pixels) {
   const { width, height } = pixels;
   const chromaWidth = Math.ceil(width / 2);
@@ -175,7 +175,7 @@ async function decoded(frame, pixels) {
 
 const BT601 = { matrix: "smpte170m", primaries: "bt709", transfer: "bt709", fullRange: false };
 
-/** From what a canvas shows of it: for frames that are turned, not of 8 bits, or on the graphics card. */
+/** The pixels and planes of a frame drawn on a canvas: for frames that are turned, not of 8 bits, or on the GPU. */
 function drawn(video, timestamp, pixels) {
   draw(video, pixels);
   const { y, cb, cr } = yCbCr(pixels.data);
@@ -183,7 +183,7 @@ function drawn(video, timestamp, pixels) {
   return { luma, chroma, chromaWidth: pixels.width, timestamp, colorSpace: BT601 };
 }
 
-/** The pixels of a frame, which is closed; through a canvas, which is slower, where the browser cannot do it itself. */
+/** Copies a frame's pixels and closes it; through a canvas, which is slower, if the browser cannot convert it. */
 async function convert(frame, pixels) {
   try {
     await frame.copyTo(pixels.data, { format: "RGBA" });
@@ -199,26 +199,27 @@ function draw(image, { data, width, height }) {
   data.set(context.getImageData(0, 0, width, height).data);
 }
 
-/** A plane enlarged, or reduced a little, by linear interpolation. */
+/** Enlarges a plane, or reduces it a little, by linear interpolation into `enlarged`, whose rows are `wide`. */
 function interpolate(plane, width, enlarged, wide) {
   const [height, high] = [plane.length / width, enlarged.length / wide];
   const columns = Array.from({ length: wide }, (_, column) => between(column, wide, width));
-  const [left, right, part] = ["before", "after", "part"].map((name) => Int32Array.from(columns, (each) => each[name]));
+  const names = ["before", "after", "fraction"];
+  const [left, right, fraction] = names.map((name) => Int32Array.from(columns, (each) => each[name]));
   const line = new Int32Array(width);
   for (let row = 0, to = 0; row < high; row++) {
-    const { before, after, part: down } = between(row, high, height);
+    const { before, after, fraction: down } = between(row, high, height);
     for (let x = 0; x < width; x++) {
       line[x] = plane[before * width + x] * (256 - down) + plane[after * width + x] * down;
     }
     for (let x = 0; x < wide; x++, to++) {
-      enlarged[to] = (line[left[x]] * (256 - part[x]) + line[right[x]] * part[x] + 32768) >> 16;
+      enlarged[to] = (line[left[x]] * (256 - fraction[x]) + line[right[x]] * fraction[x] + 32768) >> 16;
     }
   }
 }
 
-/** Between which two of `length` samples one of `enlarged` lies, and how many 256ths of the way. */
+/** The two of `length` samples between which one of `enlarged` lies, and the fraction of the way in 256ths. */
 function between(index, enlarged, length) {
   const at = Math.min(Math.max(((index + 0.5) * length) / enlarged - 0.5, 0), length - 1);
   const before = Math.floor(at);
-  return { before, after: Math.min(before + 1, length - 1), part: Math.round((at - before) * 256) };
+  return { before, after: Math.min(before + 1, length - 1), fraction: Math.round((at - before) * 256) };
 }

@@ -1,6 +1,6 @@
 // The network as export.py writes it for WebAssembly, in one thread: a page makes one in each of its workers.
 
-// A module of one function that is a relaxed-simd multiply-add.
+// A module whose one function is a relaxed-simd multiply-add.
 const RELAXED = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
   253, 133, 2, 11,
@@ -15,7 +15,7 @@ export class Network {
     return new Network(instance.exports);
   }
 
-  /** url: of a .wasm file, in whose place .relaxed.wasm is loaded where the engine has a multiply-add. */
+  /** url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. */
   static async load(url) {
     const best = WebAssembly.validate(RELAXED) ? url.replace(/\.wasm$/, ".relaxed.wasm") : url;
     const response = await fetch(best);
@@ -30,8 +30,8 @@ export class Network {
 
   /**
    * Enlarges a plane of luma: row after row, a Float32Array in [0, 1] or a Uint8Array or Uint8ClampedArray in 0..255.
-   * Of rows firstRow to lastRow alone, where given: what is above and below them is seen and not enlarged. Returns the
-   * enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255.
+   * Enlarges rows firstRow..lastRow - 1 alone if they are given; the network still sees those above and below. Returns
+   * the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255.
    */
   upscale(lr, width, height, { firstRow = 0, lastRow = height, fullRange = false } = {}) {
     const { exports, upscaleFactor: scale } = this;
@@ -47,7 +47,7 @@ export class Network {
     return new Plane(exports.memory.buffer, to, length).slice();
   }
 
-  /** Addresses for so many bytes each, in memory that is made large enough. */
+  /** Addresses for these sizes in bytes; grows the memory where it is too small. */
   #places(...sizes) {
     const { memory, __heap_base: heap } = this.exports;
     const places = [];

@@ -2,10 +2,10 @@
 
 import { Bicubic, bicubicRgba } from "./planes.js";
 
-const SETTLED = 100; // milliseconds after which a part that is seen is worth interpolating
-const LARGEST_PART = 2 ** 24; // pixels that are
+const SETTLED = 100; // milliseconds that a view stands still before it is interpolated exactly
+const LARGEST_PART = 2 ** 24; // pixels of a view that is interpolated exactly
 
-/** An element of the size of the result that the browser itself scales: a video, or a canvas that is drawn anew. */
+/** An element that the browser itself scales to the result's size: a video, or a canvas that is redrawn. */
 export class ElementLayer {
   /** scale: pixels of the result to one of the element. */
   constructor(element, scale) {
@@ -25,7 +25,7 @@ export class ElementLayer {
   }
 }
 
-/** A canvas as large as the stage, on which the part that is seen is drawn. */
+/** A canvas as large as the stage, on which the visible part is drawn. */
 class DrawnLayer {
   constructor() {
     this.element = document.createElement("canvas");
@@ -45,7 +45,7 @@ class DrawnLayer {
   }
 }
 
-/** A Result of pictures.js. */
+/** Draws a Result of pictures.js. */
 export class ResultLayer extends DrawnLayer {
   constructor(result) {
     super();
@@ -65,7 +65,7 @@ export class ResultLayer extends DrawnLayer {
   }
 }
 
-/** A Picture of pictures.js by bicubic interpolation: the browser's, and the exact one once the view stands still. */
+/** Draws a Picture of pictures.js by bicubic interpolation: the browser's, and the exact one once the view is still. */
 export class BicubicLayer extends DrawnLayer {
   constructor(picture, scale, pool) {
     super();
@@ -105,7 +105,7 @@ export class BicubicLayer extends DrawnLayer {
     return { rgba: picture.pixels(left, top, width, height), left, top, width, height };
   }
 
-  /** What is exact of an enlarged window: all but its margin where the picture goes on. */
+  /** The exact part of an enlarged window: without its margin, except at the picture's border. */
   #cropped(enlarged, window) {
     const { picture, scale } = this;
     const inside = (first, length, end) => {

@@ -1,4 +1,4 @@
-// The page: what is opened, the settings, and what is shown and said of it.
+// The page: opens files, reads the settings, and shows the results and messages.
 
 import { Film } from "./films.js";
 import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
@@ -8,7 +8,7 @@ import { Pool } from "./pool.js";
 import { View } from "./view.js";
 
 const EXAMPLES = { astronaut: "png", chelsea: "png", coffee: "png", motorcycle: "webm" };
-// A module of one function with a vector in it.
+// A module whose one function uses SIMD.
 const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
 ]);
@@ -31,14 +31,14 @@ function say(text, wrong = false) {
   $("status").classList.toggle("wrong", wrong);
 }
 
-/** Says what an error means to the user; what was shown stays. */
+/** Tells the user what an error means; what is shown stays. */
 function explain(error) {
   if (error === CANCELLED) return;
   const memory = !(error instanceof Refusal) && /memory|allocation/i.test(`${error.name} ${error.message}`);
-  say(memory ? "The browser has not enough memory for this; a smaller scale needs less." : error.message, true);
+  say(memory ? "The browser does not have enough memory for this; try a smaller scale." : error.message, true);
 }
 
-/** Does what a control asks for and explains what goes wrong. */
+/** Runs a control's task and explains its errors to the user. */
 function attempt(task) {
   return async (...args) => {
     try {
@@ -91,7 +91,7 @@ function close() {
   $("controls").hidden = $("progress").hidden = $("download").hidden = true;
 }
 
-/** Enlarges what is opened by the settings of now. */
+/** Enlarges the opened picture or film by the current settings. */
 const show = attempt(async () => {
   if (!opened) return;
   work.abort(CANCELLED);
@@ -151,7 +151,7 @@ function showFilm(film) {
 function cancel() {
   work.abort(CANCELLED);
   $("progress").hidden = true;
-  say("Cancelled; the rest is as the browser enlarges it.");
+  say("Cancelled; the browser itself enlarges the rest.");
 }
 
 const download = attempt(async () => {
@@ -215,7 +215,7 @@ function connect() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     const [file] = event.dataTransfer.files;
-    file ? open(file) : say("What was dropped is no file.", true);
+    file ? open(file) : say("Only files can be dropped here.", true);
   });
   document.addEventListener("paste", ({ clipboardData }) => {
     const [file] = clipboardData.files;
@@ -240,9 +240,9 @@ function listExamples() {
 }
 
 function main() {
-  $("limit").textContent = `A result has ${megapixels(LARGEST)} at most.`;
+  $("limit").textContent = `The limit is ${megapixels(LARGEST)} a result.`;
   if (!globalThis.WebAssembly?.validate(SIMD)) {
-    say("This browser has no WebAssembly SIMD, which the network needs; any of the last years has it.", true);
+    say("This browser has no WebAssembly SIMD, which the network needs; browsers of the last years have it.", true);
     for (const control of document.querySelectorAll("button, input")) control.disabled = true;
     return;
   }
@@ -250,7 +250,7 @@ function main() {
   prepare(setting("variant"), Number(setting("scale")), pool).catch(explain);
   connect();
   listExamples();
-  navigator.serviceWorker?.register("service-worker.js"); // for use without a network; there is none on plain http
+  navigator.serviceWorker?.register("service-worker.js"); // for offline use; plain http has no service workers
 }
 
 main();

@@ -1,22 +1,22 @@
-// One picture: read, enlarged strip by strip over the workers, and drawn from what there is of it.
+// One picture: read, enlarged strip by strip by the workers, and drawn as far as it is enlarged.
 
 import { marginOf } from "./planes.js";
 
 export const VARIANTS = { fsrcnn: { mappings: 4 }, fsrcnn_s: { mappings: 1 } };
-// Pixels of a result, of four bytes each: 1.6 GB at most, less where the browser says that there is less memory.
+// Pixels of a result, of four bytes each: 1.6 GB at most, less if the browser reports less memory.
 export const LARGEST = Math.min(4, navigator.deviceMemory ?? 4) * 100e6;
-const STRIP = 2 ** 22; // pixels of a result at once, about
-const LEAST_ROWS = 32; // of a strip, below which seeing what is above and below it costs too much
-const DRAWN = 2 ** 23; // pixels of a result that are drawn as they are; of a larger one a reduced copy, zoomed out
+const STRIP = 2 ** 22; // pixels of a strip of the result, about
+const LEAST_ROWS = 32; // of a strip: with fewer, the margins above and below it cost too much
+const DRAWN = 2 ** 23; // pixels of a result that is drawn as it is; a larger one has a reduced copy for zooming out
 
-/** What the page tells its user in a sentence. */
+/** An error whose message the page shows to its user. */
 export class Refusal extends Error {}
 
 export function moduleOf(variant, scale) {
   return new URL(`made/${variant}_x${scale}.wasm`, import.meta.url).href;
 }
 
-/** Pixels to each side that an enlarged pixel depends on, by the layers' kernels. */
+/** Pixels of the picture to each side that an enlarged pixel depends on, by the layers' kernels. */
 export function reachOf(variant, scale) {
   return 2 + VARIANTS[variant].mappings + Math.ceil(4 / scale);
 }
@@ -61,8 +61,8 @@ export class Picture {
 }
 
 /**
- * A translucent picture's 8-bit RGBA as the file has it: a canvas keeps fewer levels of colour the less it can be seen.
- * Nothing where the browser has no WebGL or the picture is too large for it; then the canvas has to do.
+ * A translucent picture's 8-bit RGBA as the file has it: a canvas keeps fewer levels of colour for more transparent
+ * pixels. Returns null if the browser has no WebGL or the picture is too large for it; then the canvas has to do.
  */
 async function unmultiplied(file, { width, height }) {
   const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
@@ -88,14 +88,14 @@ function cropped(rgba, stride, { left, top, width, height }) {
   return part;
 }
 
-/** Has the workers load a network, so that they are quick when a picture comes. */
+/** Makes the workers load a network, so that the first picture does not wait for it. */
 export function prepare(variant, scale, pool) {
   return pool.each("prepare", { module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
 }
 
 /**
- * Fills a result over the workers. Calls onStrip after each strip with the part of the picture that is done. Throws the
- * signal's reason where it is aborted.
+ * Fills a result by the workers. Calls onStrip after each strip with the fraction of the picture that is done. Throws
+ * the signal's reason if it is aborted.
  */
 export async function enlarge(result, variant, pool, { signal, onStrip }) {
   const { picture, scale } = result;
@@ -128,7 +128,7 @@ export function megapixels(pixels) {
   return `${millions < 10 ? millions.toFixed(1) : Math.round(millions)} megapixels`;
 }
 
-/** An enlarged picture, which may not be there as a whole yet: what is missing is drawn as the browser enlarges it. */
+/** An enlarged picture, perhaps not finished yet: what is missing is drawn as the browser enlarges it. */
 export class Result {
   /** Throws a Refusal for a picture that is too large. */
   constructor(picture, scale) {
@@ -136,7 +136,7 @@ export class Result {
     if (enlarged > LARGEST) {
       throw new Refusal(
         `The picture has ${megapixels(pixels)}, at x${scale} ${megapixels(enlarged)}; this page makes ` +
-          `${megapixels(LARGEST)} at most. A smaller scale may do, and upscale.py has no such limit.`,
+          `${megapixels(LARGEST)} at most. Try a smaller scale; upscale.py has no such limit.`,
       );
     }
     Object.assign(this, { picture, scale, alpha: picture.alpha, strips: [] });
@@ -148,7 +148,7 @@ export class Result {
     this.context.drawImage(picture.bitmap, 0, 0, this.width / this.reduction, this.height / this.reduction);
   }
 
-  /** The rows from `top` on, as 8-bit RGBA pixels. */
+  /** Adds rows from `top` on, 8-bit RGBA pixels. */
   add(top, rgba) {
     const pixels = new ImageData(rgba, this.width);
     this.strips.push({ top, pixels });
@@ -161,7 +161,7 @@ export class Result {
     return this.context.drawImage(strip, ...place);
   }
 
-  /** A canvas with at least the rectangle, how often it is reduced, and where its top left corner lies. */
+  /** A canvas with at least the rectangle, the factor by which it is reduced, and the place of its top left corner. */
   part({ left, top, width, height }, zoom) {
     if (this.reduction * zoom <= 1 || this.reduction === 1) {
       return { canvas: this.copy, reduction: this.reduction, left: 0, top: 0 };

@@ -1,7 +1,7 @@
-// What surrounds the network, as in fsrcnn/luma.py, resize.py and pictures/pixels.py: colours, bicubic interpolation, and
-// the network's error on flat colour. A plane is a Float32Array, row after row, in 0..255.
+// All that surrounds the network, as in fsrcnn/luma.py, resize.py and pictures/pixels.py: colours, bicubic
+// interpolation, and the network's error on flat colour. A plane is a Float32Array, row after row, in 0..255.
 
-const LEVELS = 256; // flat pictures on which the network's error is measured
+const LEVELS = 256; // of the flat pictures on which the network's error is measured
 
 /** MATLAB's rgb2ycbcr, unrounded. rgba: 8-bit pixels. */
 export function yCbCr(rgba) {
@@ -18,7 +18,7 @@ export function yCbCr(rgba) {
   return { y, cb, cr };
 }
 
-/** MATLAB's ycbcr2rgb of rows of planes into rgba, from pixel `at` on; a Uint8ClampedArray rounds and clips. */
+/** Writes MATLAB's ycbcr2rgb of the planes into rgba, from pixel `at` on; a Uint8ClampedArray rounds and clips. */
 function putRgb(y, cb, cr, rgba, at) {
   for (let i = 0, to = at * 4; i < y.length; i++, to += 4) {
     const luma = (y[i] - 16) * 1.1643835616438356;
@@ -53,7 +53,7 @@ export class Bicubic {
     this.line = new Float32Array(width + 4);
   }
 
-  /** Row `row` of the enlarged plane, into `out`. */
+  /** Writes row `row` of the enlarged plane into `out`. */
   row(plane, row, out) {
     const { width, height, scale, columns, line } = this;
     const { first, weights } = this.phases[row % scale];
@@ -76,7 +76,7 @@ function mirrored(position, length) {
   return inside < length ? inside : 2 * length - 1 - inside;
 }
 
-/** A picture enlarged by bicubic interpolation alone. rgba: width x height pixels. Returns the enlarged ones. */
+/** Enlarges a picture by bicubic interpolation alone. rgba: width x height pixels. Returns the enlarged ones. */
 export function bicubicRgba(rgba, width, height, scale) {
   const bicubic = new Bicubic(width, height, scale);
   const result = new Uint8ClampedArray(rgba.length * scale * scale);
@@ -91,12 +91,12 @@ export function bicubicRgba(rgba, width, height, scale) {
   return result;
 }
 
-/** How much of an axis flat pictures need to have for every place that the network's error depends on. */
+/** The length of a flat picture's axis at which it has every error that a longer one has. */
 export function flatLength(length, reach) {
   return Math.min(length, 2 * reach + 1);
 }
 
-/** What the network adds to flat pictures, luma from 16 to 235, width x height pixels small: one after another. */
+/** The network's errors on LEVELS flat pictures of width x height pixels, luma 16 to 235, one after another. */
 export function measureFlatErrors(network, width, height) {
   const size = width * height;
   const errors = new Float32Array(LEVELS * size * network.upscaleFactor ** 2);
@@ -109,11 +109,11 @@ export function measureFlatErrors(network, width, height) {
 }
 
 /**
- * The network's own error on flat pictures, up to a level inside and seven at the border, where it takes what is beyond
- * for black: it is taken off again, so that flat colours stay what they are.
+ * The network's error on flat colour, which is subtracted, so that flat colours stay. It is up to one level inside the
+ * picture, and up to seven at the border, beyond which the network sees black.
  */
 class FlatError {
-  /** errors: of flat pictures of flatLength x flatLength. */
+  /** errors: see measureFlatErrors, for pictures of flatLength x flatLength. */
   constructor(errors, scale, width, height, reach) {
     const [across, down] = [width, height].map((length) => flatLength(length, reach));
     Object.assign(this, { errors, scale });
@@ -123,23 +123,26 @@ class FlatError {
     this.size = down * scale * this.stride;
   }
 
-  /** Takes it off a row of enlarged luma, row `row` of the picture. y: the row of the small picture. */
-  takeOff(enlarged, row, y) {
+  /** Subtracts it from `enlarged`, row `row` of the enlarged luma. y: the row of the small picture below it. */
+  subtractFrom(enlarged, row, y) {
     const { scale, across, stride, size, errors } = this;
     const start = (this.down[Math.floor(row / scale)] * scale + (row % scale)) * stride;
     for (let x = 0, to = 0; x < y.length; x++) {
       const level = ((y[x] - 16) / 219) * (LEVELS - 1);
       const below = Math.min(Math.max(Math.floor(level), 0), LEVELS - 2);
-      const part = level - below;
+      const fraction = level - below;
       let at = below * size + start + across[x] * scale;
       for (let phase = 0; phase < scale; phase++, at++, to++) {
-        enlarged[to] -= errors[at] + part * (errors[at + size] - errors[at]);
+        enlarged[to] -= errors[at] + fraction * (errors[at + size] - errors[at]);
       }
     }
   }
 }
 
-/** For each pixel of an axis one as far from the ends of an axis of `size`; those out of their reach are alike. */
+/**
+ * Maps each pixel of an axis to the pixel of an axis of `size` at the same distance from the border. Those further than
+ * `reach` from it, which are all alike, share one.
+ */
 function places(length, size, reach) {
   return Int32Array.from({ length }, (_, i) =>
     i < reach ? i : Math.max(Math.min(reach, size - 1), size - (length - i)));
@@ -177,7 +180,7 @@ function blurred(plane, width, height, weights, step) {
   return result;
 }
 
-/** Rows that `enlargedRows` needs to see above and below. */
+/** Rows above and below that `enlargedRows` needs. */
 export function marginOf(reach, alpha) {
   return alpha ? 2 * reach + Bicubic.REACH : reach;
 }
@@ -185,9 +188,9 @@ export function marginOf(reach, alpha) {
 /**
  * Rows of a picture enlarged: luma by the network, chroma and alpha by bicubic interpolation.
  *
- * flatErrors: measured for flatLength x flatLength. width, height: of the picture. rgba: a window of whole rows from
- * row `top` on, of which those from `first` to `last`, counted in the picture, are enlarged. reach: pixels to each side
- * that an enlarged pixel depends on. Returns 8-bit RGBA pixels.
+ * flatErrors: see measureFlatErrors, for flatLength x flatLength. width, height: of the picture. rgba: a window of
+ * whole rows from row `top` on, of which first..last - 1, counted in the picture, are enlarged. reach: pixels to each
+ * side that an enlarged pixel depends on. Returns 8-bit RGBA pixels.
  */
 export function enlargedRows(network, flatErrors, { rgba, width, height, top, first, last, alpha, reach }) {
   const scale = network.upscaleFactor;
@@ -204,7 +207,7 @@ export function enlargedRows(network, flatErrors, { rgba, width, height, top, fi
   for (let row = first * scale, at = 0; row < last * scale; row++, at += luma.length) {
     const source = (Math.floor(row / scale) - top) * width;
     for (let i = 0; i < luma.length; i++) luma[i] = enlarged[at + i] * 255;
-    flatError.takeOff(luma, row, y.subarray(source, source + width));
+    flatError.subtractFrom(luma, row, y.subarray(source, source + width));
     bicubic.row(cb, row - top * scale, blue);
     bicubic.row(cr, row - top * scale, red);
     putRgb(luma, blue, red, result, at);

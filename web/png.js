@@ -1,5 +1,5 @@
-// A PNG file of a result of any size, strip by strip: the browser's own canvases end at some size, and lose colour
-// where they are translucent.
+// Makes a PNG file of a result of any size, strip by strip: the browser's own canvases are limited in size, and lose
+// colour where they are translucent.
 
 const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -31,7 +31,7 @@ function header(width, height, alpha) {
   return chunk("IHDR", data);
 }
 
-/** The strips' bytes as PNG has them: a filter type before each row, and no alpha where it is opaque. */
+/** The strips' bytes as PNG has them: a filter type before each row, and no alpha for an opaque result. */
 function* filtered({ strips, width, alpha }) {
   const channels = alpha ? 4 : 3;
   let above = new Uint8Array(width * channels);
@@ -52,7 +52,7 @@ function* filtered({ strips, width, alpha }) {
   }
 }
 
-/** result: a whole Result of pictures.js. */
+/** Makes the file. result: a finished Result of pictures.js. */
 export async function pngFile(result) {
   const parts = [SIGNATURE, header(result.width, result.height, result.alpha), chunk("sRGB", new Uint8Array([0]))];
   const rows = filtered(result);

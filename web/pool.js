@@ -8,12 +8,12 @@ export class Pool {
     this.waiting = [];
   }
 
-  /** Has every worker do a task: it is meant to be called while none is at work. */
+  /** Runs a task on every worker; to be called while all are idle. */
   each(task, args) {
     return Promise.all(Array.from({ length: this.size }, () => this.run(task, args)));
   }
 
-  /** The result of a task of worker.js. Of args, the pixels are handed over. */
+  /** Runs a task of worker.js and returns its result. The pixels in args are transferred, not copied. */
   run(task, args) {
     return new Promise((resolve, reject) => {
       this.waiting.push({ task, args, resolve, reject });

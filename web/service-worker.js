@@ -1,4 +1,4 @@
-// Keeps the page's files for use without a network; with one, they come from there.
+// Caches the page's files for offline use; online, they come from the server.
 
 const NAME = "fsrcnn";
 const PAGE = ["./", "style.css", "icon.svg", "handle.svg"];

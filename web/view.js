@@ -1,9 +1,9 @@
 // Two layers of one size, on either side of a slider, zoomed and moved together, and a loupe on both.
 //
-// A layer has an element on the stage; place(view), which brings the element to where the view is; and
-// sample(context, left, top, size), which draws so many of its pixels, as they are, at the top left of a context.
+// A layer has an element on the stage; place(view), which moves and scales the element to match the view; and
+// sample(context, left, top, size), which draws size x size of its pixels, unscaled, at the top left of a context.
 
-const MOST = 32; // screen pixels to one of the result, along each axis
+const MOST = 32; // screen pixels for each pixel of the result, along each axis, at most
 const STEP = 48; // CSS pixels that an arrow key moves
 const LOUPE = { pixels: 24, times: 7 };
 
@@ -54,7 +54,7 @@ export class View {
     this.#move(this.#fitting());
   }
 
-  /** One pixel of the result to one of the screen. */
+  /** Shows one pixel of the result on each screen pixel. */
   wholePixels() {
     this.zoomTo(1 / devicePixelRatio);
   }
@@ -96,7 +96,7 @@ export class View {
     return Math.min(width / this.width, height / this.height, MOST / devicePixelRatio);
   }
 
-  /** Without x and y, in the middle. What is smaller than the stage stays there; what is larger leaves no gap. */
+  /** Zooms and moves the layers: without x and y to the middle, where smaller ones stay; larger ones leave no gap. */
   #move(zoom, x = 0, y = 0) {
     const place = (at, length, stage) => {
       const room = stage - length * zoom;
@@ -163,7 +163,7 @@ export class View {
     this.#drawLoupe();
   }
 
-  /** Both layers around the pointer, or around the centre for the keyboard's users. */
+  /** Draws both layers around the pointer, or around the centre for keyboard users. */
   #drawLoupe() {
     if (this.loupe.hidden || !this.layers.length) return;
     const { pixels, times } = LOUPE;

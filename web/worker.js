@@ -1,4 +1,4 @@
-// What a worker does, one task after another: a message is a task's name and arguments, the answer its result.
+// Runs tasks one after another: a message is a task's name and arguments, the answer its result.
 
 import { Network } from "./fsrcnn.js";
 import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
@@ -20,18 +20,18 @@ function flatErrorsOf(module, network, { width, height, reach }) {
 }
 
 const TASKS = {
-  /** Loads a network and measures what `rows` of most pictures will need. */
+  /** Loads a network and measures the errors on flat colour that `rows` needs for most pictures. */
   async prepare({ module, reach }) {
     flatErrorsOf(module, await networkOf(module), { width: Infinity, height: Infinity, reach });
   },
-  /** Rows of a picture: see planes.js. height: of the whole picture. */
+  /** Enlarges rows of a picture: see enlargedRows in planes.js. */
   async rows({ module, ...rows }) {
     const network = await networkOf(module);
     return enlargedRows(network, flatErrorsOf(module, network, rows), rows);
   },
-  /** Part of a picture by bicubic interpolation. */
+  /** Enlarges part of a picture by bicubic interpolation. */
   bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),
-  /** Rows of a frame's luma, 8 bits as they are. */
+  /** Enlarges rows of a frame's 8-bit luma. */
   async luma({ module, plane, width, height, ...rows }) {
     return (await networkOf(module)).upscale(plane, width, height, rows);
   },

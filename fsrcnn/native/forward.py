@@ -141,7 +141,7 @@ def emit_prelu(b: Builder, total: ir.Value, slope: ir.Value) -> ir.Value:
 # --- the work memory of a thread ---
 
 
-class Plan(NamedTuple):
+class MemoryPlan(NamedTuple):
     """What the function is compiled for, and how it divides a thread's work memory: first rows of floats, as long as a
     block of columns and what its layers reach around it, then a patch of features, then the enlarged rows.
     """
@@ -229,7 +229,7 @@ class Ring(NamedTuple):
 class Memory:
     """Where everything is in a thread's work memory, which this clears."""
 
-    def __init__(self, b: Builder, plan: Plan, start: ir.Value, columns: ir.Value) -> None:
+    def __init__(self, b: Builder, plan: MemoryPlan, start: ir.Value, columns: ir.Value) -> None:
         self.b, self.lanes = b, plan.target.lanes
         self.pitch = b.add(columns, b.index(plan.beyond))
         self.width = b.sub(self.pitch, b.index(2 * self.lanes))  # of a row without the vector on each side
@@ -257,7 +257,7 @@ class Arguments(NamedTuple):
     lr: ir.Value  # the small picture's first pixel
     sr: ir.Value  # the large picture's first pixel
     weights: ir.Value  # as packing.py orders them
-    work: ir.Value  # memory of `Plan.floats`
+    work: ir.Value  # memory of `MemoryPlan.floats`
     lr_stride: ir.Value  # bytes from row to row
     sr_stride: ir.Value
     width: ir.Value  # of the small picture
@@ -280,7 +280,7 @@ class BlockProgram:
     mapping layer by one more, as it needs the row below its own; the deconvolution by the halo.
     """
 
-    def __init__(self, b: Builder, plan: Plan, given: Arguments) -> None:
+    def __init__(self, b: Builder, plan: MemoryPlan, given: Arguments) -> None:
         self.b, self.plan, self.given = b, plan, given
         flags = [b.icmp_signed("!=", flag, b.index(0)) for flag in (given.eight_bits, given.full_range)]
         self.lr = StridedPlane(given.lr, given.lr_stride, *flags)
@@ -427,7 +427,7 @@ class BlockProgram:
         b.loop(b.index(0), scale, 1, emit)
 
 
-def emit_network(module: ir.Module, name: str, plan: Plan) -> ir.Function:
+def emit_network(module: ir.Module, name: str, plan: MemoryPlan) -> ir.Function:
     """The function that enlarges rows `first` to `last` of a block of columns; `Arguments` says how it is called."""
     b, arguments = new_function(module, name, POINTERS, len(Arguments._fields) - POINTERS, plan.target)
     BlockProgram(b, plan, Arguments(*arguments)).emit()
@@ -436,7 +436,7 @@ def emit_network(module: ir.Module, name: str, plan: Plan) -> ir.Function:
 
 
 @functools.cache
-def compiled(plan: Plan) -> Callable[..., None]:
+def compiled(plan: MemoryPlan) -> Callable[..., None]:
     """The native function; takes about a second to compile."""
     types = [ctypes.c_void_p] * POINTERS + [ctypes.c_int64] * (len(Arguments._fields) - POINTERS)
     emit = functools.partial(emit_network, name="run", plan=plan)
@@ -447,7 +447,7 @@ class Forward:
     """The network with its weights, compiled for a target whose code this machine can run."""
 
     def __init__(self, weights: Weights, target: Target) -> None:
-        self._plan = Plan(weights.sizes, target)
+        self._plan = MemoryPlan(weights.sizes, target)
         self._packed = pack(list(weights.parameters.values()), weights.upscale_factor, target)
 
     def lefts(self, width: int) -> range:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from llvmlite import binding, ir
 
-from fsrcnn.native.forward import Plan, emit_network
+from fsrcnn.native.forward import MemoryPlan, emit_network
 from fsrcnn.native.llvm import FLOAT, FLOAT_BYTES, INT, POINTER, Builder
 from fsrcnn.native.packing import Array, pack
 from fsrcnn.native.target import Target
@@ -44,7 +44,7 @@ def object_file(name: str, weights: Weights, targets: Sequence[Target]) -> bytes
         # Targets of as many registers read the weights in the same order.
         packed = constants.get(target.registers) or _constant(module, pack(parameters, scale, target))
         constants[target.registers] = packed
-        functions.append(_emit_for_target(module, f"_{number}", Plan(weights.sizes, target), packed))
+        functions.append(_emit_for_target(module, f"_{number}", MemoryPlan(weights.sizes, target), packed))
     chosen = _emit_choice(module, targets) if len(targets) > 1 else None
     for suffix, eight_bits in (("float", 0), ("uint8", 1)):
         _emit_public(module, f"{name}_{suffix}", [each.upscale for each in functions], chosen, lowest, [eight_bits])
@@ -77,13 +77,13 @@ def _internal(function: ir.Function, target: Target) -> ir.Function:
     return function
 
 
-def _emit_for_target(module: ir.Module, suffix: str, plan: Plan, weights: ir.GlobalVariable) -> Functions:
+def _emit_for_target(module: ir.Module, suffix: str, plan: MemoryPlan, weights: ir.GlobalVariable) -> Functions:
     """The functions of this target, which the public ones call."""
     target, index = plan.target, plan.target.index
     run = _internal(emit_network(module, f"run{suffix}", plan), target)
 
     def emit_columns(b: Builder, width: ir.Value) -> ir.Value:
-        """As `Plan.columns`."""
+        """As `MemoryPlan.columns`."""
 
         def ceil(value: ir.Value, divisor: ir.Value) -> ir.Value:
             return b.udiv(b.add(value, b.sub(divisor, b.index(1))), divisor)

@@ -1,4 +1,4 @@
-"""The benchmarks run, write what the README's tables are made of, and refuse to time what disagrees."""
+"""The benchmarks run, write the numbers of the README's tables, and refuse to time ways that disagree."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SMALL = network.Case("fsrcnn_s", 3, 120, 120)
 
 @pytest.fixture
 def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the benchmarks write; they take no flags, and no longer than they must."""
+    """The file that the benchmarks write; they take no flags here, and as little time as possible."""
     path = tmp_path / "result.json"
     settings: dict[ModuleType, dict[str, object]] = {
         network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},

@@ -1,4 +1,4 @@
-"""Arrays enlarged as files of the same pixels are, whatever their order in memory; what is no picture."""
+"""Arrays are enlarged as files of the same pixels are, whatever their order in memory; other arrays are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_an_array_becomes_what_its_file_becomes(
 
 
 def load_bands(path: Path) -> np.ndarray:
-    """H x W x bands, one too."""
+    """H x W x bands, for one band too."""
     picture = load(path)
     return picture if picture.ndim == 3 else picture[..., None]
 
@@ -88,7 +88,7 @@ def test_the_order_in_memory_does_not_matter(dtype: type, order: str):
     np.testing.assert_array_equal(picture, plain)
 
 
-# What was given, and what the one line of complaint says of it.
+# The argument, and what the one-line message says of it.
 MISTAKES: list[tuple[Any, str]] = [
     (None, "got NoneType, expected an array of NumPy"),
     ([[1, 2], [3, 4]], "got list, expected an array of NumPy"),

@@ -1,4 +1,4 @@
-"""The cache of machine code: found again, and never trusted."""
+"""The cache of machine code: entries are found again, and never used unchecked."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_what_is_kept_is_found_again_and_what_is_damaged_made_anew(folder: Path):
+def test_entries_are_found_again_and_damaged_ones_are_replaced(folder: Path):
     assert cache.kept("a", lambda: b"first") == b"first"
     assert cache.kept("a", lambda: b"second") == b"first"
     assert cache.kept("b", lambda: b"third") == b"third"
@@ -31,7 +31,7 @@ def test_what_is_kept_is_found_again_and_what_is_damaged_made_anew(folder: Path)
 
 
 @pytest.mark.parametrize("name", ["geometry.py", "luma.py", "resize.py", "native/llvm.py"])
-def test_what_other_code_made_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+def test_entries_of_other_code_are_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     package = folder.with_name("package")
     shutil.copytree(cache.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(cache, "PACKAGE", package)
@@ -42,7 +42,7 @@ def test_what_other_code_made_is_made_anew(folder: Path, monkeypatch: pytest.Mon
     assert cache.kept("a", lambda: b"after") == b"after"
 
 
-def test_a_folder_that_cannot_be_written_to_is_done_without(folder: Path):
+def test_an_unwritable_folder_is_no_error(folder: Path):
     folder.write_bytes(b"a file")
     assert [cache.kept("a", lambda: b"1"), cache.kept("a", lambda: b"2")] == [b"1", b"2"]
 

@@ -1,4 +1,4 @@
-"""The records of the picture formats, and which files are pictures and videos."""
+"""The records of the picture formats, and which files are pictures or videos."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_another_suffix_gets_one_line(tmp_path: Path, source: str, target: str, 
 
 
 def test_pictures_need_neither_pytorch_nor_pyav():
-    """And what files are videos is known without PyAV; arrays need no libvips either."""
+    """The suffixes of videos are known without PyAV too; arrays need no libvips either."""
     script = (
         "import sys, fsrcnn.videos, fsrcnn.pictures.arrays, fsrcnn.pictures.formats; first = set(sys.modules); "
         "import fsrcnn.pictures.upscale; print({'torch', 'av', 'pyvips'} & first, {'torch', 'av'} & set(sys.modules))"

@@ -16,14 +16,14 @@ from fsrcnn.native.target import host, named_target
 from fsrcnn.network import Network, network_of
 from training import gradient
 
-FURTHER_SCALES = (5, 6, 8)  # a line in geometry.py away
+FURTHER_SCALES = (5, 6, 8)  # supported once they are in geometry.SCALES
 
 
 def random_luma(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((height, width), np.float32)
 
 
-# Pictures smaller than what the network reaches, of several blocks of columns, and of several strips of rows.
+# Pictures smaller than the network's reach, of several blocks of columns, and of several strips of rows.
 @pytest.mark.parametrize("shape", [(1, 1), (9, 13), (3, 1000), (75, 20)])
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", SCALES)
@@ -91,11 +91,11 @@ def test_other_sizes_are_the_network(sizes: Sizes):
 
 @pytest.mark.parametrize("triple", ["x86_64-pc-windows-msvc", "x86_64-apple-darwin23", "arm64-apple-darwin23"])
 def test_code_for_other_systems_calls_nothing_but_what_clears_memory(triple: str):
-    """None of the C library's mathematics, and nothing that Windows wants for stack frames of a page and more."""
+    """Neither the C library's mathematics, nor what Windows calls for stack frames of a page and more."""
     target, sizes = named_target(triple), variant_sizes("fsrcnn", 3)
-    layout = gradient.Layout(sizes, 26, 26, False, target)
+    layout = gradient.MemoryLayout(sizes, 26, 26, False, target)
     for emit in (
-        partial(forward.emit_network, name="run", plan=forward.Plan(sizes, target)),
+        partial(forward.emit_network, name="run", plan=forward.MemoryPlan(sizes, target)),
         partial(gradient.emit_function, layout=layout),
     ):
         emit(module := ir.Module())

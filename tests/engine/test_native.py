@@ -1,4 +1,4 @@
-"""The one door to the compiled functions: what they run without, and what is no reason to run without them."""
+"""native/__init__.py: without which packages nothing is compiled, and that other import errors are not hidden."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Hidden)
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs code that imports the package that lies in a folder."""
+    """Runs code that imports the package in a folder."""
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
 
 

@@ -24,7 +24,7 @@ def test_spans_by_hand():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_reach_is_exact(variant: str, scale: int):
-    """One LR pixel changed changes SR pixels as far away as `reach` says, to one side at least, and none further."""
+    """Changing one LR pixel changes SR pixels `reach` pixels away, to one side at least, and none further away."""
     network = SubpixelFSRCNN(random_weights(variant_sizes(variant, scale))).double()
     assert network.sizes.reach == VARIANTS[variant]["m"] + (3 if scale == 4 else 4)
     centre = 12

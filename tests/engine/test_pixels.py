@@ -64,7 +64,7 @@ def test_plain_bicubic_is_matlabs(scale: int):
     np.testing.assert_allclose(sr, imresize(plane, scale), atol=1e-4)
 
 
-# Enlarges a picture, and says how much memory that took besides the result of an array, in MiB.
+# Enlarges a picture and prints how much memory that took, in MiB, without the result if it is an array.
 FILE = "upscale_picture(source, source.with_suffix('.sr.png'), network); array = 0"
 ARRAY = "lr = pyvips.Image.new_from_file(str(source)).numpy(); array = lr.nbytes + enlarge_array(lr, network).nbytes"
 MEMORY = """
@@ -105,7 +105,7 @@ def test_flat_colours_stay(variant: str, scale: int, shape: tuple[int, int, int]
 
 
 def test_the_network_does_the_luma():
-    """Of a photograph reduced and enlarged again more is left than with bicubic interpolation."""
+    """A photograph, reduced and enlarged again, is closer to the original than by bicubic interpolation."""
     hr = skimage.data.astronaut()
     lr = np.clip(np.round(imresize(hr, 1 / 2)), 0, 255).astype(np.uint8)
     sr = upscaled(lr, "fsrcnn", 2)

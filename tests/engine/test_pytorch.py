@@ -1,4 +1,4 @@
-"""A network by PyTorch's operations, as on GPUs, is the compiled one; which of them is taken; networks of files."""
+"""The network in PyTorch's operations, as on GPUs, equals the compiled one; which of the two is chosen; reloading."""
 
 from pathlib import Path
 
@@ -51,5 +51,5 @@ def test_new_weights_under_an_old_name_are_read_anew(tmp_path: Path):
     save_weights(random_weights(variant_sizes("fsrcnn_s", 2)), path)
     assert np.array_equal(*first)
     assert not np.allclose(load_network(path, 2, "cpu")(lr), first[0])
-    with pytest.raises(RequestError, match="is for x2, asked for was x3"):
+    with pytest.raises(RequestError, match="is for x2, expected x3"):
         load_network(path, 3, "cpu")

@@ -183,7 +183,7 @@ def test_the_encoder_fits_the_container(network: Networks, tmp_path: Path, suffi
 
 
 def priority_here() -> tuple[int, int] | None:
-    """Of this thread, where the system is Linux."""
+    """This thread's priority, on Linux."""
     known = hasattr(os, "sched_getscheduler")
     return (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) if known else None
 
@@ -221,7 +221,7 @@ def test_odd_sizes_are_made_even_for_subsampled_chroma(network: Networks, tmp_pa
     assert upscale_video(whole, tmp_path / "whole.mp4", network(3)).warnings == ()
 
 
-def test_what_is_not_kept_is_said(network: Networks, tmp_path: Path):
+def test_what_is_not_kept_is_warned_of(network: Networks, tmp_path: Path):
     rgb = make_clip(tmp_path / "rgb.mkv", "gbrp10le")
     result = upscale_video(rgb, tmp_path / "sr.mkv", network(2), "ffv1")
     assert result.warnings == ("gbrp10le is converted to yuv444p10le",)
@@ -290,7 +290,7 @@ def test_an_interruption_leaves_the_target_as_it_was(network: Networks, tmp_path
 
 
 @posix
-def test_a_full_disk_is_said_and_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
+def test_a_full_disk_is_reported_and_leaves_the_target_as_it_was(network: Networks, tmp_path: Path):
     source = make_clip(tmp_path / "lr.mkv")
     small_files(20_000)
     try:
@@ -328,7 +328,7 @@ def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on(of_each: bool):
             next(results)
 
 
-# The source, the target, the arguments, and what the one line of complaint names.
+# The source, the target, the arguments, and what the one-line message names.
 MISTAKES = [
     ("missing.mp4", "sr.mp4", {}, "missing.mp4: no such file"),
     ("empty.mp4", "sr.mp4", {}, "empty.mp4: the file is empty"),

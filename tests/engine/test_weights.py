@@ -1,4 +1,4 @@
-"""Weights files: round trips, others' files, and that the shipped ones are what their json files and the table say."""
+"""Weights files: round trips, others' files, and that the shipped ones agree with their json files and the tables."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from benchmarks import report
-from dataset import VALIDATION_SET, folder_pairs, samples, validation_pairs
+from dataset import VALIDATION_SET, folder_pairs, sample_pairs, validation_pairs
 from evaluation.scores import mean_score
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, VARIANTS
@@ -35,7 +35,7 @@ def test_weights_score_what_their_json_says(name: str):
     said = json.loads((PRETRAINED / f"{name}.json").read_text(encoding="utf-8"))
     assert load_weights(PRETRAINED / f"{name}.safetensors").digest == said["sha256"]
     scale = int(name[-1])
-    assert mean_psnr(name, samples(scale)) == pytest.approx(said["samples"]["psnr"], abs=0.01)
+    assert mean_psnr(name, sample_pairs(scale)) == pytest.approx(said["samples"]["psnr"], abs=0.01)
     if (ROOT / "data" / VALIDATION_SET).is_dir():
         validation = validation_pairs(ROOT / "data", scale)
         assert mean_psnr(name, validation) == pytest.approx(said["validation"]["psnr"], abs=0.01)
@@ -45,7 +45,7 @@ def test_weights_score_what_their_json_says(name: str):
 @pytest.mark.parametrize("set_name", SETS_AT_HAND)
 def test_weights_keep_their_scores_on_the_test_sets(name: str, set_name: str):
     scale = int(name[-1])
-    pairs = samples(scale) if set_name == "Samples" else folder_pairs(ROOT / "data" / set_name, scale)
+    pairs = sample_pairs(scale) if set_name == "Samples" else folder_pairs(ROOT / "data" / set_name, scale)
     now = mean_psnr(name, pairs)
     assert now >= METRICS[name][set_name]["fsrcnn"]["psnr"] - 0.02
 
@@ -192,7 +192,7 @@ def test_additions_are_kept_and_part_of_the_digest(tmp_path: Path):
     np.testing.assert_array_equal(load_weights(tmp_path / "a.safetensors").additions["integer.range"], [0, 1, 2])
 
 
-def test_no_flipped_bit_and_no_cut_is_taken(tmp_path: Path):
+def test_flipped_bits_and_truncated_files_are_refused(tmp_path: Path):
     content, path = bytearray(shipped_weights("fsrcnn_s", 2).read_bytes()), tmp_path / "a.safetensors"
     header = 8 + int.from_bytes(content[:8], "little")
     bits = [*range(8 * header), *np.random.default_rng(0).integers(8 * header, 8 * len(content), 300)]
@@ -216,7 +216,7 @@ def test_weights_that_others_saved_as_safetensors_say_so(tmp_path: Path):
         load_weights(tmp_path / "a.safetensors")
 
 
-def test_a_newer_format_and_another_scale_are_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_newer_format_and_another_scale_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_weights(broken(lambda _: None, scale=7), tmp_path / "x7.safetensors")
     with pytest.raises(RequestError, match="is for x7, expected one of x2, x3, x4"):
         load_weights(tmp_path / "x7.safetensors")

@@ -1,4 +1,4 @@
-"""The object files as programs in C call them, on this machine and on others that QEMU plays."""
+"""The object files as programs in C call them, on this machine and on others that QEMU emulates."""
 
 import ctypes
 import shutil

@@ -1,4 +1,4 @@
-"""The shaders as FFmpeg's libplacebo draws them, which is the renderer of mpv."""
+"""The shaders as libplacebo, the renderer of mpv, draws them in FFmpeg."""
 
 import shutil
 from pathlib import Path

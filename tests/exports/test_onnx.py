@@ -74,7 +74,7 @@ def test_committed_file_has_the_shipped_weights(variant: str, scale: int):
     assert said["sha256"] == weights.digest
     assert (said["variant"], said["upscale_factor"], said["licence"]) == (variant, str(scale), "Apache-2.0")
     assert float(said["validation_psnr"]) > 27
-    # A picture: noise, which no network was trained on, comes out up to thirty times as strong, rounding errors too.
+    # A photograph: networks are not trained on noise and amplify it, and its rounding errors, up to thirty times.
     lr = skimage.data.camera()[100:119, 220:243] / np.float32(255)
     sr = run_onnx(content, lr[None, None])[0, 0]
     np.testing.assert_allclose(sr, reference(weights, lr), rtol=0, atol=1e-5)

@@ -1,5 +1,5 @@
-"""The files for dnn_superres in the class itself, which runs in an environment of its own: contrib and plain OpenCV
-cannot stand beside each other.
+"""The files for dnn_superres, run by that class itself in an environment of its own: contrib and plain OpenCV cannot be
+installed together.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ from imgproc import imresize, luma, to_uint8
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / ".venv" / "contrib" / "bin" / "python"
-# PSNR in dB on Set5 of the files that the class's users have, by the same protocol.
+# PSNR in dB on Set5, by the same protocol, of the files that the class's users have.
 THEIRS = {2: 34.82, 3: 30.54, 4: 28.36}
 PROGRAM = """
 import sys
@@ -40,7 +40,7 @@ for path in folder.glob("*.png"):
 def upsampled(
     folder: Path, variant: str, scale: int, pictures: dict[str, NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.uint8]]:
-    """What the class makes of H x W x 3 pictures in B, G, R order."""
+    """H x W x 3 pictures in B, G, R order, as the class enlarges them."""
     needed(CONTRIB.is_file(), "OpenCV's contrib modules (`make extra`)")
     (folder / "sr").mkdir()
     (folder / "graph.pb").write_bytes(opencv_file(load_weights(shipped_weights(variant, scale))))

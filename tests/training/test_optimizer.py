@@ -1,4 +1,4 @@
-"""SOAP: Adam where it should be, and blind to the coordinates the weights are written in."""
+"""SOAP: plain Adam on vectors, and the same losses whatever coordinates a weight is written in."""
 
 from collections.abc import Callable
 

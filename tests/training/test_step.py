@@ -1,4 +1,4 @@
-"""SGD without autograd is SGD."""
+"""FlatSGD takes the steps of PyTorch's SGD."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""What the page and the Makefile write down of the network, of luma and of bicubic interpolation equals what
-fsrcnn/geometry.py, luma.py and resize.py say.
+"""The page's and the Makefile's constants of the network, of luma and of bicubic interpolation equal those of
+fsrcnn/geometry.py, luma.py and resize.py.
 """
 
 import json

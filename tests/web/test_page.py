@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(folder: Path) -> Iterator[str]:
-    """Of the page, which lies below the server's root."""
+    """The address of the page, which lies below the server's root."""
     handler = functools.partial(Handler, directory=folder.parents[1])
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -91,7 +91,7 @@ def browser() -> Iterator["playwright.Browser"]:
 
 @pytest.fixture
 def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Page"]:
-    """The page, newly opened; that nothing foreign is asked for and the console stays empty is checked at the end."""
+    """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty."""
     context = browser.new_context(viewport=DESK)
     context.set_default_timeout(SLOW)
     opened, said, asked = context.new_page(), [], []
@@ -142,7 +142,7 @@ def photograph(path: Path, height: int = 90, width: int = 131) -> Path:
 
 
 def translucent(path: Path) -> Path:
-    """A round picture with a soft edge, on nothing."""
+    """A round picture with a soft edge, on full transparency."""
     y, x = np.mgrid[:100, :120]
     alpha = np.clip((48 - np.hypot(x - 60, y - 50)) * 20, 0, 255)
     pixels = np.dstack([skimage.data.astronaut()[50:150, 150:270], alpha]).astype(np.uint8)
@@ -278,7 +278,7 @@ def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path)
     assert "Cancelled" in page.inner_text("#status")
     assert page.locator("#download").is_hidden()
     set_network(page, 2)
-    status(page, f"{sizes(1800, 1600, 2)} in")  # more than is drawn as it is
+    status(page, f"{sizes(1800, 1600, 2)} in")  # too large to be drawn as it is
 
 
 def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_path: Path):
@@ -324,7 +324,7 @@ def test_works_without_a_network(page: "playwright.Page", folder: Path, address:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone_and_accessibility(page: "playwright.Page", scheme: str):
     needed(AXE.exists(), "axe-core (make extra, where there is npm)")
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # or the audit meets colours half-way
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # or the audit sees colours in transition
     page.set_viewport_size(PHONE)
     audit = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.map((n) => n.html)]))"
     page.evaluate(AXE.read_text(encoding="utf-8"))
