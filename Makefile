@@ -36,7 +36,7 @@ web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page
 
 # Trains the networks in results/pretrained again: hours on a CPU. After an interruption, the same command goes on. One
 # network of each variant is trained from scratch, the others start from the convolutions of an earlier one; then each
-# is fine-tuned on larger patches.
+# is fine-tuned on larger patches, and from there on compressed pictures, to the restoring weights.
 pretrained: $(NETWORKS:%=pretrained-%)
 
 BEFORE := results/pretrained/before_finetuning
@@ -52,20 +52,27 @@ FINETUNING_fsrcnn_x4 := --patch-size 40
 FINETUNING_fsrcnn_s_x2 := --steps 20000 --sampling uniform
 FINETUNING_fsrcnn_s_x3 := --learning-rate 5e-3 --deconv-learning-rate 5e-3 --steps 200000 --validate-every 5000
 FINETUNING_fsrcnn_s_x4 := --learning-rate 3e-3 --deconv-learning-rate 3e-3 $(FINETUNING_fsrcnn_x4)
+RESTORING_fsrcnn_x3 := --steps 30000
+RESTORING_fsrcnn_x4 := --steps 30000 $(FINETUNING_fsrcnn_x4)
+RESTORING_fsrcnn_s_x2 := --learning-rate 3e-3 --deconv-learning-rate 3e-3
+RESTORING_fsrcnn_s_x3 := $(RESTORING_fsrcnn_s_x2)
+RESTORING_fsrcnn_s_x4 := $(FINETUNING_fsrcnn_s_x4)
 
-# Trains with the exp_name $(1) and the flags $(2), then copies the results to $(3).
+# Trains with the exp_name $(1) and the flags $(2), then copies the results to $(3).safetensors and so on.
 define train
 $(VENV) train.py --exp-name $(1) --variant $(word 1,$(subst _x, ,$*)) --upscale-factor $(word 2,$(subst _x, ,$*)) $(2) \
     $(if $(wildcard results/$(1)/last.pth),--resume)
-mkdir -p $(3)
-cp results/$(1)/best.safetensors $(3)/$*.safetensors
-cp results/$(1)/best.json $(3)/$*.json
-cp results/$(1)/log.csv $(3)/$*.csv
+mkdir -p $(dir $(3))
+cp results/$(1)/best.safetensors $(3).safetensors
+cp results/$(1)/best.json $(3).json
+cp results/$(1)/log.csv $(3).csv
 endef
 
+SHIPPED := results/pretrained
 pretrained-%: .venv/installed
-	$(call train,$*,$(FLAGS_$*),$(BEFORE))
-	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),results/pretrained)
+	$(call train,$*,$(FLAGS_$*),$(BEFORE)/$*)
+	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),$(SHIPPED)/$*)
+	$(call train,$*_restore,--recipe restore --transfer-from $(SHIPPED)/$*.safetensors $(RESTORING_$*),$(SHIPPED)/$*_restore)
 
 # Scores the shipped networks on the test sets and writes the README's tables and the curves.
 report: .venv/installed

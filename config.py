@@ -21,7 +21,7 @@ from fsrcnn.geometry import SCALES, VARIANTS
 
 Mode = Literal["train", "valid"]
 Script = Literal["train", "valid", "prepare"]
-Recipe = Literal["default", "default_finetune", "paper", "paper_finetune"]
+Recipe = Literal["default", "default_finetune", "restore", "paper", "paper_finetune"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Recipes:
 
     default: Any
     default_finetune: Any = None
+    restore: Any = None
     paper: Any = None
     paper_finetune: Any = None
 
@@ -67,6 +68,9 @@ Paths = Annotated[tuple[FilePath, ...], SEVERAL]
 FolderName = Annotated[str, that(lambda name: Path(name).name == name, "a folder's name, without a path")]
 Count = Annotated[int, that(lambda value: value >= 0, "zero or more")]
 Positive = Annotated[int, that(lambda value: value > 0, "more than zero")]
+Qualities = Annotated[
+    tuple[Annotated[int, that(lambda value: 1 <= value <= 100, "whole numbers from 1 to 100")], ...], SEVERAL
+]
 Rate = Annotated[float, that(lambda value: 0 < value < math.inf, "a number above zero")]
 
 # Field by field, the defaults too; a field's text is its help.
@@ -124,22 +128,27 @@ class Config:
     # --- training ---
     recipe: Recipe = "default"
     """Settings that go together. paper: as in its section 4.1, on T91. default_finetune and paper_finetune: a second
-    training, of the weights in transfer_from: on larger patches; with General-100 added, the paper's second stage."""
+    training, of the weights in transfer_from: on larger patches; with General-100 added, the paper's second stage.
+    restore: a further training of the same, on compressed pictures."""
     seed: Count = 0
     """Seed of the starting weights and of the patches."""
     deconv_only_steps: Count = 0
     """Number of first steps that train only the deconvolution. Equal to steps: the convolutions never change."""
     loss: Annotated[
         Literal["l1_then_mse", "l1", "mse", "euclidean"],
-        Recipes("l1_then_mse", default_finetune="mse", paper="euclidean", paper_finetune="euclidean"),
+        Recipes("l1_then_mse", default_finetune="mse", restore="mse", paper="euclidean", paper_finetune="euclidean"),
     ] = "l1_then_mse"
     """Mean absolute error, mean squared error, the one for 70 % of the steps and then the other, or Caffe's euclidean
     loss: half the squared error of a patch, summed over its pixels."""
     optimizer: Annotated[Literal["soap", "adam", "sgd"], Recipes("soap", paper="sgd", paper_finetune="sgd")] = "soap"
     """SOAP (see training/optimizer.py), Adam, or SGD with momentum 0.9."""
-    learning_rate: Annotated[Rate, Recipes(5e-3, default_finetune=1e-3, paper=1e-3, paper_finetune=5e-4)] = 5e-3
+    learning_rate: Annotated[
+        Rate, Recipes(5e-3, default_finetune=1e-3, restore=1e-3, paper=1e-3, paper_finetune=5e-4)
+    ] = 5e-3
     """Learning rate of the convolutions."""
-    deconv_learning_rate: Annotated[Rate, Recipes(5e-3, default_finetune=1e-3, paper=1e-4, paper_finetune=5e-5)] = 5e-3
+    deconv_learning_rate: Annotated[
+        Rate, Recipes(5e-3, default_finetune=1e-3, restore=1e-3, paper=1e-4, paper_finetune=5e-5)
+    ] = 5e-3
     """Learning rate of the deconvolution."""
     bias_rate_factor: Annotated[Rate, Recipes(1.0, paper=0.1, paper_finetune=0.1)] = 1.0
     """Learning rate of the convolutions' biases, as a multiple of learning_rate."""
@@ -149,25 +158,31 @@ class Config:
     """The learning rates over the steps: down to zero along a cosine, or constant."""
     warmup_steps: Count = 300
     """Steps over which the learning rates rise to their values, so that the bicubic start is not shaken off."""
-    steps: Annotated[Positive, Recipes(120_000, default_finetune=150_000)] = 120_000
+    steps: Annotated[Positive, Recipes(120_000, default_finetune=150_000, restore=50_000)] = 120_000
     """Number of batches."""
-    batch_size: Annotated[Positive, Recipes(16, default_finetune=8, paper=128, paper_finetune=128)] = 16
+    batch_size: Annotated[Positive, Recipes(16, default_finetune=8, restore=4, paper=128, paper_finetune=128)] = 16
     """Patches in a batch."""
-    patch_size: Annotated[Positive, Recipes(26, default_finetune=52, paper=7, paper_finetune=7)] = 26
+    patch_size: Annotated[Positive, Recipes(26, default_finetune=52, restore=52, paper=7, paper_finetune=7)] = 26
     """Side of a square LR patch, in LR pixels. Pictures that are smaller are left out."""
     patch_margin: Annotated[Literal[0, 2], BeforeValidator(int), Recipes(0, paper=2, paper_finetune=2)] = 0
     """LR pixels that LR patches have more on each side: 2, what the first convolution sees there in place of zeros. HR
     patches then lack their last scale - 1 rows and columns, where Caffe's deconvolution has no output."""
-    sampling: Annotated[Literal["uniform", "psnr"], Recipes("uniform", default_finetune="psnr")] = "uniform"
+    sampling: Annotated[Literal["uniform", "psnr"], Recipes("uniform", default_finetune="psnr", restore="psnr")] = (
+        "uniform"
+    )
     """Where patches are cut. uniform: at any place of any picture with equal chance; psnr: first a picture is drawn,
     more often the smaller its error after bicubic enlargement, since the mean of PSNRs weighs it so."""
+    # Without compression the starting weights stay as they are: no patch is cut from a picture that is not compressed.
+    jpeg_qualities: Annotated[Qualities, Recipes((), restore=(10, 20, 30, 40, 50, 60, 70, 80, 90, 95))] = ()
+    """JPEG qualities, 1 to 100, that LR pictures are compressed at, one per step in turn; none: no compression. A
+    step's loss is that of the starting and the trained weights blended by its quality (training/recipe.py)."""
     ema_decay: Annotated[
         float,
         that(lambda value: 0 <= value < 1, "at least 0 and less than 1"),
         Recipes(0.999, paper=0.9999, paper_finetune=0.9999),
     ] = 0.999
     """Per-step decay of the moving average of the weights, which is what is validated and kept; 0: the weights."""
-    validate_every: Positive = 2000
+    validate_every: Annotated[Positive, Recipes(2000, restore=5000)] = 2000
     """Steps between validations; each also saves the run."""
     resume: bool = False
     """Go on with the interrupted run of the same settings."""
@@ -195,7 +210,7 @@ READ_BY = {
 RECIPE_FIELDS = (
     "upscale_factor variant d s m seed train_sets validation_set transfer_from deconv_only_steps start loss optimizer "
     "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
-    "patch_margin sampling ema_decay border"
+    "patch_margin sampling jpeg_qualities ema_decay border"
 ).split()
 
 # The fields that recipes have values for, and these values.

@@ -1,5 +1,6 @@
 """Turns image files into training patches and evaluation pairs."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
-from imgproc import FloatImage, imresize, luma, modcrop, score, to_uint8
+from imgproc import FloatImage, imresize, luma, modcrop, rgb_to_ycbcr, score, to_uint8
 
 Y = NDArray[np.uint8]
 
@@ -32,6 +33,9 @@ VALIDATION_NAMES = frozenset(
 )
 
 STEPS_AT_ONCE = 8  # steps whose patches are cut in one gather
+
+VALIDATION_QUALITIES = (10, 40, 60, 80, 95)  # JPEG qualities that a training on compressed pictures is judged at
+JPEG_TWICE = 0.25  # share of its LR pictures that are compressed twice, on two grids of 8 x 8 blocks
 
 # The set `Samples`: natural photographs inside the scikit-image package, so that a fresh clone can be scored.
 SAMPLE_PICTURES = {
@@ -88,6 +92,12 @@ class EvaluationPair:
     hr_image: NDArray[np.uint8]  # H x W (x 3)
     hr: Y  # H x W
     lr: FloatImage  # H/scale x W/scale, luma in 0..255
+    quality: int | None = None  # JPEG quality that lr was compressed at
+
+    def compressed(self, quality: int) -> "EvaluationPair":
+        """The same pair with its LR compressed as JPEG, quality 1..100 (see `compressed_luma`)."""
+        lr_image = imresize(self.hr_image, 1 / self.upscale_factor)
+        return dataclasses.replace(self, lr=compressed_luma(lr_image, quality), quality=quality)
 
     def bicubic(self) -> FloatImage:
         """The baseline: H x W, luma in 0..255, unrounded."""
@@ -111,6 +121,43 @@ def evaluation_pair(name: str, image: NDArray[np.uint8], upscale_factor: int) ->
     hr_image = modcrop(image, upscale_factor)
     hr = luma(hr_image)
     return EvaluationPair(name, upscale_factor, hr_image, hr, imresize(hr, 1 / upscale_factor))
+
+
+def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Compresses a picture as JPEG and decodes it: libjpeg's standard tables, quality 1..100, 4:2:0.
+
+    image: uint8, H x W or H x W x 3 in R, G, B order; returns the same.
+    """
+    pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    return decoded if image.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def compressed_luma(lr_image: NDArray[np.number], quality: int) -> FloatImage:
+    """The luma of a reduced picture after JPEG: rounded to 8 bits, compressed in colour, luma not rounded.
+
+    lr_image: H x W or H x W x 3 in 0..255; returns H x W in 0..255, float64.
+    """
+    decoded = jpeg(to_uint8(lr_image), quality).astype(np.float64)
+    return decoded if decoded.ndim == 2 else rgb_to_ycbcr(decoded)[..., 0]
+
+
+def compressed_versions(
+    lr_image: NDArray[np.number], qualities: tuple[int, ...], random: np.random.Generator
+) -> list[FloatImage]:
+    """`compressed_luma` at each of the qualities. A share of JPEG_TWICE, by chance, is compressed once before: at a
+    random one of the qualities, on a grid of blocks shifted by a random offset.
+    """
+    versions = []
+    for quality in qualities:
+        image, twice = to_uint8(lr_image), random.random() < JPEG_TWICE
+        before, (top, left) = int(random.choice(qualities)), random.integers(8, size=2)
+        if twice:
+            padding = ((top, 0), (left, 0), (0, 0))[: image.ndim]
+            image = jpeg(np.pad(image, padding, mode="edge"), before)[top:, left:]
+        versions.append(compressed_luma(image, quality))
+    return versions
 
 
 def sample_pairs(upscale_factor: int) -> Iterator[EvaluationPair]:
@@ -169,19 +216,21 @@ def training_paths(data_dir: Path, names: Iterable[str], validation: Iterable[Pa
     return [path for path in paths if not is_left_out(path)]
 
 
-def load_training_images(paths: list[Path], smallest: int) -> tuple[list[Y], list[Path]]:
-    """Reads the luma of each picture and adds its bicubic reductions by 0.9, 0.8, 0.7 and 0.6, the paper's augmentation
-    (section 4.1). Leaves out what is less than `smallest` pixels high or wide. Turns and flips come when patches are
-    drawn.
+def load_training_images(
+    paths: list[Path], smallest: int, colour: bool = False
+) -> tuple[list[NDArray[np.uint8]], list[Path]]:
+    """The luma of each picture, or the picture in colour, and, the paper's augmentation (section 4.1), its bicubic
+    reductions by 0.9, 0.8, 0.7 and 0.6, as far as they are `smallest` pixels high and wide; and the pictures that are
+    not so themselves. Turns and flips come when patches are drawn.
 
     Returns the images, and the paths of the pictures that are too small themselves. Raises RequestError if every
     picture is too small.
     """
 
-    def load(path: Path) -> list[Y]:
-        y = luma(read_image(path))
-        versions = (to_uint8(imresize(y, scale)) if scale < 1 else y for scale in (1.0, 0.9, 0.8, 0.7, 0.6))
-        return [version for version in versions if min(version.shape) >= smallest]
+    def load(path: Path) -> list[NDArray[np.uint8]]:
+        image = read_image(path) if colour else luma(read_image(path))
+        versions = (to_uint8(imresize(image, scale)) if scale < 1 else image for scale in (1.0, 0.9, 0.8, 0.7, 0.6))
+        return [version for version in versions if min(version.shape[:2]) >= smallest]
 
     with ThreadPoolExecutor() as pool:
         loading = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False, disable=None)
@@ -209,36 +258,52 @@ class TrainingPatches:
 
     All pictures lie end to end in one flat LR and one flat HR array, on the training device; a batch is a table of
     positions in them. Which patches a batch holds depends on the seed and the step alone, so a resumed run gets the
-    same patches as an uninterrupted one.
+    same patches as an uninterrupted one. With jpeg_qualities the LR array holds all pictures once per quality.
     """
 
     def __init__(
         self,
-        images: list[Y],
+        images: list[NDArray[np.uint8]],
         upscale_factor: int,
         patch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
         margin: int = 0,
         sampling: Literal["uniform", "psnr"] = "uniform",
+        jpeg_qualities: tuple[int, ...] = (),
     ) -> None:
-        """images: H x W uint8, at least (patch_size + 2 * margin) * upscale_factor high and wide.
+        """images: uint8, H x W or, for jpeg_qualities, H x W x 3, at least (patch_size + 2 * margin) * upscale_factor
+        high and wide.
         patch_size: side of an HR patch, in LR pixels. margin: LR pixels added on each side of an LR patch; with a
         margin, an HR patch lacks its last upscale_factor - 1 rows and columns, where Caffe's deconvolution has no
         output. sampling: uniform: all patches of all pictures are equally likely; psnr: pictures by `psnr_weight`.
+        jpeg_qualities: JPEG qualities of the LR pictures, one per step in turn; none: no compression.
         """
-        hr = [modcrop(image, upscale_factor) for image in images]
+
+        def reduce(index: int) -> list[NDArray[np.float32]]:
+            """The LR luma of a picture, or one for each quality."""
+            lr_image = imresize(modcrop(images[index], upscale_factor), 1 / upscale_factor)
+            if not jpeg_qualities:
+                return [lr_image.astype(np.float32)]
+            versions = compressed_versions(lr_image, jpeg_qualities, np.random.default_rng((seed, index, 0)))
+            return [version.astype(np.float32) for version in versions]
+
+        hr = [modcrop(luma(image), upscale_factor) for image in images]
         with ThreadPoolExecutor() as pool:
-            reduced = pool.map(lambda image: imresize(image, 1 / upscale_factor).astype(np.float32), hr)
-            lr = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
+            reduced = pool.map(reduce, range(len(hr)))
+            versions = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
+            lr = [of_picture[len(of_picture) // 2] for of_picture in versions]
             weights = np.array(list(pool.map(psnr_weight, lr, hr))) if sampling == "psnr" else None
         self.upscale_factor, self.patch_size, self.seed, self.device = upscale_factor, patch_size, seed, device
         self.margin = margin
         self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
-        self._lr = torch.from_numpy(np.concatenate([image.ravel() for image in lr])).to(device)
+        by_quality = (image.ravel() for version in zip(*versions, strict=True) for image in version)
+        self._lr = torch.from_numpy(np.concatenate(list(by_quality))).to(device)
+        self._qualities = jpeg_qualities
         height, width = torch.tensor([image.shape for image in lr]).T
         self._width = width
         self._start = (height * width).cumsum(0) - height * width
+        self._pixels = int((height * width).sum())  # LR pixels per quality
         # A picture has one patch for each position of the patch's top left corner.
         size = patch_size + 2 * margin
         self._columns = width - size + 1
@@ -247,6 +312,10 @@ class TrainingPatches:
         self._first_patch = self._patches_up_to - number
         self._chances = None if weights is None else weights / weights.sum()
         self._kept_batches = lru_cache(maxsize=1)(self._cut_batches)  # for the steps that follow
+
+    def quality(self, step: int) -> int | None:
+        """The JPEG quality of a step's LR patches; None: not compressed."""
+        return self._qualities[step % len(self._qualities)] if self._qualities else None
 
     def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
@@ -270,10 +339,16 @@ class TrainingPatches:
         image = torch.searchsorted(self._patches_up_to, patch, right=True)
         place_in_image = patch - self._first_patch[image]
         row, column = place_in_image // self._columns[image], place_in_image % self._columns[image]
-        place = [value.to(self.device) for value in (self._start[image], self._width[image], row, column, operation)]
+        start = self._start[image]
+        version = torch.arange(STEPS_AT_ONCE * group, STEPS_AT_ONCE * (group + 1)) % max(len(self._qualities), 1)
+        lr_start = start + self._pixels * version.repeat_interleave(len(start) // STEPS_AT_ONCE)
+        place = [value.to(self.device) for value in (self._width[image], row, column, operation)]
         size, scale, cut = self.patch_size, self.upscale_factor, bool(self.margin) * (self.upscale_factor - 1)
         whole, middle = (0, size + 2 * self.margin, 0), (self.margin, size, cut)
-        both = self._gather(self._lr, 1, *whole, *place), self._gather(self._hr, scale, *middle, *place)
+        both = (
+            self._gather(self._lr, 1, *whole, lr_start.to(self.device), *place),
+            self._gather(self._hr, scale, *middle, start.to(self.device), *place),
+        )
         lr, hr = (patches.div_(255).unflatten(0, (STEPS_AT_ONCE, -1)) for patches in both)
         return lr, hr
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 from config import RECIPE_FIELDS, Config, read_config
 from dataset import (
+    VALIDATION_QUALITIES,
     EvaluationPair,
     TrainingPatches,
     load_training_images,
@@ -26,15 +29,17 @@ from dataset import (
     validation_pairs,
     validation_paths,
 )
-from evaluation.scores import mean_score
+from evaluation.scores import METRICS, upscale_luma
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
 from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.network import network_of
 from fsrcnn.weights import save_weights
+from model import FSRCNN
 from training.interruption import Interruption, stop_asked
 from training.log import Log, LossMeter, crops, draw_curve
-from training.run import Run, as_plain, load_run, save_run, start_run
+from training.recipe import blend_of
+from training.run import Run, as_plain, blended, load_run, save_run, start_run
 from training.step import loss_to_train, prepare_cpu, train_step
 
 STEPS_BETWEEN_READINGS = 100  # of the loss: each reading waits for the GPU
@@ -83,13 +88,13 @@ def train(config: Config) -> int | None:
     rank, _ = rank_and_ranks()
     stopped_by = None
     if run.step < config.steps:
-        validation = validation_pairs(config.data_dir, scale, config.validation_set)
+        validation = judged_on(validation_pairs(config.data_dir, scale, config.validation_set), config)
         left_out = validation_paths(config.data_dir, config.validation_set)
         paths = training_paths(config.data_dir, config.train_sets, left_out)
-        images, too_small = load_training_images(paths, scale * (config.patch_size + 2 * config.patch_margin))
-        patches = TrainingPatches(
-            images, scale, config.patch_size, config.seed, device, config.patch_margin, config.sampling
-        )
+        smallest = scale * (config.patch_size + 2 * config.patch_margin)
+        images, too_small = load_training_images(paths, smallest, colour=bool(config.jpeg_qualities))
+        how = config.patch_margin, config.sampling, config.jpeg_qualities
+        patches = TrainingPatches(images, scale, config.patch_size, config.seed, device, *how)
         if rank == 0:
             for path in too_small:
                 print(f"{path}: smaller than a patch, left out")
@@ -157,17 +162,33 @@ def run_steps(
 
 def validate(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:
     """Validates the averaged weights, keeps them if they are the best so far, logs, and saves the run."""
-    average, model = (network_of(each.weights(), run.device) for each in (run.average, run.model))
-    score = mean_score(average, validation, config.border)
-    unaveraged = mean_score(model, validation, config.border) if config.ema_decay else score
+    score = mean_score(run.average, run, validation, config.border)
+    unaveraged = mean_score(run.model, run, validation, config.border) if config.ema_decay else score
     if score["psnr"] > run.best_psnr:
         run.best_psnr = score["psnr"]
         save_weights(run.average.weights(), folder / "best.safetensors")
         write_json(folder / "best.json", describe(run, config, score))
     values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
     values["psnr_unaveraged"] = unaveraged["psnr"]
-    log.write(run.step, run.seconds, values, crops(average, validation[:4]))
+    log.write(run.step, run.seconds, values, crops(network_of(run.average.weights(), run.device), validation[:4]))
     save_run(run, config, folder / "last.pth")
+
+
+def judged_on(pairs: Iterable[EvaluationPair], config: Config) -> list[EvaluationPair]:
+    """The pairs, or, in a training on compressed pictures, each pair at every one of VALIDATION_QUALITIES."""
+    pairs = list(pairs)
+    if not config.jpeg_qualities:
+        return pairs
+    return [pair.compressed(quality) for quality in VALIDATION_QUALITIES for pair in pairs]
+
+
+def mean_score(model: FSRCNN, run: Run, pairs: list[EvaluationPair], border: str) -> dict[str, float]:
+    """Mean PSNR and SSIM over the pictures, each enlarged by the network blended for its quality."""
+    scores = []
+    for quality, alike in groupby(pairs, lambda pair: pair.quality):
+        network = network_of(blended(model, run.begin, blend_of(quality)).weights(), run.device)
+        scores += [pair.score(upscale_luma(network, pair.lr, border)) for pair in alike]
+    return {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}
 
 
 def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any]:
@@ -181,7 +202,7 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
         "sha256": run.average.weights().digest,
         "validation": score,
         "samples": mean_score(
-            network_of(run.average.weights(), run.device), sample_pairs(config.upscale_factor[0]), config.border
+            run.average, run, judged_on(sample_pairs(config.upscale_factor[0]), config), config.border
         ),
     }
 

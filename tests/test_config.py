@@ -62,6 +62,7 @@ def test_a_flag_beside_a_recipe_wins():
         ("exp_name", "a/b", "a folder's name, without a path"),
         ("recipe", "papers", "'default', 'default_finetune', 'paper' or 'paper_finetune'"),
         ("results_dir", 3, "a path"),
+        ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named_with_what_would_be_right(field: str, value: object, expected: str):

@@ -1,18 +1,33 @@
 """Patches and evaluation pairs: aligned, reproducible; and no patch is from the validation pictures."""
 
+import hashlib
+import io
 import itertools
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 from torch.nn.functional import avg_pool2d
 
-from dataset import VALIDATION_NAMES, TrainingPatches, folder_pairs, load_training_images, training_paths, write_image
+from dataset import (
+    JPEG_TWICE,
+    VALIDATION_NAMES,
+    TrainingPatches,
+    compressed_luma,
+    compressed_versions,
+    evaluation_pair,
+    folder_pairs,
+    load_training_images,
+    training_paths,
+    write_image,
+)
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES
-from imgproc import dihedral, imresize
+from imgproc import dihedral, imresize, luma
 
 PATCH = 6
 
@@ -78,6 +93,69 @@ def test_patches_depend_on_seed_and_step_alone():
     assert not torch.equal(first[0], other.batch(step=7, batch_size=4)[0])
 
 
+def test_patches_without_compression_are_those_of_before_there_was_any():
+    patches = TrainingPatches(ramps(2), 2, PATCH, seed=3)
+    drawn = b"".join((255 * patches.batch(step, batch_size=8)[1]).byte().numpy().tobytes() for step in range(9))
+    assert hashlib.sha256(drawn).hexdigest() == "33c3e299cf11e47a597de95249aa35889ae4e0d272d12f3bc582ed613a8f24d7"
+
+
+def read_back_by_pillow(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return np.asarray(Image.open(file), dtype=np.float64)
+
+
+@pytest.mark.parametrize("quality", [10, 75, 95])
+def test_compressed_luma_is_that_of_a_file_of_pillows(quality: int):
+    colour = skimage.data.astronaut()[:91, :75]
+    red, green, blue = np.moveaxis(read_back_by_pillow(colour, quality), 2, 0)
+    luma = 16 + (65.481 * red + 128.553 * green + 24.966 * blue) / 255
+    np.testing.assert_allclose(compressed_luma(colour + 0.4, quality), luma, atol=1e-9)
+    np.testing.assert_array_equal(
+        compressed_luma(colour[..., 1], quality), read_back_by_pillow(colour[..., 1], quality)
+    )
+
+
+def test_a_compressed_pair_is_reduced_in_colour_and_compressed():
+    pair = evaluation_pair("astronaut", skimage.data.astronaut()[:92, :76], 3)
+    compressed = pair.compressed(50)
+    assert (pair.quality, compressed.quality) == (None, 50)
+    np.testing.assert_array_equal(compressed.lr, compressed_luma(imresize(pair.hr_image, 1 / 3), 50))
+    np.testing.assert_array_equal(compressed.hr, pair.hr)
+
+
+def test_some_pictures_are_compressed_twice_in_their_place():
+    image, random = skimage.data.astronaut()[:51, :43, 0], np.random.default_rng(0)
+    once, twice = compressed_luma(image, 100), 0
+    for _ in range(400):
+        (version,) = compressed_versions(image, (100,), random)
+        np.testing.assert_allclose(version, image, atol=4)  # one pixel off would be far more
+        twice += not np.array_equal(version, once)
+    assert twice / 400 == pytest.approx(JPEG_TWICE, abs=0.09)  # four standard deviations
+
+
+def test_each_step_has_compressed_patches_of_one_quality_in_turn():
+    qualities, rng = (10, 50, 90), np.random.default_rng(0)
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((16, 18, 3), (20, 14, 3))]
+    patches, again = (TrainingPatches(images, 2, PATCH, 5, jpeg_qualities=qualities) for _ in range(2))
+    grey = TrainingPatches([luma(image) for image in images], 2, PATCH, 5)
+    for step in (0, 1, 2, 3, 10):
+        assert patches.quality(step) == qualities[step % 3]
+        lr_of = {}
+        for index, image in enumerate(images):
+            versions = compressed_versions(imresize(image, 1 / 2), qualities, np.random.default_rng((5, index, 0)))
+            lr, hr = versions[step % 3], luma(image)
+            for top, left, turn in itertools.product(range(len(lr) - 5), range(lr.shape[1] - 5), range(8)):
+                crop = hr[2 * top : 2 * top + 12, 2 * left : 2 * left + 12]
+                lr_of[dihedral(crop, turn).tobytes()] = dihedral(lr[top : top + 6, left : left + 6], turn)
+        batch = patches.batch(step, batch_size=50)
+        for lr, hr in zip(*batch, strict=True):
+            np.testing.assert_allclose(255 * lr[0], lr_of[(255 * hr).round().byte().numpy().tobytes()], atol=1e-3)
+        assert all(torch.equal(one, other) for one, other in zip(batch, again.batch(step, 50), strict=True))
+        assert torch.equal(batch[1], grey.batch(step, batch_size=50)[1])
+    assert grey.quality(1) is None
+
+
 def test_every_patch_can_be_drawn():
     image = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     patches = TrainingPatches([image.repeat(2, 0).repeat(2, 1)] * 2, 2, 3, seed=0)
@@ -105,6 +183,8 @@ def test_training_images_are_augmented_by_scale(data_dir: Path):
     images, too_small = load_training_images([data_dir / "Train" / "chelsea.png"], smallest=200)
     assert [image.shape for image in images] == [(300, 400), (270, 360), (240, 320), (210, 280)]
     assert not too_small
+    images, _ = load_training_images([data_dir / "Train" / "chelsea.png"], smallest=200, colour=True)
+    assert [image.shape for image in images] == [(300, 400, 3), (270, 360, 3), (240, 320, 3), (210, 280, 3)]
 
 
 def test_training_images_smaller_than_a_patch_are_left_out_and_named(tmp_path: Path):

@@ -35,7 +35,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_engine_and_the_shipped_weights_alone(wheel: Path):
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    weights = {f"fsrcnn/pretrained/{variant}_x{scale}.safetensors" for variant in VARIANTS for scale in SCALES}
+    weights = {
+        f"fsrcnn/pretrained/{variant}_x{scale}{restoring}.safetensors"
+        for variant in VARIANTS
+        for scale in SCALES
+        for restoring in ("", "_restore")
+    }
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fsrcnn").rglob("*.py")}
     assert set(names) == weights | code
 

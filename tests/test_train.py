@@ -16,11 +16,11 @@ from made import posix
 
 import train
 from config import RECIPES, Config, read_config
-from dataset import TrainingPatches, load_training_images, training_paths, validation_pairs
+from dataset import VALIDATION_QUALITIES, TrainingPatches, load_training_images, training_paths, validation_pairs
 from evaluation.scores import upscale_luma
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import load_network
-from fsrcnn.weights import load_weights, read_pth
+from fsrcnn.weights import load_weights, read_pth, shipped_weights
 from training.run import load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
@@ -68,6 +68,30 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
     assert said["recipe"]["steps"] == 200
     assert log_of(tmp_path, "step") == ["100", "200"]
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_a_restoring_training_goes_on_to_the_same_weights_and_is_worth_it(data_dir: Path, tmp_path: Path):
+    shipped = shipped_weights("fsrcnn_s", 2)
+    settings = {"variant": "fsrcnn_s", "upscale_factor": (2,), "transfer_from": shipped, "validate_every": 30}
+    settings = {**RECIPES["restore"], **settings, "train_sets": ("Train",), "steps": 60, "warmup_steps": 0}
+    whole, halves = (config_of(data_dir, tmp_path / name, **settings) for name in ("whole", "halves"))
+    train.train(whole)
+    images, _ = load_training_images(training_paths(data_dir, halves.train_sets), 2 * halves.patch_size, colour=True)
+    how = {"sampling": halves.sampling, "jpeg_qualities": halves.jpeg_qualities}
+    patches = TrainingPatches(images, 2, halves.patch_size, halves.seed, **how)
+    begun = start_run(halves, torch.device("cpu"))
+    batch_loss = loss_to_train(begun, halves)
+    for _ in range(23):
+        train_step(begun, halves, batch_loss, patches)
+    (tmp_path / "halves" / "run").mkdir(parents=True)
+    save_run(begun, halves, tmp_path / "halves" / "run" / "last.pth")
+    train.train(halves)
+    assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
+    pairs = train.judged_on(validation_pairs(data_dir, 2), whole)
+    assert len(pairs) == 20 * len(VALIDATION_QUALITIES)
+    network = load_network(shipped, 2, "cpu")
+    before = np.mean([pair.score(upscale_luma(network, pair.lr))["psnr"] for pair in pairs])
+    assert float(log_of(tmp_path / "whole", "psnr")[-1]) > before + 0.1
 
 
 def test_paper_recipe_lowers_the_loss(data_dir: Path, tmp_path: Path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,9 @@ LOSSES: dict[str, Loss] = {
 }
 MOMENTUM = 0.9
 MSE_FROM = 0.7  # fraction of the steps after which l1_then_mse changes to the squared error
+# JPEG quality: share of the trained weights in a blend with the starting ones, linear in between. About what the
+# validation pictures had as their best.
+BLENDS = {30: 1.0, 50: 0.9, 70: 0.75, 80: 0.6, 90: 0.35, 95: 0.2, 100: 0.0}
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
     "soap": SOAP,
     "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
@@ -55,6 +59,11 @@ def starting_network(config: Config) -> FSRCNN:
         transferred = {name: value for name, value in transferred.items() if not name.startswith("deconv.")}
     network.load_state_dict(network.state_dict() | transferred)
     return network
+
+
+def blend_of(quality: int | None) -> float:
+    """BLENDS at a JPEG quality, 1..100; without one, where nothing is compressed, 1: the trained weights alone."""
+    return 1.0 if quality is None else float(np.interp(quality, list(BLENDS), list(BLENDS.values())))
 
 
 def learning_rate_factor(config: Config, step: int) -> float:

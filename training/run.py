@@ -1,5 +1,6 @@
 """A training in progress, and its checkpoints."""
 
+import copy
 import dataclasses
 import io
 import json
@@ -27,6 +28,7 @@ class Run:
     model: TrainingFSRCNN
     average: FSRCNN
     optimizer: torch.optim.Optimizer
+    begin: list[Tensor]  # the starting weights, in the order of the parameters
     step: int = 0
     seconds: float = 0.0
     best_psnr: float = -math.inf
@@ -45,7 +47,17 @@ def start_run(config: Config, device: torch.device) -> Run:
     start = starting_network(config)
     model = TrainingFSRCNN.from_model(start).to(device, memory_format=torch.channels_last)
     groups = [{"params": params, "base_lr": rate} for rate, params in parameters_by_rate(model, config).items()]
-    return Run(model, start.to(device).requires_grad_(False), OPTIMIZERS[config.optimizer](groups))
+    average = start.to(device).requires_grad_(False)
+    begin = [parameter.clone() for parameter in average.parameters()]
+    return Run(model, average, OPTIMIZERS[config.optimizer](groups), begin)
+
+
+@torch.no_grad()
+def blended(network: FSRCNN, begin: list[Tensor], blend: float) -> FSRCNN:
+    """A copy of the network with weights interpolated between `begin`, at a blend of 0, and its own, at 1."""
+    between = copy.deepcopy(network)
+    torch._foreach_lerp_(list(between.parameters()), begin, 1 - blend)
+    return between
 
 
 def parameters_by_rate(model: TrainingFSRCNN, config: Config) -> dict[float, list[nn.Parameter]]:

@@ -1,5 +1,8 @@
 """A training step: a batch's loss, its gradient, and the update of the weights and their average."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from dataset import TrainingPatches
 from fsrcnn.devices import keep_freed_memory, rank_and_ranks
 from fsrcnn.native import HOST
 from training.form import TrainingFSRCNN
-from training.recipe import MOMENTUM, Loss, learning_rate_factor, loss_of_step
+from training.recipe import MOMENTUM, Loss, blend_of, learning_rate_factor, loss_of_step
 from training.run import Run
 from training.threads import take_threads
 
@@ -74,12 +77,31 @@ def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
     or a FlatSGD, which needs neither, where it can run.
     """
     on_cpu = HOST and run.model.deconv.bias.device.type == "cpu"
-    if on_cpu and config.optimizer == "sgd" and not dist.is_initialized():
+    plain = not config.jpeg_qualities
+    if on_cpu and config.optimizer == "sgd" and plain and not dist.is_initialized():
         return FlatSGD(run, config)
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
     batch_loss = BatchLoss(run.model)
     return DistributedDataParallel(batch_loss) if dist.is_initialized() else batch_loss
+
+
+@contextmanager
+def blended_weights(run: Run, blend: float) -> Iterator[None]:
+    """Interpolates the model's weights between the starting ones, at a blend of 0, and their own values, at 1, inside
+    the block; afterwards restores them and scales the gradient to that of their own values.
+    """
+    if blend == 1:
+        yield
+        return
+    weights = list(run.model.parameters())
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        torch._foreach_lerp_(weights, run.begin, 1 - blend)
+    yield
+    with torch.no_grad():
+        torch._foreach_copy_(weights, kept)
+        torch._foreach_mul_([weight.grad for weight in weights if weight.grad is not None], blend)
 
 
 def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patches: TrainingPatches) -> Tensor:
@@ -94,12 +116,14 @@ def train_step(run: Run, config: Config, batch_loss: nn.Module | FlatSGD, patche
     kind = loss_of_step(config, run.step)
     # Early on the average spans only the steps so far, so that it forgets the starting weights.
     decay = min(config.ema_decay, run.step / (run.step + 10))
+    blend = blend_of(patches.quality(run.step))
     run.step += 1
     if isinstance(batch_loss, FlatSGD):
         return batch_loss.step(lr, hr, kind, factor, decay)
-    loss = batch_loss(lr, hr, kind)
     run.optimizer.zero_grad()
-    loss.backward()
+    with blended_weights(run, blend):
+        loss = batch_loss(lr, hr, kind)
+        loss.backward()
     run.optimizer.step()
     with torch.no_grad():
         torch._foreach_lerp_(run.averaged, run.trained, 1 - decay)
