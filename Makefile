@@ -20,6 +20,7 @@ extra: .venv/extra
 lint: .venv/installed
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
+	$(VENV) -m mypy
 
 # `make data` downloads the image sets, `make data SOURCE=folder` imports them.
 data: .venv/installed
@@ -82,7 +83,7 @@ report: .venv/installed
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff hatchling -c constraints.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff mypy types-tqdm hatchling -c constraints.txt
 	@touch $@
 
 .venv/extra: .venv/installed requirements-extra.txt
@@ -93,5 +94,5 @@ report: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -r {} +

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +38,7 @@ VALIDATION_QUALITIES = (10, 40, 60, 80, 95)  # JPEG qualities that a training on
 JPEG_TWICE = 0.25  # share of its LR pictures that are compressed twice, on two grids of 8 x 8 blocks
 
 # The set `Samples`: natural photographs inside the scikit-image package, so that a fresh clone can be scored.
-SAMPLE_PICTURES = {
+SAMPLE_PICTURES: dict[str, Callable[[], NDArray[np.uint8]]] = {
     "astronaut": skimage.data.astronaut,
     "camera": skimage.data.camera,
     "chelsea": skimage.data.chelsea,
@@ -294,8 +294,8 @@ class TrainingPatches:
             versions = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
             lr = [of_picture[len(of_picture) // 2] for of_picture in versions]
             weights = np.array(list(pool.map(psnr_weight, lr, hr))) if sampling == "psnr" else None
-        self.upscale_factor, self.patch_size, self.seed, self.device = upscale_factor, patch_size, seed, device
-        self.margin = margin
+        self.upscale_factor, self.patch_size, self.seed, self.margin = upscale_factor, patch_size, seed, margin
+        self.device = torch.device(device)
         self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
         by_quality = (image.ravel() for version in zip(*versions, strict=True) for image in version)
         self._lr = torch.from_numpy(np.concatenate(list(by_quality))).to(device)

@@ -8,10 +8,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, variant_sizes
 from fsrcnn.weights import load_weights, shipped_weights
+
+if TYPE_CHECKING:
+    from model import FSRCNN
 
 dependencies = ["torch", "numpy", "safetensors"]
 
@@ -21,6 +25,8 @@ def _load_model(name: str = "_fsrcnn_model") -> ModuleType:
     if name in sys.modules:  # so that all models are of one class, which pickle finds
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("model.py"))
+    assert spec is not None  # as for every file called .py
+    assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,17 +35,17 @@ def _load_model(name: str = "_fsrcnn_model") -> ModuleType:
 _model = _load_model()
 
 
-def fsrcnn(upscale_factor: int = 3, pretrained: bool = True):  # noqa: ANN201
+def fsrcnn(upscale_factor: int = 3, pretrained: bool = True) -> "FSRCNN":
     """FSRCNN(56, 12, 4) for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn", upscale_factor, pretrained)
 
 
-def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True):  # noqa: ANN201
+def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True) -> "FSRCNN":
     """FSRCNN-s, (32, 5, 1), for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn_s", upscale_factor, pretrained)
 
 
-def _network(variant: str, upscale_factor: int, pretrained: bool):  # noqa: ANN202
+def _network(variant: str, upscale_factor: int, pretrained: bool) -> "FSRCNN":
     if upscale_factor not in SCALES:
         raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {SCALES}")
     if not pretrained:

@@ -5,7 +5,7 @@ values in 0..255. Nothing modifies its argument.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.generic]
 FloatImage = NDArray[np.float64]
+Value = TypeVar("Value", bound=np.generic)  # of a pixel
 
 
 def resize_matrix(in_length: int, out_length: int, scale: float) -> "csr_array":
@@ -58,6 +59,10 @@ def to_uint8(image: Image) -> NDArray[np.uint8]:
     return np.clip(np.floor(np.asarray(image, dtype=np.float64) + 0.5), 0, 255).astype(np.uint8)
 
 
+@overload
+def rgb_to_ycbcr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
+@overload
+def rgb_to_ycbcr(rgb: NDArray[np.floating]) -> FloatImage: ...
 def rgb_to_ycbcr(rgb: Image) -> Image:
     """MATLAB ``rgb2ycbcr``. H x W x 3 in 0..255; uint8 gives uint8, any other dtype unrounded float64."""
     ycbcr = cv2.transform(np.asarray(rgb, dtype=np.float64), np.column_stack([RGB_TO_YCBCR, YCBCR_OFFSET]))
@@ -80,18 +85,18 @@ def luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image if image.ndim == 2 else rgb_to_ycbcr(image)[..., 0]
 
 
-def modcrop(image: Image, multiple: int) -> Image:
+def modcrop(image: NDArray[Value], multiple: int) -> NDArray[Value]:
     """The top left part of the image whose height and width are multiples of `multiple`."""
     height, width = image.shape[:2]
     return image[: height - height % multiple, : width - width % multiple]
 
 
-def shave(image: Image, border: int) -> Image:
+def shave(image: NDArray[Value], border: int) -> NDArray[Value]:
     """The image without `border` pixels on each side."""
     return image[border : image.shape[0] - border, border : image.shape[1] - border]
 
 
-def dihedral(image: Image, operation: int) -> Image:
+def dihedral(image: NDArray[Value], operation: int) -> NDArray[Value]:
     """One of the eight flips and quarter turns; equal operations keep an LR and HR pair aligned.
 
     operation: 0..7; bit 0 flips the rows, bit 1 the columns, bit 2 then swaps the two axes. 0 is the identity.

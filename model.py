@@ -80,10 +80,11 @@ def initialise(model: FSRCNN, start: Literal["msra", "msra_fan_out", "bicubic"])
         elif isinstance(module, nn.Conv2d):
             fan_out = start == "msra_fan_out"
             nn.init.kaiming_normal_(module.weight, a=0 if fan_out else 0.25, mode="fan_out" if fan_out else "fan_in")
-            nn.init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.001)
-            nn.init.zeros_(module.bias)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
     if start == "bicubic":
         _carry_picture(model)
 

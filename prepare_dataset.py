@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import pooch
@@ -16,7 +16,7 @@ REGISTRY = Path(__file__).parent / "data" / "registry.txt"
 DOWNLOADS_AT_ONCE = 8
 
 
-def wanted_sets(config: Config, registry: dict[str, str]) -> list[str]:
+def wanted_sets(config: Config, registry: Iterable[str]) -> list[str]:
     """The registry's sets that the configuration names. Raises RequestError for a name that is neither one of them
     nor a folder.
     """
@@ -54,16 +54,15 @@ def bring(registry: Path, sets: Iterable[str], data_dir: Path, source: Path | No
         try:
             done = as_completed(jobs)
             for job in tqdm(done, "verifying and bringing files", len(jobs), unit="file", dynamic_ncols=True):
-                if job.exception():
-                    raise _failure(jobs[job], job, source)
+                if error := job.exception():
+                    raise _failure(jobs[job], error, source)
         except BaseException:  # Ctrl-C too: downloads under way are finished, no further one is begun
             pool.shutdown(cancel_futures=True)
             raise
     return len(names)
 
 
-def _failure(name: str, job: Future[None], source: Path | None) -> FailureError:
-    error = job.exception()
+def _failure(name: str, error: BaseException, source: Path | None) -> FailureError:
     match error:
         case ValueError():
             cause = "the digest is not the registry's: the file was damaged on the way or changed at its source"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -149,11 +149,11 @@ def run_steps(
             bar.update()
             if run.step % STEPS_BETWEEN_READINGS == 0:
                 best = {"best": f"{run.best_psnr:.3f} dB"} if math.isfinite(run.best_psnr) else {}
-                bar.set_postfix(loss=f"{losses.read(run.step):.5f}", **best, refresh=False)
+                bar.set_postfix(best | {"loss": f"{losses.read(run.step):.5f}"}, refresh=False)
             if run.step % config.validate_every == 0 or run.step == config.steps:
                 loss = losses.read(run.step)
                 losses = LossMeter(patches.device)
-                if writes:
+                if log:
                     validate(run, config, folder, validation, log, loss)
         if writes:
             save_run(run, config, folder / "last.pth")
@@ -182,7 +182,9 @@ def judged_on(pairs: Iterable[EvaluationPair], config: Config) -> list[Evaluatio
     return [pair.compressed(quality) for quality in VALIDATION_QUALITIES for pair in pairs]
 
 
-def mean_score(model: FSRCNN, run: Run, pairs: list[EvaluationPair], border: str) -> dict[str, float]:
+def mean_score(
+    model: FSRCNN, run: Run, pairs: list[EvaluationPair], border: Literal["zeros", "replicate"]
+) -> dict[str, float]:
     """Mean PSNR and SSIM over the pictures, each enlarged by the network blended for its quality."""
     scores = []
     for quality, alike in groupby(pairs, lambda pair: pair.quality):

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from config import FIELDS, Config, read_config
@@ -77,7 +79,8 @@ def main() -> None:
     networks, sets = load_networks(config), test_sets(config)
     folder = config.results_dir / "test" / (config.exp_name or config.variant)
     metrics: dict[str, dict[str, Any]] = {}
-    rows, shown = [], set()
+    rows: list[NDArray[np.uint8]] = []
+    shown: set[str] = set()
     total = len(networks) * sum(each.pictures for each in sets.values())
     with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
         for name, (path, weights) in networks.items():

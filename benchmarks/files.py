@@ -4,7 +4,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,7 +52,7 @@ def make_pictures(folder: Path, suffix: str) -> Path:
     return folder
 
 
-def encode(path: Path, frames: list[av.VideoFrame], size: tuple[int, int]) -> None:
+def encode(path: Path, frames: Iterable[av.VideoFrame], size: tuple[int, int]) -> None:
     """H.264 with the encoder's defaults, as upscale.py encodes."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=RATE)
@@ -103,7 +104,7 @@ def main() -> None:
         make_video(video)
         write_image(one, np.zeros((16, 16, 3), np.uint8))
         write_image(large, cv2.resize(skimage.data.astronaut(), (LARGE_SIDE, LARGE_SIDE)))
-        planes = [luma(picture).astype(np.float32) / 255 for picture in crops(PICTURES, PICTURE_SIZE)]
+        planes = [luma(picture).astype(np.float32) / np.float32(255) for picture in crops(PICTURES, PICTURE_SIZE)]
         tasks: dict[str, Callable[[], None]] = {
             "start": lambda: upscale(one, "--output", results),
             "video, bicubic": lambda: bicubic_video(video, results / "bicubic.mp4"),
@@ -111,11 +112,11 @@ def main() -> None:
         for variant in VARIANTS:
             flags = ("--output", results, "--variant", variant)
             network = load_network(shipped_weights(variant, SCALE), SCALE, "cpu")
-            tasks[f"network, {variant}"] = lambda network=network: run_network(network, planes)
-            tasks[f"large, {variant}"] = lambda flags=flags: upscale(large, *flags)
+            tasks[f"network, {variant}"] = partial(run_network, network, planes)
+            tasks[f"large, {variant}"] = partial(upscale, large, *flags)
             for kind, folder in folders.items():
-                tasks[f"{kind}, {variant}"] = lambda folder=folder, flags=flags: upscale(folder, *flags)
-            tasks[f"video, {variant}"] = lambda flags=flags: upscale(video, *flags)
+                tasks[f"{kind}, {variant}"] = partial(upscale, folder, *flags)
+            tasks[f"video, {variant}"] = partial(upscale, video, *flags)
         rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in tqdm(range(ROUNDS), leave=False)]
     times = {name: [each[name] for each in rounds] for name in tasks}
 

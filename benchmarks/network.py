@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import cv2
@@ -94,11 +95,11 @@ def torch_runner(model: Callable[[Tensor], Tensor]) -> Runner:
 
 def onnx(model: nn.Module, x: LumaBatch) -> bytes:
     """The model as ONNX, for this size of picture."""
-    content = io.BytesIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.from_numpy(x),), content, dynamo=False, input_names=["x"])
-    return content.getvalue()
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(model, (torch.from_numpy(x),), file, dynamo=False, input_names=["x"])
+        return file.read_bytes()
 
 
 def onnxruntime_runner(graph: bytes, threads: int) -> Runner:
@@ -314,8 +315,10 @@ def main() -> None:
     """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json."""
     threads = checked(Settings, **read_flags(Settings(), __doc__)).threads
     torch.set_num_threads(threads)
+    if (target := host()) is None:
+        raise FailureError("the compiled form cannot run here: no fused multiply-add, or llvmlite is too old")
     ways = installed_ways()
-    peak, product = multiply_adds_per_second(threads, host()), matrix_product_rate()
+    peak, product = multiply_adds_per_second(threads, target), matrix_product_rate()
     cases, rows = {}, [HEAD]
     for case in tqdm(CASES, leave=False):
         times = measure(case, ways, threads)

@@ -319,7 +319,7 @@ def draw_transfer() -> None:
 
 def draw_paper() -> None:
     """Draws PSNR against steps for trainings by the paper's recipe, as it is and with one setting changed."""
-    from matplotlib import colormaps
+    from matplotlib import color_sequences
     from matplotlib.figure import Figure
 
     logs = {label: read_log(BY_PAPER / "curves" / f"{name}.csv") for name, label in PAPER_CURVES.items()}
@@ -327,7 +327,7 @@ def draw_paper() -> None:
     logs["then General-100, rates halved"] = finetuned | {"step": [before + step for step in finetuned["step"]]}
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    axes.set_prop_cycle(color=color_sequences["tab20"])
     for label, log in logs.items():
         axes.plot(log["step"], log["psnr"], linewidth=1, marker=".", markersize=3, label=label)
     axes.set(xscale="log", xlabel="steps", ylabel="PSNR in dB, validation pictures", title="fsrcnn_x3 on T91")

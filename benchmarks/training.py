@@ -41,7 +41,7 @@ class PlainPatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         random = np.random.default_rng(index)
-        picture, operation = random.integers(len(self.lr)), random.integers(8)
+        picture, operation = int(random.integers(len(self.lr))), int(random.integers(8))
         top, left = (random.integers(length - self.size + 1) for length in self.lr[picture].shape)
         patches = []
         for image, scale in ((self.lr[picture], 1), (self.hr[picture], self.scale)):
@@ -83,7 +83,12 @@ def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], No
 def cutting(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
     """A function that cuts the patches of STEPS steps as train.py does, without training."""
     patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
-    return lambda: [patches.batch(step, config.batch_size) for step in range(STEPS)] and None
+
+    def steps() -> None:
+        for step in range(STEPS):
+            patches.batch(step, config.batch_size)
+
+    return steps
 
 
 def milliseconds_per_step(loops: dict[str, Callable[[], None]]) -> dict[str, list[float]]:

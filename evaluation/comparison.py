@@ -30,8 +30,8 @@ def recover_colour(pair: EvaluationPair, sr: NDArray[np.floating]) -> NDArray[np
     """
     if pair.hr_image.ndim == 2:
         return to_uint8(sr)
-    chroma = rgb_to_ycbcr(pair.hr_image)[..., 1:]
-    chroma = imresize(imresize(chroma, 1 / pair.upscale_factor), pair.upscale_factor)
+    reduced = imresize(rgb_to_ycbcr(pair.hr_image)[..., 1:], 1 / pair.upscale_factor)
+    chroma = imresize(reduced, pair.upscale_factor)
     return to_uint8(ycbcr_to_rgb(np.dstack([np.clip(sr, 0, 255), chroma])))
 
 

@@ -14,13 +14,13 @@ from evaluation.comparison import Candidate, Scores, recover_colour, sheet_row
 from fsrcnn.luma import PEAK
 from fsrcnn.network import Network
 
+Border = Literal["zeros", "replicate"]
+
 METRICS = ("psnr", "ssim")
 METHODS = ("bicubic", "fsrcnn")
 
 
-def upscale_luma(
-    network: Network, lr: NDArray[Any], border: Literal["zeros", "replicate"] = "zeros"
-) -> NDArray[np.float32]:
+def upscale_luma(network: Network, lr: NDArray[Any], border: Border = "zeros") -> NDArray[np.float32]:
     """Runs a network on one picture.
 
     lr: H x W luma in 0..255, any real dtype; returns scale*H x scale*W, float32, 0..255, neither rounded nor clipped.
@@ -34,14 +34,14 @@ def upscale_luma(
     return np.multiply(sr, np.float32(PEAK), out=sr)
 
 
-def mean_score(network: Network, pairs: Iterable[EvaluationPair], border: str) -> dict[str, float]:
+def mean_score(network: Network, pairs: Iterable[EvaluationPair], border: Border) -> dict[str, float]:
     """Mean PSNR and SSIM over the pictures."""
     scores = [pair.score(upscale_luma(network, pair.lr, border)) for pair in pairs]
     return {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}
 
 
 def score_set(
-    network: Network, pairs: Iterator[EvaluationPair], border: str, folder: Path, shown: set[str], bar: tqdm
+    network: Network, pairs: Iterator[EvaluationPair], border: Border, folder: Path, shown: set[str], bar: "tqdm[Any]"
 ) -> tuple[dict[str, Any], Candidate]:
     """Scores a network on a set and writes the recovered pictures into the folder.
 

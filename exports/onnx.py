@@ -40,6 +40,12 @@ class _Pictures(nn.Module):
     flat colour, which is measured anew each time; bicubic interpolation of the chroma; one rounding at the end.
     """
 
+    to_ycbcr: Tensor
+    to_ycbcr_offset: Tensor
+    to_rgb: Tensor
+    to_rgb_offset: Tensor
+    bicubic_kernel: Tensor
+
     def __init__(self, network: nn.Module, sizes: Sizes) -> None:
         super().__init__()
         self.network, self.scale, self.reach = network, sizes.upscale_factor, sizes.reach
@@ -94,9 +100,9 @@ class _Pictures(nn.Module):
 def _bicubic_kernel(scale: int) -> Array:
     """Bicubic enlargement as a convolution for all phases at once, in float64: scale^2 x 1 x TAPS x TAPS."""
     middle = slice(scale * REACH, scale * (REACH + 1))  # the phases of the middle one of TAPS pixels
-    weights, places = (each[middle] for each in contributions(TAPS, scale * TAPS, scale))
+    weights, places = contributions(TAPS, scale * TAPS, scale)
     rows = np.zeros((scale, TAPS))
-    np.put_along_axis(rows, places, weights, axis=1)
+    np.put_along_axis(rows, places[middle], weights[middle], axis=1)
     return np.einsum("ai,bj->abij", rows, rows).reshape(-1, 1, TAPS, TAPS)
 
 
@@ -139,6 +145,7 @@ def _exported(network: nn.Module, example: Tensor, size: dict[int, Any], said: d
             dynamic_shapes=(size,),
             verbose=False,
         )
+    assert program is not None  # as with dynamo=False
     content = program.model_proto
     for node in content.graph.node:
         node.ClearField("metadata_props")  # paths of the source files here

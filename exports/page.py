@@ -1,5 +1,6 @@
 """The examples of the page in web/, from photographs that come with scikit-image: `python -m exports.page`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,7 +15,11 @@ from fsrcnn.files import written_whole
 from imgproc import imresize, modcrop, to_uint8
 
 FOLDER = Path(__file__).parents[1] / "web" / "made"
-PICTURES = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee}
+PICTURES: dict[str, Callable[[], NDArray[np.uint8]]] = {
+    "astronaut": skimage.data.astronaut,
+    "chelsea": skimage.data.chelsea,
+    "coffee": skimage.data.coffee,
+}
 FILM = "motorcycle"
 FRAME_SIZE, FRAMES, RATE = (640, 360), 240, 30
 

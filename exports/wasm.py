@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,5 +82,5 @@ def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
     if not shutil.which("wasm-ld"):
         raise RequestError("format: wasm needs wasm-ld, which is in LLVM's linker (Debian's package lld)")
     for suffix, content in wasm_files(weights).items():
-        error = distance(weights, lambda lr, content=content: run_wasm(content, lr))
+        error = distance(weights, partial(run_wasm, content))
         yield Exported(f"{weights_name(path)}{suffix}", content, compared(error, "Node"))

@@ -31,13 +31,13 @@ NETWORKS_KEPT = 8
 
 
 def enlarge(
-    picture: "NDArray[np.uint8] | NDArray[np.uint16]",
+    picture: "NDArray[np.uint8 | np.uint16]",
     upscale_factor: int = 2,
     *,
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
     device: str = "auto",
-) -> "NDArray[np.uint8] | NDArray[np.uint16]":
+) -> "NDArray[np.uint8 | np.uint16]":
     """Enlarges a picture to `upscale_factor` times its height and width, byte for byte as upscale.py does a file of it.
 
     picture: uint8 or uint16, H x W or H x W x 1..4 (grey, grey and alpha, RGB, RGB and alpha), of any strides; the

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 AHEAD = 4  # items that a step may be ahead of the next one
@@ -16,13 +17,16 @@ Result = TypeVar("Result")
 def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[Iterator[T]]:
     """The same items, taken from the iterator by a thread of its own, at most `number` of them early."""
     with ThreadPoolExecutor(1) as thread:
-        end = object()
-        futures = deque(thread.submit(next, items, end) for _ in range(number))
+
+        def next_one() -> list[T]:
+            return list(islice(items, 1))  # empty at the end
+
+        futures = deque(thread.submit(next_one) for _ in range(number))
 
         def taken() -> Iterator[T]:
-            while (item := futures.popleft().result()) is not end:
-                futures.append(thread.submit(next, items, end))
-                yield item
+            while item := futures.popleft().result():
+                futures.append(thread.submit(next_one))
+                yield from item
 
         try:
             yield taken()

@@ -87,7 +87,7 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
     def enlarge(job: Job) -> tuple[str, ...]:
         if job.is_video:
             settings = request.codec, request.quality, request.preset, request.duration
-            return upscale_video(*job, network, *settings).warnings
+            return upscale_video(job.source, job.target, network, *settings).warnings
         return upscale_picture(*job, network)
 
     return enlarge

@@ -23,12 +23,14 @@ from fsrcnn.weights import Weights, load_weights
 if TYPE_CHECKING:
     import torch
 
+    from fsrcnn.native.target import Target
+
 if native.HOST:
     from fsrcnn.native import forward
     from fsrcnn.native.threads import in_threads
 
 LumaPlane = NDArray[np.float32]  # H x W luma in 0..1; rows may have gaps
-SamplePlane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W samples as files have them; rows may have gaps
+SamplePlane = NDArray[np.uint8 | np.uint16]  # H x W samples as files have them; rows may have gaps
 
 PART = 512  # LR pixels of a part, along each axis, for PyTorch's operations
 LEAST_ROWS = 32  # LR rows that are worth a thread
@@ -48,9 +50,14 @@ def _luma_plane(lr: LumaPlane) -> LumaPlane:
     return lr if lr.strides[1] == lr.itemsize else np.ascontiguousarray(lr)
 
 
+def sample_type(bits: int) -> type[np.uint8] | type[np.uint16]:
+    """What holds a sample of so many bits."""
+    return np.uint8 if bits == 8 else np.uint16
+
+
 def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
     """Values rounded (halves up) and clipped to 0..2^bits - 1."""
-    return (values + np.float32(0.5)).clip(0, 2**bits - 1).astype(np.uint8 if bits == 8 else np.uint16)
+    return (values + np.float32(0.5)).clip(0, 2**bits - 1).astype(sample_type(bits))
 
 
 class Network:
@@ -89,9 +96,9 @@ class Network:
 
     def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
         """Enlarges samples of 8 or more bits into sr, on this thread alone, rounded (halves up) and clipped."""
-        gain, offset = gain_and_offset(bits, full_range)
-        values = self.rows((lr.astype(np.float32) * gain + offset) / PEAK, 0, len(lr))
-        sr[:] = to_samples((values * PEAK - offset) / gain, bits)
+        peak, gain, offset = map(np.float32, (PEAK, *gain_and_offset(bits, full_range)))
+        values = self.rows((lr.astype(np.float32) * gain + offset) / peak, 0, len(lr))
+        sr[:] = to_samples((values * peak - offset) / gain, bits)
 
     def stop(self) -> None:
         """Cancels all work that waits for the network, after an interruption."""
@@ -102,9 +109,9 @@ class Network:
 class CompiledNetwork(Network):
     """The compiled function (native/forward.py)."""
 
-    def __init__(self, weights: Weights, threads: int) -> None:
+    def __init__(self, weights: Weights, target: "Target", threads: int) -> None:
         super().__init__(weights.sizes, threads)
-        self._forward = forward.Forward(weights, native.HOST)
+        self._forward = forward.Forward(weights, target)
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         lr = _luma_plane(lr)
@@ -126,8 +133,9 @@ class CompiledNetwork(Network):
         if bits > 8:
             super().enlarge_samples(lr, sr, bits, full_range)
             return
+        small, large = lr.view(np.uint8), sr.view(np.uint8)  # what they are
         for left in self._forward.lefts(lr.shape[1]):
-            self._forward.run(lr, sr, 0, len(lr), left, full_range)
+            self._forward.run(small, large, 0, len(lr), left, full_range)
 
     def _empty(self, lr: LumaPlane) -> LumaPlane:
         return np.empty([self.upscale_factor * length for length in lr.shape], np.float32)
@@ -163,10 +171,9 @@ def network_of(weights: Weights, device: str = "auto", threads: int | None = Non
 
     Raises RequestError for a device that this machine does not have.
     """
-    selected = None if native.HOST and is_cpu(device) else select_device(device)
-    if selected is None or (native.HOST and selected.type == "cpu"):
-        return CompiledNetwork(weights, threads or cpu_threads())
-    return TorchNetwork(weights, selected)
+    if native.HOST and (is_cpu(device) or select_device(device).type == "cpu"):
+        return CompiledNetwork(weights, native.HOST, threads or cpu_threads())
+    return TorchNetwork(weights, select_device(device))
 
 
 def load_network(path: Path, upscale_factor: int | None = None, device: str = "auto") -> Network:

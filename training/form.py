@@ -31,7 +31,8 @@ class TrainingFSRCNN(FSRCNN):
 
     def _enlarged(self, features: Tensor) -> Tensor:
         kernel = subpixel_kernel(self.deconv.weight, self.upscale_factor)
-        return subpixel_deconvolution(features, kernel, self.deconv.bias, self.upscale_factor)
+        bias = self.get_parameter("deconv.bias")
+        return subpixel_deconvolution(features, kernel, bias, self.upscale_factor)
 
     def error(self, lr: Tensor, hr: Tensor, squared: bool) -> Tensor:
         """The sum of the absolute or squared differences from hr, N x 1 x scale*H x scale*W in [0, 1].
@@ -39,7 +40,7 @@ class TrainingFSRCNN(FSRCNN):
         lr, N x 1 x H x W, may have a margin, 2 more pixels on each side, which the first convolution then sees in place
         of zeros. hr may lack its last rows and columns, fewer than `scale`.
         """
-        if native.HOST and _on_cpu(lr) and _on_cpu(self.deconv.bias):
+        if native.HOST and _on_cpu(lr) and _on_cpu(self.deconv.weight):
             return gradient.error(lr, hr, self.sizes, list(self.parameters()), squared, native.HOST)
         height, width = hr.shape[2:]
         margin = (lr.shape[3] - math.ceil(width / self.upscale_factor)) // 2
@@ -50,7 +51,7 @@ class TrainingFSRCNN(FSRCNN):
 
     def plain(self) -> FSRCNN:
         """The paper's form with a copy of the weights, on the same device."""
-        model = FSRCNN(**self.sizes._asdict()).to(self.deconv.bias.device)
+        model = FSRCNN(**self.sizes._asdict()).to(self.deconv.weight.device)
         model.load_state_dict(self.state_dict())
         return model
 

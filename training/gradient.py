@@ -203,7 +203,7 @@ class Order:
 def gradient_taps(scale: int) -> list[tuple[int, int, int]]:
     """Phase of the SR patch, row and column of each of the 81 taps of the gradient of the deconvolution's input."""
     there = phases_taps(scale)[:, ::-1, ::-1] < DECONV_KERNEL**2
-    return [tuple(tap) for tap in np.argwhere(there).tolist()]
+    return [(phase, row, column) for phase, row, column in np.argwhere(there).tolist()]
 
 
 class PatchProgram:

@@ -30,7 +30,7 @@ class SOAP(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "steps_between_bases": steps_between_bases})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # takes no closure, which is for losses evaluated several times
         """Takes one step. A weight's first step only measures the gradient, as in the paper."""
         for group in self.param_groups:
             trained = [parameter for parameter in group["params"] if parameter.grad is not None]
@@ -53,7 +53,8 @@ class SOAP(torch.optim.Optimizer):
         """What Adam takes for a stack: the change, zero as yet, the gradient in the eigenbases, and the state, which is
         kept under the stack's first weight. Empty in the first step.
         """
-        state, gradient = self.state[stack[0]], torch.stack([weight.grad.flatten(1) for weight in stack])
+        gradients = [weight.grad for weight in stack if weight.grad is not None]
+        state, gradient = self.state[stack[0]], torch.stack([each.flatten(1) for each in gradients])
         if not state:
             state |= _adam_state(gradient) | {"age": 0, "change": torch.zeros_like(gradient)}
             for side, covariance in (("rows", gradient @ gradient.mT), ("columns", gradient.mT @ gradient)):

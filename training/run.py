@@ -34,18 +34,20 @@ class Run:
     best_psnr: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.averaged, self.trained = (list(each.parameters()) for each in (self.average, self.model))  # listed once
+        # Listed once.
+        self.averaged: list[Tensor] = list(self.average.parameters())
+        self.trained: list[Tensor] = list(self.model.parameters())
 
     @property
     def device(self) -> str:
         """The name of the device that it is on."""
-        return str(self.model.deconv.bias.device)
+        return str(self.model.deconv.weight.device)
 
 
 def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
     start = starting_network(config)
-    model = TrainingFSRCNN.from_model(start).to(device, memory_format=torch.channels_last)
+    model = TrainingFSRCNN.from_model(start).to(device).to(memory_format=torch.channels_last)
     groups = [{"params": params, "base_lr": rate} for rate, params in parameters_by_rate(model, config).items()]
     average = start.to(device).requires_grad_(False)
     begin = [parameter.clone() for parameter in average.parameters()]

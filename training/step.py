@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,9 @@ from training.form import TrainingFSRCNN
 from training.recipe import MOMENTUM, Loss, blend_of, learning_rate_factor, loss_of_step
 from training.run import Run
 from training.threads import take_threads
+
+if TYPE_CHECKING:
+    from fsrcnn.native.target import Target
 
 if HOST:
     from training.gradient import error_and_gradient
@@ -40,9 +44,9 @@ class FlatSGD:
     one by one, would take most of the time.
     """
 
-    def __init__(self, run: Run, config: Config) -> None:
+    def __init__(self, run: Run, config: Config, target: "Target") -> None:
         """Makes the tensors of the run views of the vectors."""
-        parameters = list(run.model.parameters())
+        parameters: list[Tensor] = list(run.model.parameters())
         states = [run.optimizer.state[parameter] for parameter in parameters]
         momenta = [
             state.setdefault("momentum_buffer", torch.zeros_like(parameter))
@@ -51,12 +55,12 @@ class FlatSGD:
         self.weights, self.average, self.momentum = map(in_one_vector, (parameters, run.averaged, momenta))
         rates = {id(each): group["base_lr"] for group in run.optimizer.param_groups for each in group["params"]}
         self.rates = torch.cat([torch.full((each.numel(),), rates[id(each)]) for each in parameters])
-        self.sizes = run.model.sizes
+        self.sizes, self.target = run.model.sizes, target
         self.everything = run.step >= config.deconv_only_steps
 
     def step(self, lr: Tensor, hr: Tensor, loss: Loss, rate_factor: float, decay: float) -> Tensor:
         """Updates the weights and their average; returns the loss."""
-        of_batch = self.weights, lr, hr, self.sizes, loss.squared, self.everything, HOST
+        of_batch = self.weights, lr, hr, self.sizes, loss.squared, self.everything, self.target
         error, gradient = error_and_gradient(*of_batch)
         self.momentum.mul_(MOMENTUM).add_(gradient, alpha=1 / loss.divisor(hr))
         self.weights.addcmul_(self.momentum, self.rates, value=-rate_factor)
@@ -76,10 +80,10 @@ def loss_to_train(run: Run, config: Config) -> nn.Module | FlatSGD:
     """The loss as a module, with the layers that this step trains unfrozen and gradients averaged over the processes;
     or a FlatSGD, which needs neither, where it can run.
     """
-    on_cpu = HOST and run.model.deconv.bias.device.type == "cpu"
-    plain = not config.jpeg_qualities
-    if on_cpu and config.optimizer == "sgd" and plain and not dist.is_initialized():
-        return FlatSGD(run, config)
+    on_cpu = run.model.deconv.weight.device.type == "cpu"
+    plain = config.optimizer == "sgd" and not config.jpeg_qualities and not dist.is_initialized()
+    if HOST and on_cpu and plain:
+        return FlatSGD(run, config, HOST)
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(run.step >= config.deconv_only_steps or name.startswith("deconv."))
     batch_loss = BatchLoss(run.model)
@@ -94,8 +98,7 @@ def blended_weights(run: Run, blend: float) -> Iterator[None]:
     if blend == 1:
         yield
         return
-    weights = list(run.model.parameters())
-    kept = [weight.detach().clone() for weight in weights]
+    weights, kept = run.trained, [weight.detach().clone() for weight in run.trained]
     with torch.no_grad():
         torch._foreach_lerp_(weights, run.begin, 1 - blend)
     yield

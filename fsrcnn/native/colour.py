@@ -222,7 +222,7 @@ def compose(
     has_alpha: bool,
     bits: int,
     target: Target,
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+) -> NDArray[np.uint8 | np.uint16]:
     """As pictures/pixels.py's. Rows of y and sr may have gaps, everything else has none; sr is overwritten."""
     (height, width), scale = y.shape, errors.shape[-1]
     form = OutputFormat(scale, len(matrix), has_alpha, bits)

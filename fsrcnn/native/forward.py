@@ -53,7 +53,7 @@ _compiling = threading.Lock()
 
 def square(size: int) -> list[tuple[int, int]]:
     """Row and column of each tap of a kernel."""
-    return list(itertools.product(range(size), repeat=2))
+    return list(itertools.product(range(size), range(size)))
 
 
 def emit_sums(

@@ -1,6 +1,7 @@
 """The network as an object file that needs no Python: machine code, the weights inside, and an interface for C."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from llvmlite import binding, ir
@@ -15,7 +16,7 @@ ALIGNMENT = 64  # of the weights in the object file
 
 # What each level needs, see the psABI's table of micro-architecture levels: of the processor, CPUID's leaf, register
 # (0 to 3: ax, bx, cx, dx) and bits; of the operating system, the registers that it saves: XCR0's bits.
-LEVELS = {
+LEVELS: dict[str, tuple[list[tuple[int, int, tuple[int, ...]]], int]] = {
     "x86-64-v3": ([(1, 2, (0, 9, 12, 13, 19, 20, 22, 23, 27, 28, 29)), (7, 1, (3, 5, 8)), (0x80000001, 2, (5,))], 0x06),
     "x86-64-v4": ([(7, 1, (16, 17, 28, 30, 31))], 0xE6),
 }
@@ -39,7 +40,8 @@ def object_file(name: str, weights: Weights, targets: Sequence[Target]) -> bytes
         raise ValueError("several levels of x86-64 in one library can only be made on x86-64")  # LLVM's assembler
     module = ir.Module()
     lowest, scale, parameters = targets[0], weights.upscale_factor, list(weights.parameters.values())
-    functions, constants = [], {}
+    functions: list[Functions] = []
+    constants: dict[int, ir.GlobalVariable] = {}
     for number, target in enumerate(targets):
         # Targets of as many registers read the weights in the same order.
         packed = constants.get(target.registers) or _constant(module, pack(parameters, scale, target))
@@ -177,7 +179,7 @@ def _emit_choice(module: ir.Module, targets: Sequence[Target]) -> ir.GlobalVaria
     levels = list(LEVELS)
     for number, target in enumerate(targets[1:], 1):
         up_to = levels[: levels.index(target.cpu) + 1]
-        emit_levels(up_to, lambda number=number: b.store(INT(number), chosen))
+        emit_levels(up_to, partial(b.store, INT(number), chosen))
     b.ret_void()
     entry = ir.LiteralStructType([INT, POINTER, POINTER])
     constructors = ir.GlobalVariable(module, ir.ArrayType(entry, 1), "llvm.global_ctors")

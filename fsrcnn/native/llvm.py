@@ -216,5 +216,6 @@ def machine_code(
     engine.add_object_file(binding.ObjectFileRef.from_data(content))
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(None, *types)(engine.get_function_address("run"))
-    function.engine = engine  # owns the machine code
+    # It owns the machine code. The types of ctypes do not say that its functions take attributes.
+    function.engine = engine  # type: ignore[attr-defined]
     return function

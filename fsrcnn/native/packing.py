@@ -27,11 +27,8 @@ def deconvolution_taps(upscale_factor: int, target: Target) -> list[Taps]:
     block, _ = target.blocking(upscale_factor**2, upscale_factor)
 
     def taps_of(there: Array) -> Taps:
-        places = there.any(axis=0).nonzero()
-        return [
-            (int(row), int(column), there[:, row, column].nonzero()[0].tolist())
-            for row, column in zip(*places, strict=True)
-        ]
+        places = np.argwhere(there.any(axis=0)).tolist()
+        return [(row, column, there[:, row, column].nonzero()[0].tolist()) for row, column in places]
 
     return [taps_of(there) for there in _split(phases_taps(upscale_factor) < DECONV_KERNEL**2, block)]
 

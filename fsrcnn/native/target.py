@@ -104,9 +104,9 @@ def named_target(name: str) -> Target:
     ValueError for an unknown name, and for native where `host` is None.
     """
     if name == "native":
-        if host() is None:
+        if (this_machine := host()) is None:
             raise ValueError("this machine has no fused multiply-add, or llvmlite is too old; name a target")
-        return host()
+        return this_machine
     here = binding.get_default_triple()
     architecture = "x86_64" if name in X86_LEVELS else name.partition("-")[0].replace("arm64", "aarch64")
     triple = name

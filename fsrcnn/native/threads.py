@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 
@@ -12,7 +12,7 @@ def _workers(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=f"fsrcnn-{process}")
 
 
-def in_threads(task: Callable[..., None], arguments: list[tuple[int, ...]], threads: int) -> None:
+def in_threads(task: Callable[..., None], arguments: Sequence[tuple[int, ...]], threads: int) -> None:
     """Calls `task(*each)` for each of the arguments, in this thread and `threads` - 1 others, each of which takes the
     next as soon as it is free. The task must spend most of its time in native code, where Python lets others run.
     """

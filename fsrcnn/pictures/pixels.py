@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from fsrcnn import native
 from fsrcnn.chroma import FloatPlane, bicubic, padded
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
-from fsrcnn.network import LumaPlane, Network
+from fsrcnn.network import LumaPlane, Network, sample_type
 from fsrcnn.parts import Span
 from fsrcnn.resize import REACH, phase_weights
 
 if native.HOST:
     from fsrcnn.native import colour
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]  # H x W x bands of a picture
+Pixels = NDArray[np.uint8 | np.uint16]  # H x W x bands of a picture
 
 LEVELS = {8: 256, 16: 8192}  # flat pictures that the network's error is measured on, by the bits of a sample
 
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        return np.uint8 if self.bits == 8 else np.uint16
+        return sample_type(self.bits)
 
     @property
     def peak(self) -> int:
@@ -155,7 +155,7 @@ def plain_compose(
     samples = np.stack([luma, *planes[: matrix.shape[0] - 1]], axis=-1) @ matrix[:, :-1].T + matrix[:, -1]
     if has_alpha:
         samples = np.dstack([samples, planes[-1] * ((2**bits - 1) / PEAK)])
-    return np.clip(np.floor(samples + 0.5), 0, 2**bits - 1).astype(np.uint8 if bits == 8 else np.uint16)
+    return np.clip(np.floor(samples + 0.5), 0, 2**bits - 1).astype(sample_type(bits))
 
 
 compose = partial(colour.compose, target=native.HOST) if native.HOST else plain_compose

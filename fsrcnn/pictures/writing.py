@@ -56,7 +56,7 @@ def gathered(strips: Iterable[Pixels], picture: pyvips.Image, upscale_factor: in
     else:
         with failing(file, "temporary file cannot be written"), file.open("wb") as content:
             for strip in strips:
-                content.write(strip)
+                content.write(strip.data)
         result = pyvips.Image.rawload(str(file), *size, **kind)
     return _with_metadata(result, picture)
 

@@ -8,7 +8,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from fsrcnn.chroma import bicubic, padded
-from fsrcnn.network import Network, SamplePlane, to_samples
+from fsrcnn.network import Network, SamplePlane, sample_type, to_samples
 from fsrcnn.resize import phase_weights
 
 # The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
@@ -54,7 +54,8 @@ def is_full_range(frame: av.VideoFrame) -> bool:
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """The frame's side data by their names."""
     try:
-        held = [frame.side_data[number] for number in range(len(frame.side_data))]
+        # PyAV's types know of motion vectors only, and by their name.
+        held = [frame.side_data[number] for number in range(len(frame.side_data))]  # type: ignore[literal-required]
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
         return {}
     return {data.type.name: bytes(data) for data in held}
@@ -76,8 +77,9 @@ def sr_size(lr: av.VideoFrame, scale: int) -> tuple[int, int]:
 
 def sample_planes(frame: av.VideoFrame) -> list[SamplePlane]:
     """Views of the frame's planes, H x W each: luma, then chroma if there is any."""
-    dtype = np.uint8 if bits_of(frame) == 8 else np.uint16
-    return [np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
+    planes = frame.planes
+    dtype: np.dtype[np.uint8 | np.uint16] = np.dtype(sample_type(bits_of(frame)))
+    return [np.frombuffer(memoryview(each), dtype).reshape(each.height, -1)[:, : each.width] for each in planes]
 
 
 def repeat_edge(plane: SamplePlane, rows: int, columns: int) -> None:

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import av
 from av.codec.codec import find_best_pix_fmt_of_list
+from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -27,9 +28,10 @@ LOST_SIDE_DATA = {
     "DOVI_METADATA": "Dolby Vision",
 }
 # With these, tags in any encoding pass through as they are. PyAV 19 does so by itself, and knows no such argument.
-ANY_TAGS = {} if int(av.__version__.partition(".")[0]) > 18 else {"metadata_errors": "surrogateescape"}
+ANY_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) > 18 else {"metadata_errors": "surrogateescape"}
 
-Item = av.VideoFrame | av.Packet | str  # a frame, a packet of a stream that is copied, or a warning
+Packet: TypeAlias = "av.Packet[Stream]"
+Item: TypeAlias = "av.VideoFrame | Packet | str"  # a frame, a packet of a stream that is copied, or a warning
 
 
 class Source(NamedTuple):
@@ -57,7 +59,7 @@ def _open(path: Path) -> InputContainer:
     if not path.stat().st_size:
         raise RequestError(f"{path}: the file is empty; replace or remove it")
     try:
-        return av.open(str(path.absolute()), **ANY_TAGS)  # an absolute path is not taken for a URL
+        return av.open(str(path.absolute()), "r", **ANY_TAGS)  # an absolute path is not taken for a URL
     except av.FFmpegError as error:
         raise RequestError(f"{path}: not a video, or its header is damaged ({error.strerror}); replace it") from error
 
@@ -65,10 +67,10 @@ def _open(path: Path) -> InputContainer:
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The stream to enlarge, ready to be decoded. Raises RequestError where there is none."""
     video = container.streams.best("video")
-    if video is None or _is_cover(video):
+    if not isinstance(video, VideoStream) or _is_cover(video):
         found = ", ".join(stream.type for stream in container.streams) or "nothing"
         raise RequestError(f"{path}: holds no video stream, only {found}; choose a video")
-    video.thread_type = "AUTO"
+    video.thread_type = ThreadType.AUTO
     return video
 
 
@@ -142,10 +144,10 @@ def read(container: InputContainer, video: VideoStream, duration: float = math.i
             if packet.stream_index != video.index:
                 yield packet
             else:
-                yield from (frame for frame in decoder.decode(packet) if frame.pts * video.time_base < end)
+                yield from (frame for frame in decoder.decode(packet) if _starts_before(frame, end))
     except av.FFmpegError:
         damaged += 1
-    yield from (frame for frame in decoder.decode(None) if frame.pts * video.time_base < end)
+    yield from (frame for frame in decoder.decode(None) if _starts_before(frame, end))
     if damaged + decoder.damaged:
         yield f"damaged (packets: {damaged + decoder.damaged}); what could be decoded is kept"
     whole, formats = whole_time(container), set(container.format.name.split(","))
@@ -155,7 +157,12 @@ def read(container: InputContainer, video: VideoStream, duration: float = math.i
         yield f"changes its size; {decoder.resized} frames are scaled to that of the first"
 
 
-def packets_before(container: InputContainer, video: VideoStream, end: float) -> Iterator[av.Packet]:
+def _starts_before(frame: av.VideoFrame, end: float) -> bool:
+    """Of a frame from `Decoder`, which all have a time; end: in seconds."""
+    return frame.pts is not None and frame.time_base is not None and frame.pts * frame.time_base < end
+
+
+def packets_before(container: InputContainer, video: VideoStream, end: float) -> Iterator["Packet"]:
     """The packets that start before `end`, in seconds; stops reading when no video or audio can come any more."""
     streams = [stream for stream in container.streams if stream.index == video.index or is_copied(stream)]
     unended = {stream.index for stream in streams if stream.type in ("video", "audio")}
@@ -179,7 +186,7 @@ class Decoder:
         self._first: av.VideoFrame | None = None
         self._last_pts: int | None = None
 
-    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+    def decode(self, packet: "Packet | None") -> list[av.VideoFrame]:
         """The frames that the packet completes (None: all that are left), each later than the one before it, of the
         first one's size, in one of PIXEL_FORMATS.
         """
@@ -208,11 +215,12 @@ def _nearest_format(name: str) -> str:
     """The pixel format that frames of the named one are enlarged in: itself, or the nearest of PIXEL_FORMATS."""
     if plain_name(name) in PIXEL_FORMATS:
         return name
-    return find_best_pix_fmt_of_list(PIXEL_FORMATS, name)[0].name
+    nearest, _ = find_best_pix_fmt_of_list(PIXEL_FORMATS, name)
+    return nearest.name if nearest else name
 
 
 def _converted(frame: av.VideoFrame, width: int, height: int, pixel_format: str) -> av.VideoFrame:
     """The frame in that size and pixel format; itself where it has them. RGB becomes BT.601 in limited range."""
-    from_rgb = frame.format.is_rgb or frame.format.has_palette
-    colours = {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"} if from_rgb else {}
-    return frame.reformat(width, height, pixel_format, **colours)
+    if frame.format.is_rgb or frame.format.has_palette:
+        return frame.reformat(width, height, pixel_format, dst_colorspace="ITU601", dst_color_range="MPEG")
+    return frame.reformat(width, height, pixel_format)

@@ -62,19 +62,17 @@ def set_up(
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
     """
-    encoding = encoding._replace(codec=encoding.codec or ENCODERS.get(output.format.name, "libx264"))
-    check_encoder(encoding.codec, plain_name(source.first.format.name))
-    streams = _add_streams(output, target, source, scale, encoding)
+    codec = encoding.codec or ENCODERS.get(output.format.name, "libx264")
+    check_encoder(codec, plain_name(source.first.format.name))
+    streams = _add_streams(output, target, source, scale, codec, encoding)
     _copy_metadata(source.container, output, end)
-    _start(output, target, encoding.codec)
+    _start(output, target, codec)
     return streams
 
 
-def write(
-    items: Iterator[Item], output: OutputContainer, streams: dict[int, Stream], video_index: int
-) -> Iterator[av.VideoFrame | str]:
+def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Stream]) -> Iterator[av.VideoFrame | str]:
     """Encodes the frames and copies the packets; yields each frame once encoded, and the warnings."""
-    encoder, refused = streams[video_index], 0
+    (encoder,), refused = output.streams.video, 0
     for item in items:
         if isinstance(item, av.VideoFrame):
             output.mux(encoder.encode(item))
@@ -96,18 +94,18 @@ def write(
 
 
 def _add_streams(
-    output: OutputContainer, target: Path, source: Source, scale: int, encoding: Encoding
+    output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
 ) -> dict[int, Stream]:
     """The output's streams by the index of the source's."""
     streams: dict[int, Stream] = {}
     for stream in source.container.streams:
         try:
             if stream.index == source.video.index:
-                streams[stream.index] = _add_encoder(output, source, scale, encoding)
+                streams[stream.index] = _add_encoder(output, source, scale, codec, encoding)
             elif is_copied(stream):
                 streams[stream.index] = output.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
-            name = encoding.codec if stream.index == source.video.index else stream.name or "this codec"
+            name = codec if stream.index == source.video.index else stream.name or "this codec"
             raise RequestError(
                 f"{target}: {target.suffix} cannot hold {name} ({stream.type}, stream {stream.index}); use .mkv"
             ) from error
@@ -131,15 +129,17 @@ def check_encoder(codec: str, pixel_format: str) -> None:
         raise RequestError(f"codec: {codec} cannot take {pixel_format}, only {', '.join(taken)}; choose another one")
 
 
-def _add_encoder(output: OutputContainer, source: Source, scale: int, encoding: Encoding) -> VideoStream:
+def _add_encoder(output: OutputContainer, source: Source, scale: int, codec: str, encoding: Encoding) -> VideoStream:
     """The stream to encode, set up like the source's."""
     _, video, first = source
-    encoder = output.add_stream(encoding.codec, rate=video.guessed_rate, options=dict(QUIET.get(encoding.codec, {})))
+    output.add_stream(codec, rate=video.guessed_rate, options=dict(QUIET.get(codec, {})))
+    (encoder,) = output.streams.video
     context = encoder.codec_context
-    encoder.options.update(_options(context, encoding))
+    encoder.options.update(_options(context, codec, encoding))
     context.width, context.height = sr_size(first, scale)
     context.pix_fmt = plain_name(first.format.name)
-    context.time_base = video.time_base
+    if video.time_base:
+        context.time_base = video.time_base
     context.flags |= Flags.frame_duration
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
@@ -149,13 +149,13 @@ def _add_encoder(output: OutputContainer, source: Source, scale: int, encoding: 
     if matrix := side_data(first).get("DISPLAYMATRIX"):
         rotation = np.frombuffer(matrix, np.int32).copy()
         rotation[6:8] *= scale  # the shift, in pixels
-        encoder.set_display_matrix(rotation)
+        encoder.set_display_matrix(rotation.tolist())
     elif first.rotation:
         encoder.set_display_rotation(first.rotation)
     return encoder
 
 
-def _options(context: av.CodecContext, encoding: Encoding) -> dict[str, str]:
+def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[str, str]:
     """The settings that are asked for, by the encoder's names. Raises RequestError for one that it does not have."""
     known, options = {option.name for option in context.supported_options.private}, {}
     for setting, (names, what) in SETTINGS.items():
@@ -163,7 +163,7 @@ def _options(context: av.CodecContext, encoding: Encoding) -> dict[str, str]:
         if value is None:
             continue
         if not (name := next((name for name in names if name in known), None)):
-            raise RequestError(f"{setting}: {encoding.codec} has no {what}; leave it out")
+            raise RequestError(f"{setting}: {codec} has no {what}; leave it out")
         options[name] = str(value)
     return options
 
@@ -179,7 +179,9 @@ def _own_tags(metadata: dict[str, str]) -> dict[str, str]:
 def _copy_metadata(container: InputContainer, output: OutputContainer, end: float) -> None:
     """Copies the container's tags and the chapters that start before `end`, in seconds."""
     output.metadata.update(_own_tags(container.metadata))
-    output.set_chapters([chapter for chapter in container.chapters() if chapter["start"] * chapter["time_base"] < end])
+    output.set_chapters(
+        [chapter for chapter in container.chapters() if chapter["start"] * (chapter["time_base"] or 0) < end]
+    )
 
 
 def _start(output: OutputContainer, target: Path, codec: str) -> None:
@@ -212,4 +214,5 @@ def _own_priority() -> Iterator[None]:
 
 def _reason(error: av.FFmpegError) -> str:
     """FFmpeg's words on an error: its last log message, if any, else the meaning of the code."""
-    return error.log[2].strip() if error.log else error.strerror
+    # PyAV's types take the log for a pair, with this message inside.
+    return error.log[2].strip() if error.log else error.strerror  # type: ignore[misc]

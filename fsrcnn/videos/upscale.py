@@ -71,7 +71,7 @@ def upscale_video(
             end = start_time(opened.container) + seconds
             streams = set_up(output, target, opened, network.upscale_factor, encoding, end)
             with _enlarged_items(opened, network, seconds) as items:
-                for item in write(items, output, streams, opened.video.index):
+                for item in write(items, output, streams):
                     if isinstance(item, str):
                         warnings.append(item)
                     else:
