@@ -4,30 +4,26 @@ VENV := .venv/bin/python
 NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint extra data page pretrained report clean
+.PHONY: demo test lint extra data page pretrained report help clean
 
-# Shows what the shipped weights do, on photographs that come with scikit-image.
-demo: .venv/installed
+demo: .venv/installed ## install into .venv and score the shipped weights on scikit-image's photographs (the default)
 	$(VENV) validate.py --test-sets Samples --exp-name demo
 
-test: .venv/installed
+test: .venv/installed ## run the tests
 	$(VENV) -m pytest
 
-# Installs what the tests of the exported files and of the page need: other runtimes, OpenCV's contrib modules in an
-# environment of their own and, if there is npm, packages for Node.
-extra: .venv/extra
+# Other runtimes, OpenCV's contrib modules in an environment of their own and, if there is npm, packages for Node.
+extra: .venv/extra ## install what the tests of the exported files and of the page need besides
 
-lint: .venv/installed
+lint: .venv/installed ## check the format and the style of the code
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
 
-# `make data` downloads the image sets, `make data SOURCE=folder` imports them.
-data: .venv/installed
+data: .venv/installed ## download the image sets, or import them: make data SOURCE=folder
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))
 
-# Serves the page in web/, with its modules and examples, to this machine alone: http://127.0.0.1:8000
-page: web/made/motorcycle.webm
+page: web/made/motorcycle.webm ## make the page and serve it to this machine alone: http://127.0.0.1:8000
 	$(VENV) -m http.server --bind 127.0.0.1 --directory web
 
 web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page.py $(wildcard fsrcnn/*.py fsrcnn/native/*.py results/pretrained/*.safetensors)
@@ -35,10 +31,10 @@ web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page
 	$(VENV) export.py --format wasm --output web/made --variant fsrcnn_s
 	$(VENV) -m exports.page
 
-# Trains the networks in results/pretrained again: hours on a CPU. After an interruption, the same command goes on. One
-# network of each variant is trained from scratch, the others start from the convolutions of an earlier one; then each
-# is fine-tuned on larger patches, and from there on compressed pictures, to the restoring weights.
-pretrained: $(NETWORKS:%=pretrained-%)
+# After an interruption, the same command goes on. One network of each variant is trained from scratch, the others start
+# from the convolutions of an earlier one; then each is fine-tuned on larger patches, and from there on compressed
+# pictures, to the restoring weights.
+pretrained: $(NETWORKS:%=pretrained-%) ## train the networks in results/pretrained again, hours on a CPU
 
 BEFORE := results/pretrained/before_finetuning
 pretrained-fsrcnn_x2 pretrained-fsrcnn_x4: pretrained-fsrcnn_x3
@@ -75,8 +71,7 @@ pretrained-%: .venv/installed
 	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),$(SHIPPED)/$*)
 	$(call train,$*_restore,--recipe restore --transfer-from $(SHIPPED)/$*.safetensors $(RESTORING_$*),$(SHIPPED)/$*_restore)
 
-# Scores the shipped networks on the test sets and writes the README's tables and the curves.
-report: .venv/installed
+report: .venv/installed ## score them on the test sets and write the tables of README.md and docs/, and the curves
 	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples
 	$(VENV) -m benchmarks.report
 
@@ -93,6 +88,9 @@ report: .venv/installed
 	! command -v npm >/dev/null || npm install --prefix .venv --ignore-scripts --no-audit --no-fund --silent $(NODE_PACKAGES)
 	@touch $@
 
-clean:
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -r {} +

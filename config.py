@@ -1,8 +1,9 @@
 """What a run is: every setting, and the recipes.
 
 Edit a value here, or give it as a flag (`--steps 1000`): both do the same. The values are the recipe "default"; where
-another recipe has another one, it stands before it, in `Recipes`. What you write in place of a value here, or give as a
-flag, wins over every recipe.
+another recipe has another one, it stands before it, in `Recipes`. Another value that you write here, or any value that
+you give as a flag, wins over every recipe. To hold on to a value of the recipe "default" beside another recipe, write
+the field without its `Recipes` (`batch_size: int = 16`), or give the flag.
 """
 
 import argparse
@@ -65,7 +66,7 @@ Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(val
 FilePath = Annotated[Path, BeforeValidator(_as_path)]
 Names = Annotated[tuple[Name, ...], SEVERAL, that(lambda names: names and all(names), "one name or several")]
 Paths = Annotated[tuple[FilePath, ...], SEVERAL]
-FolderName = Annotated[str, that(lambda name: Path(name).name == name, "a folder's name, without a path")]
+FolderName = Annotated[str, that(lambda name: Path(name).name == name != "..", "a folder's name, without a path")]
 Count = Annotated[int, that(lambda value: value >= 0, "zero or more")]
 Positive = Annotated[int, that(lambda value: value > 0, "more than zero")]
 Qualities = Annotated[
@@ -73,11 +74,26 @@ Qualities = Annotated[
 ]
 Rate = Annotated[float, that(lambda value: 0 < value < math.inf, "a number above zero")]
 
+Settings = TypeVar("Settings")
+
 # Field by field, the defaults too; a field's text is its help.
 SETTINGS = ConfigDict(use_attribute_docstrings=True, validate_default=True, extra="forbid")
 
 
+def lists_are_tuples(kind: type[Settings]) -> type[Settings]:
+    """Lets a list be written where a tuple stands, which a dataclass refuses as a default."""
+    for name, value in list(vars(kind).items()):
+        if isinstance(value, list):
+            setattr(kind, name, tuple(value))
+    return kind
+
+
+# The test sets that need not be there.
+PUBLIC_TEST_SETS = ("Set5", "Set14", "BSD100")
+
+
 @dataclass(frozen=True, config=SETTINGS)
+@lists_are_tuples
 class Config:
     """Every setting of a run."""
 
@@ -164,7 +180,7 @@ class Config:
     """Patches in a batch."""
     patch_size: Annotated[Positive, Recipes(26, default_finetune=52, restore=52, paper=7, paper_finetune=7)] = 26
     """Side of a square LR patch, in LR pixels. Pictures that are smaller are left out."""
-    patch_margin: Annotated[Literal[0, 2], BeforeValidator(int), Recipes(0, paper=2, paper_finetune=2)] = 0
+    patch_margin: Annotated[int, one_of(0, 2), Recipes(0, paper=2, paper_finetune=2)] = 0
     """LR pixels that LR patches have more on each side: 2, what the first convolution sees there in place of zeros. HR
     patches then lack their last scale - 1 rows and columns, where Caffe's deconvolution has no output."""
     sampling: Annotated[Literal["uniform", "psnr"], Recipes("uniform", default_finetune="psnr", restore="psnr")] = (
@@ -257,8 +273,6 @@ def read_config(script: Script, description: str, arguments: Sequence[str] | Non
 
 
 # --- what other settings share with these ---
-
-Settings = TypeVar("Settings")
 
 
 def checked(kind: type[Settings], **values: Any) -> Settings:

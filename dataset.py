@@ -247,7 +247,7 @@ def psnr_weight(lr: FloatImage, hr: Y) -> float:
     lr: H x W, hr: scale*H x scale*W, luma in 0..255; returns more than 0, up to 10 ** -0.5.
 
     The derivative of a PSNR is proportional to 1 / MSE. The weight is 1 / sqrt(MSE), halfway to drawing all pictures
-    equally often, which scored better on the validation pictures (results/RECIPE.md). The MSE is that of bicubic
+    equally often, which scored better on the validation pictures (docs/recipe.md). The MSE is that of bicubic
     enlargement, in place of the network's, plus 10 (38 dB), so that nearly flat pictures do not dominate.
     """
     return (10 + float(np.mean((imresize(lr, hr.shape[0] / lr.shape[0]) - hr) ** 2))) ** -0.5

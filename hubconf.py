@@ -8,14 +8,12 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, variant_sizes
 from fsrcnn.weights import load_weights, shipped_weights
-
-if TYPE_CHECKING:
-    from model import FSRCNN
 
 dependencies = ["torch", "numpy", "safetensors"]
 
@@ -35,17 +33,17 @@ def _load_model(name: str = "_fsrcnn_model") -> ModuleType:
 _model = _load_model()
 
 
-def fsrcnn(upscale_factor: int = 3, pretrained: bool = True) -> "FSRCNN":
+def fsrcnn(upscale_factor: int = 3, pretrained: bool = True) -> nn.Module:
     """FSRCNN(56, 12, 4) for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn", upscale_factor, pretrained)
 
 
-def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True) -> "FSRCNN":
+def fsrcnn_s(upscale_factor: int = 3, pretrained: bool = True) -> nn.Module:
     """FSRCNN-s, (32, 5, 1), for x2, x3 or x4, with the weights of this repository or PyTorch's random ones."""
     return _network("fsrcnn_s", upscale_factor, pretrained)
 
 
-def _network(variant: str, upscale_factor: int, pretrained: bool) -> "FSRCNN":
+def _network(variant: str, upscale_factor: int, pretrained: bool) -> nn.Module:
     if upscale_factor not in SCALES:
         raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {SCALES}")
     if not pretrained:

@@ -70,7 +70,7 @@ def runs_to_do(config: Config) -> list[Config]:
         raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
     if config.resume and not started:
         raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
-    if config.recipe.endswith("finetune") and config.transfer_from is None:
+    if config.recipe not in ("default", "paper") and config.transfer_from is None:
         expected = f"the weights that recipe {config.recipe} trains further"
         raise RequestError(f"transfer_from: got None, expected {expected}")
     if config.exp_name and len(runs) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from config import FIELDS, Config, read_config
+from config import PUBLIC_TEST_SETS, Config, read_config
 from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, sample_pairs, set_folder, write_image
 from evaluation.comparison import labelled, stacked
 from evaluation.scores import print_table, score_set, told_apart
@@ -30,9 +30,16 @@ def chosen_files(config: Config) -> list[Path]:
     if config.weights:
         return [path for named in config.weights for path in matching(named)]
     of_run = config.results_dir / config.exp_name / "best.safetensors"
-    if config.exp_name and of_run.is_file():
+    if of_run.is_file() and config.exp_name:
         return [of_run]
-    return [shipped_weights(config.variant, scale) for scale in config.upscale_factor]
+    if config.exp_name:
+        print(f"no run {config.exp_name} in {config.results_dir}: the shipped weights are scored")
+    return [_from_here(shipped_weights(config.variant, scale)) for scale in config.upscale_factor]
+
+
+def _from_here(path: Path) -> Path:
+    """The path below the current folder, if it is, which reads better and says nothing of the machine."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def load_networks(config: Config) -> dict[str, tuple[Path, Weights]]:
@@ -59,7 +66,7 @@ class TestSet(NamedTuple):
 def test_sets(config: Config) -> dict[str, TestSet]:
     """The sets to score on, by the names they were given; Samples if none of the default sets is there yet."""
     names = config.test_sets
-    if names == FIELDS["test_sets"].default:
+    if names == PUBLIC_TEST_SETS:
         there = tuple(name for name in names if (config.data_dir / name).is_dir())
         if missing := [name for name in names if name not in there]:
             instead = "" if there else "; scoring on Samples, photographs that come with scikit-image, instead"

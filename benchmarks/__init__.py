@@ -1,1 +1,1 @@
-"""Speed beside peers: `python -m benchmarks.network`, `.files`, `.training`; `.report` fills the README's tables."""
+"""Speed beside peers: `python -m benchmarks.network`, `.files`, `.training`; `.report` fills the documents' tables."""

@@ -1,5 +1,5 @@
-"""Measures the network in a browser beside onnxruntime-web, and the page's films, and takes the README's screenshot:
-`python -m benchmarks.browser`.
+"""Measures the network in a browser beside onnxruntime-web, and the page's films, and takes docs/browser.md's
+screenshot: `python -m benchmarks.browser`.
 
 Needs what `make extra` and `make page` bring, and Chromium.
 """

@@ -10,7 +10,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from dataset import write_image
-from fsrcnn.errors import run_script
+from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import written_whole
 from imgproc import imresize, modcrop, to_uint8
 
@@ -61,5 +61,10 @@ def write_examples(folder: Path) -> None:
     write_film(folder / f"{FILM}.webm", frames)
 
 
+def main() -> None:
+    Parser(description=__doc__).parse_args()
+    write_examples(FOLDER)
+
+
 if __name__ == "__main__":
-    run_script(lambda: write_examples(FOLDER))
+    run_script(main)

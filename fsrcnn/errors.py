@@ -37,7 +37,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main())
     except (Error, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # One line, whatever names it holds, and nothing that a terminal would act on.
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(WRONG_REQUEST if isinstance(error, RequestError) else FAILURE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

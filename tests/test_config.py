@@ -60,7 +60,9 @@ def test_a_flag_beside_a_recipe_wins():
         ("train_sets", (), "one name or several"),
         ("test_sets", "", "one name or several"),
         ("exp_name", "a/b", "a folder's name, without a path"),
-        ("recipe", "papers", "'default', 'default_finetune', 'paper' or 'paper_finetune'"),
+        ("exp_name", "..", "a folder's name, without a path"),
+        ("patch_margin", 1, "0 or 2"),
+        ("recipe", "papers", "'default', 'default_finetune', 'restore', 'paper' or 'paper_finetune'"),
         ("results_dir", 3, "a path"),
         ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
     ],
@@ -145,7 +147,7 @@ def best(copy: Copy, name: str) -> dict:
 @posix
 def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
     copy.edit(recipe='"paper"', learning_rate="1e-2", train_sets='("Train")', data_dir=f"{str(copy.data_dir)!r}")
-    copy.edit(upscale_factor="(3)", steps="2", batch_size="2", results_dir='"results"', device='"cpu"')
+    copy.edit(upscale_factor="[3]", steps="2", batch_size="2", results_dir='"results"', device='"cpu"')
     code, shown = copy.run("train.py")
     assert code == 0, shown
     assert "3 pictures, 15 with their reductions" in shown
@@ -161,7 +163,7 @@ def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
 
 @posix
 def test_a_run_is_validated_by_its_name_and_every_output_says_what_was_scored(copy: Copy):
-    copy.edit(exp_name='"mine"', upscale_factor="3", steps="3", train_sets='"Train"', test_sets='"Train"', d="20")
+    copy.edit(exp_name='"mine"', upscale_factor="(3)", steps="3", train_sets='"Train"', test_sets='"Train"', d="20")
     copy.edit(batch_size="2", data_dir=f"{str(copy.data_dir)!r}")
     code, shown = copy.run("train.py", "--device", "cpu")
     assert code == 0, shown
@@ -202,16 +204,8 @@ def test_validation_pictures_of_the_users_own(copy: Copy, tmp_path: Path):
     for path in list_images(copy.data_dir / "Train"):
         write_image(tmp_path / "own" / path.name, read_image(path)[:90, :110])
         write_image(tmp_path / "sets/Mine" / path.name, read_image(path))
-    flags = [
-        "--train-sets",
-        "Mine",
-        "--data-dir",
-        tmp_path / "sets",
-        "--validation-set",
-        tmp_path / "own",
-        "--steps",
-        2,
-    ]
+    flags = ["--train-sets", "Mine", "--steps", 2, "--validation-set", tmp_path / "own"]
+    flags += ["--data-dir", tmp_path / "sets"]
     code, shown = copy.run("train.py", *flags, "--batch-size", 2, "--upscale-factor", 2, "--device", "cpu")
     assert code == 0, shown
     assert best(copy, "fsrcnn_x2")["recipe"]["validation_set"] == str(tmp_path / "own")
@@ -224,14 +218,9 @@ def test_validation_pictures_of_the_users_own(copy: Copy, tmp_path: Path):
 # The edited values, the script's flags, its exit code, and what its one-line message must contain.
 MISTAKES = [
     ({}, "train.py", ["--no-such"], "error: unrecognized arguments: --no-such"),
-    ({}, "train.py", ["--loss", "l2"], "error: loss: got 'l2', expected 'l1_then_mse', 'l1', 'mse' or 'euclidean'"),
     ({}, "validate.py", ["--steps", "5"], "error: unrecognized arguments: --steps 5"),
     ({}, "upscale.py", ["a.png", "--variant", "x"], "error: argument --variant: invalid choice: 'x'"),
-    ({"upscale_factor": "(2, 5)"}, "prepare_dataset.py", [], "error: upscale_factor: got 5, expected 2, 3 or 4"),
-    ({"steps": '"many"'}, "validate.py", [], "error: steps: got 'many', expected a valid integer"),
-    ({"upscale_factor": "3"}, "prepare_dataset.py", ["--source", "none"], "error: source: no folder none"),
     ({"recipe": '"default_finetune"'}, "train.py", [], "error: transfer_from: got None, expected the weights that"),
-    ({"test_sets": '"Set6"'}, "validate.py", [], "error: Set6: no such folder"),
 ]
 
 
@@ -268,14 +257,11 @@ def test_only_the_mode_of_the_other_script_is_remarked_on(copy: Copy):
     assert code == 0, shown
     assert shown.startswith("mode: config.py says 'train', and this script does 'valid'\n")
     assert "mode" not in copy.run("prepare_dataset.py", "--source", "none")[1]
-    copy.edit(mode='"valid"')
-    assert "mode:" not in copy.run("validate.py", *flags)[1]
 
 
 def test_help_of_a_benchmark_writes_nothing():
     readme = (ROOT / "README.md").stat().st_mtime_ns
-    for name in ("report", "files", "node", "browser", "training", "network"):
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--help"], cwd=ROOT, capture_output=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(b"usage: ")
+    done = subprocess.run([sys.executable, "-m", "benchmarks.report", "--help"], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"usage: ")
     assert (ROOT / "README.md").stat().st_mtime_ns == readme

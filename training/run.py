@@ -47,7 +47,7 @@ class Run:
 def start_run(config: Config, device: torch.device) -> Run:
     """A run at step 0."""
     start = starting_network(config)
-    model = TrainingFSRCNN.from_model(start).to(device).to(memory_format=torch.channels_last)
+    model = TrainingFSRCNN.from_model(start).to(memory_format=torch.channels_last).to(device)
     groups = [{"params": params, "base_lr": rate} for rate, params in parameters_by_rate(model, config).items()]
     average = start.to(device).requires_grad_(False)
     begin = [parameter.clone() for parameter in average.parameters()]

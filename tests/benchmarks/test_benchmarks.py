@@ -1,4 +1,4 @@
-"""The benchmarks run, write the numbers of the README's tables, and refuse to time ways that disagree."""
+"""The benchmarks run, write the numbers of the documents' tables, and refuse to time ways that disagree."""
 
 import json
 import shutil

@@ -16,7 +16,7 @@ from fsrcnn.native.target import host, named_target
 from fsrcnn.network import Network, network_of
 from training import gradient
 
-FURTHER_SCALES = (5, 6, 8)  # supported once they are in geometry.SCALES
+FURTHER_SCALES = (5, 8)  # supported once they are in geometry.SCALES
 
 
 def random_luma(height: int, width: int) -> np.ndarray:

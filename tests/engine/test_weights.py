@@ -58,8 +58,12 @@ def test_committed_table_is_consistent(name: str):
         assert sum(gains) > 0
 
 
-def test_readme_tables_are_those_of_the_results():
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == report.readme()
+def test_tables_of_the_documents_are_those_of_the_results():
+    pages = report.pages()
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, path
+    for name in report.made_tables():
+        assert sum(f"<!-- {name} -->\n" in text for text in pages.values()) == 1, name
 
 
 def as_yjn870(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from exports.onnx import run_onnx
 from exports.request import ExportConfig
 from exports.shared import TOLERANCE, compared, reference
 from fsrcnn.errors import FailureError, RequestError
-from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.geometry import SCALES
 from fsrcnn.native.target import named_target
 from fsrcnn.weights import save_weights
 
@@ -118,7 +118,7 @@ def with_x8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="session", params=VARIANTS)
+@pytest.fixture(scope="session", params=["fsrcnn_s"])
 def x8(request: pytest.FixtureRequest, with_x8: Path) -> Case:
     """Random weights for x8."""
     weights = random_network(8, request.param).weights()
