@@ -49,12 +49,6 @@ class TrainingFSRCNN(FSRCNN):
         difference = sr[..., :height, :width] - hr
         return (difference.square() if squared else difference.abs()).sum()
 
-    def plain(self) -> FSRCNN:
-        """The paper's form with a copy of the weights, on the same device."""
-        model = FSRCNN(**self.sizes._asdict()).to(self.deconv.weight.device)
-        model.load_state_dict(self.state_dict())
-        return model
-
 
 def _on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32
