@@ -78,7 +78,7 @@ report: .venv/installed ## score them on the test sets and write the tables of R
 .venv/installed: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest ruff mypy types-tqdm hatchling -c constraints.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest pytest-timeout pytest-xdist hypothesis ruff mypy types-tqdm hatchling -c constraints.txt
 	@touch $@
 
 .venv/extra: .venv/installed requirements-extra.txt
