@@ -11,8 +11,8 @@ from fsrcnn.pictures.memory import check_memory
 from fsrcnn.pictures.pixels import Pixels
 from fsrcnn.pictures.strips import LARGEST
 
-DECODED = 8  # bytes that a pixel needs: 4 in Pillow, as many in the array
-DPI = (96, 96)  # where the file has none
+DECODED = 12  # bytes that a pixel needs: in Pillow, its copy in the mode wanted, and the array
+DPI, MOST_DPI = (96, 96), 100_000  # where the file has none, or nonsense
 V5_HEADER, BITFIELDS = 124, 3
 FILE_HEADER = 14
 MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # of red, green, blue and alpha in 32 bits
@@ -33,8 +33,9 @@ def read_bmp(path: Path, memory_limit: int) -> tuple[Pixels, tuple[float, float]
         check_memory(path, DECODED * image.width * image.height, memory_limit)
         alpha = "A" in image.getbands() and image.getextrema()[-1] != (0, 0)
         mode = "RGBA" if alpha else "L" if image.mode in ("1", "L") else "RGB"
-        pixels = np.asarray(image.convert(mode))
-        return pixels.reshape(image.height, image.width, -1), image.info.get("dpi", DPI)
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+        dpi = image.info.get("dpi", DPI)
+        return pixels.reshape(image.height, image.width, -1), dpi if 0 < min(dpi) <= max(dpi) < MOST_DPI else DPI
 
 
 def write_bmp_with_alpha(path: Path, pixels: Pixels, dpi: tuple[float, float]) -> None:

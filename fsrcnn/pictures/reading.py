@@ -16,7 +16,7 @@ from fsrcnn.errors import Error, FailureError
 from fsrcnn.parts import Span
 from fsrcnn.pictures.bmp import read_bmp
 from fsrcnn.pictures.containers import png_chunks, tiff_tags
-from fsrcnn.pictures.damage import jpeg_damage, why_unreadable
+from fsrcnn.pictures.damage import UNKNOWN, Damage, jpeg_damage, why_unreadable
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, PictureFormat, format_in, format_of
 from fsrcnn.pictures.memory import check_memory, decoding_memory
 from fsrcnn.pictures.pixels import Layout, Pixels
@@ -54,6 +54,8 @@ def failing_to_read(path: Path) -> Iterator[None]:
             reason = "not enough memory"
         else:
             reason = why_unreadable(path)
+            if reason == UNKNOWN and not isinstance(error, pyvips.Error):
+                reason = str(error) if isinstance(error, OSError | ValueError | SyntaxError) else repr(error)
         raise FailureError(f"{path}: not a readable picture ({reason})") from error
 
 
@@ -89,7 +91,10 @@ def read_picture(
         if format_.read_by is Library.LIBVIPS:
             check_memory(path, decoding_memory(picture, path, format_), memory_limit)
         if format_.name == "jpeg":
-            notes += _jpeg_notes(path, accept_damaged)
+            damage = jpeg_damage(path)
+            notes += _jpeg_notes(path, damage, accept_damaged)
+            if not damage.checked:
+                picture = _read_by_libvips(path, format_, access="sequential", fail_on="error")
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
             picture = _read_by_libvips(path, format_, access="random").autorot()
     return picture, tuple(notes)
@@ -116,9 +121,9 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
         yield window
 
 
-def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
+def _read_by_libvips(path: Path, format_: PictureFormat, access: str, fail_on: str | None = None) -> pyvips.Image:
     # What is wrong with a JPEG, `jpeg_damage` knows better.
-    fail_on = "none" if format_.name == "jpeg" else "error"
+    fail_on = fail_on or ("none" if format_.name == "jpeg" else "error")
     return getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on=fail_on, access=access)
 
 
@@ -126,12 +131,12 @@ def _read_by_pillow(path: Path, memory_limit: int) -> pyvips.Image:
     pixels, dpi = read_bmp(path, memory_limit)
     interpretation = "b-w" if pixels.shape[2] == 1 else "srgb"
     picture = pyvips.Image.new_from_array(pixels, interpretation=interpretation)
-    return picture.copy(xres=dpi[0] / INCH, yres=dpi[1] / INCH)
+    return picture.copy(xres=dpi[0] / INCH, yres=dpi[1] / INCH)  # pixels per mm
 
 
-def _jpeg_notes(path: Path, accept_damaged: bool) -> list[str]:
-    """What the user should know of a JPEG file's damage. Raises FailureError if too much is lost."""
-    lost, doubtful, harmless = jpeg_damage(path)
+def _jpeg_notes(path: Path, damage: Damage, accept_damaged: bool) -> list[str]:
+    """What the user should know of a JPEG file's damage. Raises FailureError if part of the picture is lost."""
+    lost, doubtful, harmless, _ = damage
     if lost and not accept_damaged:
         raise FailureError(f"{path}: damaged ({lost}); --accept-damaged enlarges what is there")
     accepted = [f"damaged ({lost}), enlarged as far as it is there"] if lost else []
