@@ -70,7 +70,7 @@ def _avif_bytes(path: Path) -> int:
     meta = next((payload for type_, payload in bmff_boxes(path) if type_ == b"meta"), b"")
     at = meta.find(b"av1C") + 4
     is_subsampled = at >= 4 and at + 2 < len(meta) and meta[at + 2] & SUBSAMPLED == SUBSAMPLED
-    return (14 if is_subsampled else 19) + 4 * (meta.count(b"av1C") > 1)
+    return (15 if is_subsampled else 19) + 4 * (meta.count(b"av1C") > 1)
 
 
 def _tiff_strip(picture: pyvips.Image, path: Path, whole: int) -> int:
