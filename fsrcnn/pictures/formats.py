@@ -61,7 +61,6 @@ class PictureFormat:
 
     # What a file tells of itself that libvips does not.
     animation: Mark | None = None
-    lost: tuple[tuple[Mark, str], ...] = ()  # what libvips does not carry over to the result, by its mark
 
 
 FORMATS = (
@@ -84,7 +83,6 @@ FORMATS = (
         cmyk=True,
         longest=65_500,
         options={"Q": 95, "subsample_mode": "off"},
-        lost=((Mark(b"hdrgm:Version"), "HDR gain map"),),
     ),
     PictureFormat("png", (".png",), written_by=Library.ISAL, animation=Mark(b"acTL", before=b"IDAT")),
     PictureFormat(
@@ -93,8 +91,6 @@ FORMATS = (
         cmyk=True,
         options={"compression": "deflate", "predictor": "horizontal"},
         large_options={"bigtiff": True},
-        # The tag that points to EXIF, in both byte orders.
-        lost=((Mark(b"\x69\x87\x04\x00"), "EXIF"), (Mark(b"\x87\x69\x00\x04"), "EXIF")),
     ),
     PictureFormat(
         "webp",

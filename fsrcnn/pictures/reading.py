@@ -2,7 +2,7 @@
 
 libvips reads every format but BMP: it alone takes pictures of any size part by part, in 8 and 16 bits, with palette,
 alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and accepts truncated files, Pillow has no
-16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
+16-bit colour). BMP, which libvips' wheels leave out, is Pillow's, and so are the pixels of AVIF.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,10 @@ from PIL import Image
 
 from fsrcnn.errors import FailureError
 from fsrcnn.parts import Span
+from fsrcnn.pictures.avif import decoded_by_pillow
 from fsrcnn.pictures.formats import Library, PictureFormat, format_of
 from fsrcnn.pictures.pixels import Layout, Pixels
+from fsrcnn.pictures.samples import samples_as_meant, why_samples_not_read
 from fsrcnn.pictures.strips import LARGEST
 
 BITS = {"uchar": 8, "ushort": 16}  # of a sample, by libvips' name of its type
@@ -49,12 +51,16 @@ def read_picture(path: Path) -> pyvips.Image:
     with failing(path, UNREADABLE):
         if not path.stat().st_size:
             raise FailureError(f"{path}: the file is empty; replace or remove it")
+        if format_.name == "tiff" and (objection := why_samples_not_read(path)):
+            raise FailureError(f"{path}: {objection}")
         if format_.read_by is Library.PILLOW:
             picture = _read_by_pillow(path, format_)
         else:
             picture = _read_by_libvips(path, format_, access="sequential")
         if objection := _objection(picture, path, format_):
             raise FailureError(f"{path}: {objection}")
+        if format_.name == "heif":
+            return decoded_by_pillow(picture, path)
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
             return _read_by_libvips(path, format_, access="random").autorot()
     return picture
@@ -82,7 +88,8 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
 
 
 def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
-    return getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on="error", access=access)
+    picture = getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on="error", access=access)
+    return samples_as_meant(picture, path) if format_.name == "tiff" else picture
 
 
 def _read_by_pillow(path: Path, format_: PictureFormat) -> pyvips.Image:

@@ -9,12 +9,14 @@ from tqdm import tqdm
 from fsrcnn.errors import FailureError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
+from fsrcnn.pictures.embedding import embed, lost_in_png
 from fsrcnn.pictures.formats import Library, format_of, written_format_of
-from fsrcnn.pictures.png import write_png
+from fsrcnn.pictures.found import metadata_of
+from fsrcnn.pictures.metadata import true_of
+from fsrcnn.pictures.png import png_header, write_png
 from fsrcnn.pictures.reading import failing, layout_of, read_picture, read_windows
 from fsrcnn.pictures.strips import enlarged_strips, strip_count
 from fsrcnn.pictures.writing import (
-    enlarged_png_header,
     gathered,
     is_too_deep,
     stoppable,
@@ -41,6 +43,9 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
+        colours = layout.bands - layout.has_alpha
+        found = metadata_of(source, from_format.name)
+        metadata = true_of(found, scale * layout.width, scale * layout.height, colours)
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
             total=strip_count(layout),
@@ -52,12 +57,14 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
             disable=None,
         )
         if to_format.written_by is Library.ISAL:
-            write_png(unfinished, enlarged_png_header(picture, scale), strips)
+            write_png(unfinished, png_header(layout, scale, metadata), strips)
+            lost = lost_in_png(metadata)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 result = gathered(strips, picture, scale, Path(folder) / "pixels")
                 stoppable(result, partial(write_picture, result, unfinished, to_format, source), network.stopped)
                 del result  # Windows removes no file that is still mapped
+            lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
-    lost = [what for mark, what in from_format.lost if mark.is_in(source)]
-    return (*shallower, *(f"the result is without the {what}, which libvips does not write" for what in lost))
+    missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
+    return (*shallower, *metadata.lines, *missed)
