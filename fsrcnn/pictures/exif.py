@@ -194,7 +194,7 @@ def _take_out_thumbnail(content: bytearray, block: Block, first: Directory) -> N
 def _end(directory: Directory) -> int:
     """Where the directory and its values end."""
     ends = [field.at + len(field.content) for field in directory.fields.values() if isinstance(field, Field)]
-    return max(directory.end, *ends)
+    return max([directory.end, *ends])
 
 
 # --- values ---
