@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image, ImageOps
+from PIL import ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
 
 from fsrcnn.pictures.containers import bmff_boxes
-from fsrcnn.pictures.strips import LARGEST
 
 HIGH_BIT_DEPTH = 0x40  # in the third byte of av1C (AV1 in ISOBMFF, section 2.3.3)
 
@@ -24,8 +24,7 @@ def decoded_by_pillow(picture: pyvips.Image, path: Path) -> pyvips.Image:
         path, b"clap"
     ):
         return picture
-    Image.MAX_IMAGE_PIXELS = LARGEST
-    with Image.open(path, formats=["AVIF"]) as image:
+    with AvifImageFile(path) as image:  # not Image.open, whose limit of pixels is one for the whole process
         pixels = np.asarray(ImageOps.exif_transpose(image))
     if pixels.shape[:2] != (picture.height, picture.width):
         return picture

@@ -5,10 +5,12 @@ that is damaged is read as far as its structure makes sense; nothing is raised b
 """
 
 import io
+import os
 import re
 import struct
 from collections.abc import Iterator
-from mmap import mmap
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -18,6 +20,7 @@ MOST = 2**24  # bytes of a part that are read; what is longer comes cut
 HEAD = 2**12  # bytes that are read of a part that holds pixels
 
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers of a frame's header
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})  # of these
 RST, SOI, EOI, SOS = frozenset(range(0xD0, 0xD8)), 0xD8, 0xD9, 0xDA
 WITHOUT_PAYLOAD = RST | {0x01, SOI, EOI}
 ENDS_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # a marker that is no part of the pixels
@@ -190,6 +193,17 @@ def _number(content: bytes, order: str) -> int:
 
 
 # --- files ---
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[Content]:
+    """The content of a file as far as it is read; b"" of an empty one."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            yield content
 
 
 def _opened(source: Path | bytes) -> BinaryIO:

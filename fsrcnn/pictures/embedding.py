@@ -197,10 +197,11 @@ def _into_webp(path: Path, metadata: Metadata, profile: bytes | None) -> list[st
         head = file.read(30)
         is_extended = head[12:16] == b"VP8X"
         flags = head[20] if is_extended else 0
-        if not is_extended:
-            with Image.open(path, formats=["WEBP"]) as image:
-                size, has_alpha = image.size, "A" in image.getbands()
-            flags = 0x10 if has_alpha else 0
+        if head[12:16] == b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            size, flags = (bits & 0x3FFF, bits >> 14 & 0x3FFF), bits >> 24 & 0x10  # sizes less 1; alpha
+        elif not is_extended:
+            size = tuple((int.from_bytes(head[at : at + 2], "little") & 0x3FFF) - 1 for at in (26, 28))
         flags |= (0x20 if profile else 0) | (0x08 if block else 0) | (0x04 if metadata.xmp else 0)
         behind = _chunk_of(b"EXIF", block) + _chunk_of(b"XMP ", metadata.xmp)
         file.seek(0, 2)
@@ -210,7 +211,7 @@ def _into_webp(path: Path, metadata: Metadata, profile: bytes | None) -> list[st
             file.write(bytes([flags]))
             _insert(file, 30, _chunk_of(b"ICCP", profile))
         else:
-            sides = b"".join((side - 1).to_bytes(3, "little") for side in size)
+            sides = b"".join(side.to_bytes(3, "little") for side in size)
             _insert(file, 12, _chunk_of(b"VP8X", bytes([flags, 0, 0, 0]) + sides) + _chunk_of(b"ICCP", profile))
         file.seek(0, 2)
         nbytes = file.tell() - 8

@@ -1,6 +1,6 @@
 """The picture formats, one record each: to add a format that libvips reads, add its record to FORMATS."""
 
-import mmap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsrcnn.errors import RequestError
+from fsrcnn.pictures.containers import mapped
+
+MEMORY_LIMIT = 2 * 2**30  # bytes that decoding a picture may need
 
 
 class Library(Enum):
@@ -19,16 +22,14 @@ class Library(Enum):
 
 
 class Mark(NamedTuple):
-    """Bytes in a file that tell something of it, if they come before the first `before`."""
+    """Bytes in a file that tell something of it."""
 
     content: bytes
-    before: bytes = b""
 
     def is_in(self, path: Path) -> bool:
-        """Whether the file, which must not be empty, has the mark."""
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            end = content.find(self.before) if self.before else len(content)
-            return content.find(self.content, 0, end) >= 0
+        """Whether the file has the mark."""
+        with mapped(path) as content:
+            return content.find(self.content) >= 0
 
 
 class Lossless(NamedTuple):
@@ -44,6 +45,7 @@ class PictureFormat:
 
     name: str
     suffixes: tuple[str, ...]
+    signature: re.Pattern[bytes]  # of the first bytes of a file
     read_by: Library = Library.LIBVIPS
     written_by: Library | None = Library.LIBVIPS  # None: it is only read
 
@@ -59,35 +61,35 @@ class PictureFormat:
     large_options: Mapping[str, Any] = field(default_factory=dict)  # besides, for more than 2 GiB of pixels
     lossless: Lossless | None = None
 
-    # What a file tells of itself that libvips does not.
-    animation: Mark | None = None
-
 
 FORMATS = (
     PictureFormat(
         "bmp",
         (".bmp",),
+        re.compile(rb"BM"),
         read_by=Library.PILLOW,
         written_by=Library.PILLOW,  # libvips' wheels leave it out
         bits=8,
-        alpha=False,
         most_bytes=2**32 - 2**20,
     ),
-    PictureFormat("gif", (".gif",), written_by=None),  # it has 256 colours
-    PictureFormat("heif", (".avif",), written_by=None),  # not all of libvips' wheels write it
+    PictureFormat("gif", (".gif",), re.compile(rb"GIF8[79]a"), written_by=None),  # it has 256 colours
+    # Not all of libvips' wheels write it. Its brand is the file's main one or among the first others.
+    PictureFormat("heif", (".avif",), re.compile(rb".{4}ftyp(.{4}){0,6}avi[fs]", re.DOTALL), written_by=None),
     PictureFormat(
         "jpeg",
-        (".jpg", ".jpeg"),
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        re.compile(rb"\xff\xd8\xff"),
         bits=8,
         alpha=False,
         cmyk=True,
         longest=65_500,
         options={"Q": 95, "subsample_mode": "off"},
     ),
-    PictureFormat("png", (".png",), written_by=Library.ISAL, animation=Mark(b"acTL", before=b"IDAT")),
+    PictureFormat("png", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), written_by=Library.ISAL),
     PictureFormat(
         "tiff",
         (".tif", ".tiff"),
+        re.compile(rb"II[*+]\0|MM\0[*+]"),
         cmyk=True,
         options={"compression": "deflate", "predictor": "horizontal"},
         large_options={"bigtiff": True},
@@ -95,12 +97,14 @@ FORMATS = (
     PictureFormat(
         "webp",
         (".webp",),
+        re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
         bits=8,
         longest=16_383,
         options={"Q": 95},
         lossless=Lossless(Mark(b"VP8L"), {"lossless": True, "exact": True}),
     ),
 )
+MOST_SIGNATURE = 64  # bytes
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
 
 
@@ -109,6 +113,16 @@ def format_of(path: Path) -> PictureFormat:
     if format_ := BY_SUFFIX.get(path.suffix.lower()):
         return format_
     raise RequestError(f"{path}: no known picture ({' '.join(sorted(BY_SUFFIX))}); choose another suffix")
+
+
+def format_in(path: Path) -> PictureFormat:
+    """The format that the file's content is of, whatever its suffix; the suffix's, where the content is of none. Raises
+    RequestError for a suffix that no format has.
+    """
+    named = format_of(path)
+    with path.open("rb") as file:
+        head = file.read(MOST_SIGNATURE)
+    return next((format_ for format_ in FORMATS if format_.signature.match(head)), named)
 
 
 def written_format_of(path: Path) -> PictureFormat:

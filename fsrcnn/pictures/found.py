@@ -5,14 +5,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import pyvips
 
 from fsrcnn.pictures import containers, exif
 from fsrcnn.pictures.avif import number_colours
-from fsrcnn.pictures.containers import jpeg_segments, png_chunks, riff_chunks
+from fsrcnn.pictures.containers import jpeg_segments, mapped, png_chunks, riff_chunks
 from fsrcnn.pictures.exif import DamagedError, Directory, Field
 from fsrcnn.pictures.metadata import Metadata, Text, resolution_in, resolution_of
 from fsrcnn.pictures.profiles import Cicp, Colours, are_possible
@@ -152,7 +151,7 @@ def _inflated(content: bytes, most: int) -> bytes | None:
 
 
 def _in_jpeg(path: Path) -> Metadata:
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+    with mapped(path) as content:
         segments = list(jpeg_segments(content))
         found = _of_segments(segments)
         others = any(_is_of_several(payload) for payload in _payloads(segments, APP2, MPF_HEAD))
@@ -244,7 +243,7 @@ def _iptc_in(resources: bytes) -> bytes | None:
 
 def _in_tiff(path: Path) -> Metadata:
     found = Metadata()
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+    with mapped(path) as content:
         try:
             directory, order = exif.first_directory(content)
         except DamagedError:

@@ -11,59 +11,93 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
-from PIL import Image
 
-from fsrcnn.errors import FailureError
+from fsrcnn.errors import Error, FailureError
 from fsrcnn.parts import Span
 from fsrcnn.pictures.avif import decoded_by_pillow
-from fsrcnn.pictures.formats import Library, PictureFormat, format_of
+from fsrcnn.pictures.bmp import read_bmp
+from fsrcnn.pictures.containers import png_chunks, tiff_tags
+from fsrcnn.pictures.damage import jpeg_damage, why_unreadable
+from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, PictureFormat, format_in, format_of
+from fsrcnn.pictures.memory import check_memory, decoding_memory
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.samples import samples_as_meant, why_samples_not_read
 from fsrcnn.pictures.strips import LARGEST
 
 BITS = {"uchar": 8, "ushort": 16}  # of a sample, by libvips' name of its type
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}  # by libvips' interpretation
-UNREADABLE = "not a readable picture of its suffix's format"
-INCH = 25.4  # mm; libvips has the resolution in pixels per mm
+SUBFILE, REDUCED = 254, 1  # TIFF's NewSubfileType, and its bit for a smaller version of another page
 
 pyvips.cache_set_max(0)  # nothing is read twice, and what is kept would stay open
 
 
 @contextmanager
 def failing(path: Path, what: str) -> Iterator[None]:
-    """Turns errors of libvips and of the system into a FailureError of one line that names the file."""
+    """Turns errors of libvips and of the system in writing into a FailureError of one line that names the file."""
     try:
         yield
     except (pyvips.Error, OSError) as error:
-        reason = error.detail if isinstance(error, pyvips.Error) else error.strerror or str(error)
-        lines = dict.fromkeys(filter(None, reason.splitlines()))
-        why = f" ({'; '.join(list(lines)[:2])})" if lines else ""
-        raise FailureError(f"{path}: {what}{why}") from error
+        reason = _system_error(error.detail) if isinstance(error, pyvips.Error) else error.strerror or str(error)
+        raise FailureError(f"{path}: {what}" + (f" ({reason})" if reason else "")) from error
 
 
-def read_picture(path: Path) -> pyvips.Image:
-    """The picture of a file, upright. Its pixels are read when they are asked for, from top to bottom; where the file
-    turns it, they wait in memory.
+@contextmanager
+def failing_to_read(path: Path) -> Iterator[None]:
+    """Turns whatever a decoder raises of a file into a FailureError of one line that names it."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            reason = error.strerror
+        elif isinstance(error, MemoryError):
+            reason = "not enough memory"
+        else:
+            reason = why_unreadable(path)
+        raise FailureError(f"{path}: not a readable picture ({reason})") from error
 
-    Raises FailureError, naming the file, for what cannot be read, or not be enlarged without damage.
+
+def _system_error(detail: str) -> str:
+    """The line of libvips' errors that the system gave, as for a full disk. The others may be another thread's: libvips
+    keeps one text for the whole process.
     """
-    format_ = format_of(path)
-    with failing(path, UNREADABLE):
+    return next((line for line in detail.splitlines() if "system error" in line or "unix error" in line), "")
+
+
+def read_picture(
+    path: Path, *, accept_damaged: bool = False, memory_limit: int = MEMORY_LIMIT
+) -> tuple[pyvips.Image, tuple[str, ...]]:
+    """The picture of a file, upright, and what the user should know of it. Its pixels are read when they are asked for,
+    from top to bottom; where the file turns it, they wait in memory.
+
+    Raises FailureError, naming the file, for what cannot be read, or not be enlarged without damage, for a damaged JPEG
+    unless `accept_damaged`, and for a picture whose decoder needs more than `memory_limit` bytes.
+    """
+    with failing_to_read(path):
         if not path.stat().st_size:
             raise FailureError(f"{path}: the file is empty; replace or remove it")
+        format_ = format_in(path)
+        notes = (
+            [] if format_ is format_of(path) else [f"is a {format_.name.upper()} in spite of its suffix; read as that"]
+        )
         if format_.name == "tiff" and (objection := why_samples_not_read(path)):
             raise FailureError(f"{path}: {objection}")
         if format_.read_by is Library.PILLOW:
-            picture = _read_by_pillow(path, format_)
+            picture = _read_by_pillow(path, memory_limit)
         else:
             picture = _read_by_libvips(path, format_, access="sequential")
         if objection := _objection(picture, path, format_):
             raise FailureError(f"{path}: {objection}")
+        if format_.read_by is Library.LIBVIPS:
+            check_memory(path, decoding_memory(picture, path, format_), memory_limit)
+        if format_.name == "jpeg":
+            notes += _jpeg_notes(path, accept_damaged)
         if format_.name == "heif":
-            return decoded_by_pillow(picture, path)
+            picture = decoded_by_pillow(picture, path)
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
-            return _read_by_libvips(path, format_, access="random").autorot()
-    return picture
+            picture = _read_by_libvips(path, format_, access="random").autorot()
+    return picture, tuple(notes)
 
 
 def layout_of(picture: pyvips.Image) -> Layout:
@@ -80,7 +114,7 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
     for span in rows:
         window = window[len(window) - (read - span.first) :]
         if span.last > read:
-            with failing(path, UNREADABLE):
+            with failing_to_read(path):
                 new = region.fetch(0, read, picture.width, span.last - read)
             new = np.frombuffer(new, dtype).reshape(-1, picture.width, picture.bands)
             window, read = np.concatenate([window, new]), span.last
@@ -88,28 +122,30 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
 
 
 def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
-    picture = getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on="error", access=access)
+    # What is wrong with a JPEG, `jpeg_damage` knows better.
+    fail_on = "none" if format_.name == "jpeg" else "error"
+    picture = getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on=fail_on, access=access)
     return samples_as_meant(picture, path) if format_.name == "tiff" else picture
 
 
-def _read_by_pillow(path: Path, format_: PictureFormat) -> pyvips.Image:
-    Image.MAX_IMAGE_PIXELS = LARGEST
-    name = format_.name.upper()
-    try:
-        with Image.open(path, formats=[name]) as image:
-            if "A" in image.getbands():
-                raise FailureError(f"{path}: a {name} with alpha, which cannot be written; convert it to PNG")
-            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-            dpi = image.info.get("dpi", (96, 96))
-    except Image.DecompressionBombError as error:
-        raise FailureError(f"{path}: {error}") from error
-    return pyvips.Image.new_from_array(pixels).copy(xres=dpi[0] / INCH, yres=dpi[1] / INCH)
+def _read_by_pillow(path: Path, memory_limit: int) -> pyvips.Image:
+    pixels = read_bmp(path, memory_limit)
+    interpretation = "b-w" if pixels.shape[2] == 1 else "srgb"
+    return pyvips.Image.new_from_array(pixels, interpretation=interpretation)
+
+
+def _jpeg_notes(path: Path, accept_damaged: bool) -> list[str]:
+    """What the user should know of a JPEG file's damage. Raises FailureError if too much is lost."""
+    lost, doubtful, harmless = jpeg_damage(path)
+    if lost and not accept_damaged:
+        raise FailureError(f"{path}: damaged ({lost}); --accept-damaged enlarges what is there")
+    accepted = [f"damaged ({lost}), enlarged as far as it is there"] if lost else []
+    return [*accepted, *(f"perhaps damaged: {each}; look at the result" for each in doubtful), *harmless]
 
 
 def _objection(picture: pyvips.Image, path: Path, format_: PictureFormat) -> str | None:
     """Why the picture cannot be enlarged without damage, and what to do; None: it can."""
-    pages = picture.get("n-pages") if picture.get_typeof("n-pages") else 1
-    if pages > 1 or (format_.animation and format_.animation.is_in(path)):
+    if _has_several_pictures(picture, path, format_):
         return "an animation or several pages; save the pictures one by one"
     if picture.format not in BITS:
         return f"samples of type {picture.format}; convert it to 8 or 16 bits a channel"
@@ -119,3 +155,25 @@ def _objection(picture: pyvips.Image, path: Path, format_: PictureFormat) -> str
         # A file that promises more is taken for a decompression bomb.
         return f"{picture.width} x {picture.height} pixels is more than is read ({LARGEST:,} in all); cut it"
     return None
+
+
+def _has_several_pictures(picture: pyvips.Image, path: Path, format_: PictureFormat) -> bool:
+    """Whether a file has more than one picture, not counting smaller versions of its first."""
+    if format_.name == "png":
+        return _is_animated(path)
+    pages = picture.get("n-pages") if picture.get_typeof("n-pages") else 1
+    if format_.name == "tiff" and pages > 1:
+        first, *others = (bool(int(page.get(SUBFILE, (0,))[0]) & REDUCED) for page in tiff_tags(path))
+        return first or not all(others)
+    return bool(pages > 1)
+
+
+def _is_animated(path: Path) -> bool:
+    """Whether a PNG file has more than one frame, or one that is not the picture that other readers show."""
+    frames, is_frame = 0, False
+    for type_, payload in png_chunks(path):
+        if type_ == b"IDAT":
+            break
+        frames = int.from_bytes(payload[:4], "big") if type_ == b"acTL" else frames
+        is_frame = is_frame or type_ == b"fcTL"
+    return frames > 1 or (frames == 1 and not is_frame)

@@ -10,7 +10,7 @@ from fsrcnn.errors import FailureError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.pictures.embedding import embed, lost_in_png
-from fsrcnn.pictures.formats import Library, format_of, written_format_of
+from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, format_in, format_of, written_format_of
 from fsrcnn.pictures.found import metadata_of
 from fsrcnn.pictures.metadata import true_of
 from fsrcnn.pictures.png import png_header, write_png
@@ -25,9 +25,19 @@ from fsrcnn.pictures.writing import (
 )
 
 
-def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, ...]:
+def upscale_picture(
+    source: Path,
+    target: Path,
+    network: Network,
+    *,
+    accept_damaged: bool = False,
+    memory_limit: int = MEMORY_LIMIT,
+) -> tuple[str, ...]:
     """Enlarges the picture file `source` into the file `target`, in the format of its suffix; returns a line for each
     thing that the user should know.
+
+    `source` is read as what it is, whatever its suffix. accept_damaged: a JPEG of which a part is lost is enlarged, in
+    place of being refused. memory_limit: bytes that decoding it may need.
 
     Kept: 8 or, where the format has them, 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory
     is bounded, but for BMP: pixels of a large result wait in a temporary file. `target` is written whole or not at all;
@@ -36,15 +46,16 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
     Raises RequestError for a suffix of no format, or of one that is only read; FailureError, naming the file, where it
     cannot be read, written, or enlarged without damage.
     """
-    from_format, to_format, scale = format_of(source), written_format_of(target), network.upscale_factor
+    format_of(source)  # a suffix of no format is refused before anything is written
+    to_format, scale = written_format_of(target), network.upscale_factor
     with failing(target, "cannot be written"), written_whole(target) as unfinished:
         unfinished.touch()  # a folder that cannot be written to is found out before the work
-        picture = read_picture(source)
+        picture, notes = read_picture(source, accept_damaged=accept_damaged, memory_limit=memory_limit)
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
         colours = layout.bands - layout.has_alpha
-        found = metadata_of(source, from_format.name)
+        found = metadata_of(source, format_in(source).name)
         metadata = true_of(found, scale * layout.width, scale * layout.height, colours)
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
@@ -67,4 +78,4 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
             lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
     missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
-    return (*shallower, *metadata.lines, *missed)
+    return (*notes, *shallower, *metadata.lines, *missed)

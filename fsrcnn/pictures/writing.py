@@ -15,7 +15,8 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from fsrcnn.pictures.formats import Library, PictureFormat, format_of
+from fsrcnn.pictures.bmp import write_bmp_with_alpha
+from fsrcnn.pictures.formats import Library, PictureFormat, format_in
 from fsrcnn.pictures.pixels import Pixels
 from fsrcnn.pictures.reading import failing, layout_of
 
@@ -67,7 +68,7 @@ def write_picture(picture: pyvips.Image, path: Path, format_: PictureFormat, sou
         _write_by_pillow(picture, path, format_)
         return
     lossless = format_.lossless
-    if lossless and format_of(source) is format_ and lossless.mark.is_in(source):
+    if lossless and format_in(source) is format_ and lossless.mark.is_in(source):
         options = lossless.options
     else:
         options = {**format_.options, **(format_.large_options if layout_of(picture).nbytes > LARGE else {})}
@@ -91,7 +92,11 @@ def stoppable(picture: pyvips.Image, work: Callable[[], None], stopped: Event) -
 
 
 def _write_by_pillow(picture: pyvips.Image, path: Path, format_: PictureFormat) -> None:
-    Image.fromarray(picture.numpy()).save(path, format=format_.name.upper())
+    pixels = picture.numpy()
+    if picture.hasalpha():
+        write_bmp_with_alpha(path, pixels[..., [0, 0, 0, 1]] if picture.bands == 2 else pixels)
+    else:
+        Image.fromarray(pixels).save(path, format=format_.name.upper())
     with path.open("rb") as file:
         _, size = struct.unpack("<HI", file.read(6))  # of a BMP, from its header
     if path.stat().st_size < size:  # Pillow does not notice that the end did not fit on the disk
