@@ -5,7 +5,7 @@ Each function returns what the format cannot hold, as a list of names.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +30,7 @@ from fsrcnn.pictures.found import (
     XMP_HEAD,
     XMP_KEYWORD,
 )
-from fsrcnn.pictures.metadata import Metadata, Resolution, Text, exif_resolution
+from fsrcnn.pictures.metadata import Metadata, Resolution, Text
 from fsrcnn.pictures.profiles import profile_for
 
 MOST_SEGMENT = 2**16 - 3  # bytes of a JPEG segment's payload
@@ -199,9 +199,9 @@ def _into_webp(path: Path, metadata: Metadata, profile: bytes | None) -> list[st
         flags = head[20] if is_extended else 0
         if head[12:16] == b"VP8L":
             bits = int.from_bytes(head[21:25], "little")
-            size, flags = (bits & 0x3FFF, bits >> 14 & 0x3FFF), bits >> 24 & 0x10  # sizes less 1; alpha
-        elif not is_extended:
-            size = tuple((int.from_bytes(head[at : at + 2], "little") & 0x3FFF) - 1 for at in (26, 28))
+            sides, flags = [bits & 0x3FFF, bits >> 14 & 0x3FFF], bits >> 24 & 0x10  # less 1; alpha
+        else:
+            sides = [(int.from_bytes(head[at : at + 2], "little") & 0x3FFF) - 1 for at in (26, 28)]
         flags |= (0x20 if profile else 0) | (0x08 if block else 0) | (0x04 if metadata.xmp else 0)
         behind = _chunk_of(b"EXIF", block) + _chunk_of(b"XMP ", metadata.xmp)
         file.seek(0, 2)
@@ -211,8 +211,8 @@ def _into_webp(path: Path, metadata: Metadata, profile: bytes | None) -> list[st
             file.write(bytes([flags]))
             _insert(file, 30, _chunk_of(b"ICCP", profile))
         else:
-            sides = b"".join(side.to_bytes(3, "little") for side in size)
-            _insert(file, 12, _chunk_of(b"VP8X", bytes([flags, 0, 0, 0]) + sides) + _chunk_of(b"ICCP", profile))
+            size = b"".join(side.to_bytes(3, "little") for side in sides)
+            _insert(file, 12, _chunk_of(b"VP8X", bytes([flags, 0, 0, 0]) + size) + _chunk_of(b"ICCP", profile))
         file.seek(0, 2)
         nbytes = file.tell() - 8
         file.seek(4)
@@ -228,15 +228,15 @@ def _chunk_of(type_: bytes, content: bytes | None) -> bytes:
 
 
 def _exif_with_texts(metadata: Metadata) -> tuple[bytes | None, list[str]]:
-    """EXIF, made of the texts and the resolution where the picture has none; and what is lost."""
+    """EXIF, with texts and the resolution where it has none; and what is lost."""
     lost = ["IPTC"] if metadata.iptc is not None else []
-    if metadata.exif is not None:
-        if metadata.resolution and metadata.resolution.unit and exif_resolution(metadata.exif) is None:
-            lost.append("the resolution")
-        return metadata.exif, lost + _names(metadata.texts)
-    fields, left = _text_fields(metadata.texts, {})
-    fields |= _resolution_fields(metadata.resolution) if metadata.resolution and metadata.resolution.unit else {}
-    return exif.written_exif(Directory(fields)) if fields else None, lost + _names(left)
+    block = metadata.exif or exif.written_exif(Directory({}))
+    there = exif.first_directory(block)[0].fields if metadata.exif else {}
+    resolution = metadata.resolution
+    fields = _resolution_fields(resolution) if resolution and resolution.unit and exif.X_RESOLUTION not in there else {}
+    texts, left = _text_fields(metadata.texts, there)
+    fields |= {tag: field for tag, field in texts.items() if tag not in there}
+    return (exif.with_fields(block, fields) if fields else metadata.exif), lost + _names(left)
 
 
 # --- TIFF ---
@@ -300,16 +300,16 @@ def _names(texts: tuple[Text, ...]) -> list[str]:
 
 
 def _text_fields(
-    texts: tuple[Text, ...], fields: dict[int, Field | Directory]
+    texts: tuple[Text, ...], fields: Mapping[int, Field | Directory]
 ) -> tuple[dict[int, Field | Directory], tuple[Text, ...]]:
     """The fields with those that hold texts, which are not there yet; and the texts that find no place."""
     fields, left = dict(fields), []
     for keyword, tag in EXIF_TAGS.items():
         for text in (each for each in texts if each.keyword == keyword):
-            if tag in fields:
-                left.append(text)
-            else:
+            if tag not in fields:
                 fields[tag] = exif.text_field(text.text)
+            elif fields[tag] != exif.text_field(text.text):
+                left.append(text)
     return fields, (*left, *(text for text in texts if text.keyword not in EXIF_TAGS))
 
 

@@ -7,6 +7,7 @@ import contextlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from io import BytesIO
 from mmap import mmap
 from typing import BinaryIO, NamedTuple, Union
 
@@ -169,13 +170,13 @@ def _set_number(content: bytearray, order: str, entry: int, value: int) -> None:
 
 def _take_out_thumbnail(content: bytearray, block: Block, first: Directory) -> None:
     """Clears the directories after the first, which are the thumbnail's, and the thumbnail."""
+    if not first.next:
+        return
     struct.pack_into(block.order + "I", content, first.end - 4, 0)
     at, used = first.next, max(_end(each) for each in _directories(first))
     try:
-        thumbnail = read_directory(block, at) if at else None
+        thumbnail = read_directory(block, at)
     except DamagedError:
-        thumbnail = None
-    if thumbnail is None:
         return
     taken = [(thumbnail.at, thumbnail.end)]
     place, length = (thumbnail.fields.get(tag) for tag in (THUMBNAIL, THUMBNAIL_LENGTH))
@@ -277,6 +278,13 @@ def written_directory(
 def written_exif(directory: Directory) -> bytes:
     """An EXIF block of its own of the directory, whose values are in the order "<"."""
     return b"II*\0" + struct.pack("<I", 8) + written_directory(directory, 8, "<")
+
+
+def with_fields(exif: bytes, fields: Mapping[int, Field | Directory]) -> bytes:
+    """The EXIF block with fields, whose values are in the order "<", added to its first directory."""
+    file, order = BytesIO(exif), ORDERS[exif[:2]]
+    add_to_first_directory(file, order, False, moved(Directory(fields), "<", order).fields)
+    return file.getvalue()
 
 
 def text_field(text: str) -> Field:
