@@ -10,10 +10,10 @@ import pyvips
 
 from fsrcnn.pictures.containers import Tags, tiff_tags
 
-COMPRESSION, PHOTOMETRIC, EXTRA_SAMPLES = 259, 262, 338  # tags
+COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, TILE_WIDTH, EXTRA_SAMPLES = 259, 262, 277, 284, 322, 338  # tags
 YCBCR_COEFFICIENTS, YCBCR_SUBSAMPLING, REFERENCE_BLACK_WHITE = 529, 530, 532
-YCBCR = 6  # of PhotometricInterpretation
-COLOURS = {0: 1, 1: 1, 2: 3, 3: 3, 5: 4, YCBCR: 3}  # channels that libvips makes of the colours, by the same
+PALETTE, YCBCR = 3, 6  # of PhotometricInterpretation
+COLOURS = {0: 1, 1: 1, 2: 3, PALETTE: 3, 5: 4, YCBCR: 3}  # channels that libvips makes of the colours, by the same
 JPEGS = {6, 7}  # of Compression: libvips makes RGB of them
 ALPHA = {1, 2}  # of ExtraSamples: premultiplied, which libvips undoes, and not premultiplied
 CAMERA, LUV = "a camera's raw samples", "LogLuv"
@@ -23,8 +23,17 @@ REC_601 = (0.299, 0.587, 0.114)
 
 def why_samples_not_read(path: Path) -> str | None:
     """What a TIFF file's samples are if they cannot be enlarged, and what to do; None: no reason is known."""
-    kind = _number(next(tiff_tags(path), {}), PHOTOMETRIC, default=1)
-    return f"{UNREAD[kind]}; convert it to grey, RGB or CMYK" if kind in UNREAD else None
+    tags = next(tiff_tags(path), {})
+    kind = _number(tags, PHOTOMETRIC, default=1)
+    if kind in UNREAD:
+        return f"{UNREAD[kind]}; convert it to grey, RGB or CMYK"
+    apart = _number(tags, PLANES, default=1) == 2 and _number(tags, SAMPLES, default=1) > 1
+    if apart and (TILE_WIDTH in tags or COLOURS.get(kind) == 1 or kind == PALETTE):
+        # libvips reads the rows of grey and alpha in a wrong order.
+        return (
+            "channels in planes of their own, which are read of strips of RGB and CMYK only; convert it to another TIFF"
+        )
+    return None
 
 
 def samples_as_meant(picture: pyvips.Image, path: Path) -> pyvips.Image:
