@@ -24,6 +24,7 @@ from fsrcnn.pictures.profiles import (
     made_profile,
     profile_for,
 )
+from fsrcnn.pictures.reading import read_picture
 from fsrcnn.pictures.upscale import upscale_picture
 
 ADOBE_RGB = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
@@ -209,14 +210,12 @@ def test_the_numbers_of_an_avif_are_kept(tmp_path: Path):
 
 
 def test_chroma_of_an_avif_is_interpolated(tmp_path: Path):
-    """Along the edge between two colours, no step is as high as where each sample of chroma is repeated."""
+    """Along a ramp from blue to red of 4 levels a pixel, the mean error is 1.6 levels where chroma is repeated."""
     ramp = np.zeros((32, 64, 3), np.uint8)
     ramp[..., 0], ramp[..., 2] = np.arange(64) * 4, 255 - np.arange(64) * 4
     Image.fromarray(ramp).save(tmp_path / "a.avif", quality=100, subsampling="4:2:0")
-    upscale_picture(tmp_path / "a.avif", tmp_path / "b.png", network("fsrcnn_s", 2))
-    with Image.open(tmp_path / "b.png") as image:
-        steps = np.abs(np.diff(np.asarray(image).astype(int)[32, 8:-8, 0]))
-    assert steps.max() <= 4  # of 2 a pixel; 8 where chroma is repeated
+    read = read_picture(tmp_path / "a.avif")[0].numpy()
+    assert np.abs(read.astype(int) - ramp).mean() < 0.8
 
 
 def test_an_avif_is_turned_as_it_says(tmp_path: Path):
