@@ -58,18 +58,16 @@ def content_damage(content: Content) -> Damage:
     """What is wrong with the content of a JPEG file."""
     parts = list(jpeg_parts(content))
     ended = bool(parts) and parts[-1].marker == EOI
-    lost = _warning(content)
-    doubtful: list[str] = []
-    harmless: list[str] = []
-    if ended and (after := len(content) - parts[-1].stop):
-        harmless.append(f"{after} bytes after the end of the picture are not in the result")
+    lost, doubtful, harmless = _warning(content), list[str](), list[str]()
     if not ended:
         harmless.append("the file lacks its end marker; the picture is whole")
+    elif after := len(content) - parts[-1].stop:
+        harmless.append(f"{after} bytes after the end of the picture are not in the result")
     if lost and MENDABLE.search(lost):
         first, mended = lost, _mended(content, parts, ended)
         lost = _warning(mended)
-        if lost and (extraneous := BEFORE_END.search(lost)):
-            lost, doubt = _left_over(mended, int(extraneous[1]))
+        if lost and (left_over := BEFORE_END.search(lost)):
+            lost, doubt = _left_over(mended, int(left_over[1]))
             doubtful += [doubt] if doubt else []
         elif ended:
             harmless.append(f"the file has bytes that belong to nothing; the picture is whole ({_short(first)})")
