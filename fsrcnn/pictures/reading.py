@@ -5,6 +5,7 @@ alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and a
 16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,7 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
 
 
 def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
-    return getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on="error", access=access)
+    return getattr(pyvips.Image, f"{format_.name}load")(os.fsencode(path), fail_on="error", access=access)
 
 
 def _read_by_pillow(path: Path, format_: PictureFormat) -> pyvips.Image:

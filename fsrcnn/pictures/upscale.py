@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fsrcnn.errors import FailureError
+from fsrcnn.errors import FailureError, shown
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.pictures.formats import Library, format_of, written_format_of
@@ -21,6 +21,7 @@ from fsrcnn.pictures.writing import (
     why_not_held,
     write_picture,
 )
+from fsrcnn.stamp import stamp
 
 
 def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
             total=strip_count(layout),
-            desc=source.name,
+            desc=shown(source.name),
             unit="strip",
             leave=False,
             delay=2,
@@ -58,6 +59,7 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
                 result = gathered(strips, picture, scale, Path(folder) / "pixels")
                 stoppable(result, partial(write_picture, result, unfinished, to_format, source), network.stopped)
                 del result  # Windows removes no file that is still mapped
+        stamp(unfinished, scale)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
     lost = [what for mark, what in from_format.lost if mark.is_in(source)]
     return (*shallower, *(f"the result is without the {what}, which libvips does not write" for what in lost))
