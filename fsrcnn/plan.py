@@ -345,11 +345,11 @@ def _to_do(jobs: list[Job], sources: list[Found], overwrite: bool, problems: lis
     for job in jobs:
         try:
             there = _identity(job.target)
-            replaced = inputs.get(there) if there else None
         except OSError as error:
             problems.append(Problem(str(job.source), f"its result {job.target} cannot be written ({error.strerror})"))
             continue
-        if replaced:
+        if there and there in inputs:
+            replaced = inputs[there]
             why = ITSELF if replaced == job.source else f"its result would replace {replaced}; choose another suffix"
             problems.append(Problem(str(job.source), why))
         elif there and job.target.is_dir():
@@ -365,6 +365,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """The same for all paths that lead to one file, however they are written; None: there is none. Raises OSError for a
     name that is too long.
     """
+    if ".." in path.parts:  # of a folder, perhaps, that is made only then
+        path = real_path(path)
     folder = next((each for each in path.parents if is_folder(each)), path.parent)
     try:
         os.lstat(folder / path.name)  # too long, even where its folder is not there yet?
