@@ -122,9 +122,9 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
     return enlarge
 
 
-def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, is_shown: bool) -> list[str]:
+def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool) -> list[str]:
     """Does the jobs, prints their warnings and errors, and returns the names of the files that failed. Raises
-    Interrupted, which tells how many are done.
+    Interrupted, which tells how many are done and, by `overwrite`, whether the same command does the rest.
     """
     failed: list[str] = []
     with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if is_shown else True) as bar:
@@ -140,7 +140,8 @@ def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, is_shown: bool
                     failed.append(str(job.source))
                 bar.update()
         except Interrupted as error:
-            said = f"interrupted: {done} of {len(jobs)} done; the same command goes on"
+            again = "begins again, without --overwrite it leaves all results that there are" if overwrite else "goes on"
+            said = f"interrupted: {done:,} of {len(jobs):,} done; the same command {again}"
             raise Interrupted(error.number, said) from error
     return failed
 
@@ -183,8 +184,8 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
     return plans[0]
 
 
-def summary(plan: Plan, done: int, seconds: float, request: Request) -> str:
-    """The last line: what has been done, how long it took, where the results are, and what was left alone."""
+def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
+    """What has been done, how long it took, where the results are, and what was left alone."""
     if request.output:
         where = f"in {request.output}"
     elif len(plan.jobs) == 1:
@@ -225,7 +226,7 @@ def _upscale(request: Request) -> int:
         for problem in plan.problems:
             print(shown(f"failed: {problem}"), file=sys.stderr)
     enlarge = enlarger(request, network, plan.jobs)
-    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, is_shown=rank == 0)]
+    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)]
     if ranks > 1:
         import torch.distributed as dist
 
@@ -234,7 +235,7 @@ def _upscale(request: Request) -> int:
     leave_processes()
     failures = sorted(chain(*failed))
     if rank == 0:
-        print(summary(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
+        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
     failures += [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""
