@@ -1,5 +1,6 @@
 """What belongs to a picture found in its file, by the file's own structure: nothing that a library makes up."""
 
+import os
 import re
 import struct
 import zlib
@@ -16,6 +17,7 @@ from fsrcnn.pictures.exif import DamagedError, Directory, Field
 from fsrcnn.pictures.metadata import Metadata, Text, resolution_in, resolution_of
 from fsrcnn.pictures.profiles import Cicp, Colours, are_possible
 from fsrcnn.pictures.samples import left_out_channels
+from fsrcnn.stamp import STAMP
 
 MOST_TEXT = 2**23  # bytes of all of a file's texts
 MOST = containers.MOST  # bytes of anything else
@@ -42,8 +44,9 @@ DAMAGED_PROFILE = "its colour profile is damaged and was left out"
 
 def metadata_of(path: Path, name: str) -> Metadata:
     """What the picture file has beside its pixels. name: of its format."""
-    reader = READERS.get(name)
-    return reader(path) if reader else Metadata()
+    found = READERS[name](path)
+    texts = tuple(text for text in found.texts if not STAMP.fullmatch(text.text.encode()))  # the result gets its own
+    return replace(found, texts=texts)
 
 
 # --- PNG ---
@@ -326,7 +329,7 @@ def _in_bmp(path: Path) -> Metadata:
 
 
 def _in_avif(path: Path) -> Metadata:
-    picture = pyvips.Image.heifload(str(path))
+    picture = pyvips.Image.heifload(os.fsencode(path))
     fields = picture.get_fields()
     icc, block, xmp = (picture.get(each) if each in fields else None for each in AVIF_FIELDS)
     numbers = None if icc else number_colours(path)

@@ -5,6 +5,7 @@ alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and a
 16-bit colour). BMP, which libvips' wheels leave out, is Pillow's, and so are the pixels of AVIF.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +125,7 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
 def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
     # What is wrong with a JPEG, `jpeg_damage` knows better.
     fail_on = "none" if format_.name == "jpeg" else "error"
-    picture = getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on=fail_on, access=access)
+    picture = getattr(pyvips.Image, f"{format_.name}load")(os.fsencode(path), fail_on=fail_on, access=access)
     return samples_as_meant(picture, path) if format_.name == "tiff" else picture
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fsrcnn.errors import FailureError
+from fsrcnn.errors import FailureError, shown
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.pictures.embedding import embed, lost_in_png
@@ -23,6 +23,7 @@ from fsrcnn.pictures.writing import (
     why_not_held,
     write_picture,
 )
+from fsrcnn.stamp import stamp
 
 
 def upscale_picture(
@@ -60,7 +61,7 @@ def upscale_picture(
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
             total=strip_count(layout),
-            desc=source.name,
+            desc=shown(source.name),
             unit="strip",
             leave=False,
             delay=2,
@@ -76,6 +77,7 @@ def upscale_picture(
                 stoppable(result, partial(write_picture, result, unfinished, to_format, source), network.stopped)
                 del result  # Windows removes no file that is still mapped
             lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
+        stamp(unfinished, scale)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
     missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
     return (*notes, *shallower, *metadata.lines, *missed)

@@ -72,7 +72,7 @@ def write_picture(picture: pyvips.Image, path: Path, format_: PictureFormat, sou
         options = lossless.options
     else:
         options = {**format_.options, **(format_.large_options if layout_of(picture).nbytes > LARGE else {})}
-    getattr(picture, f"{format_.name}save")(str(path), keep=pyvips.enums.ForeignKeep.NONE, **options)
+    getattr(picture, f"{format_.name}save")(os.fsencode(path), keep=pyvips.enums.ForeignKeep.NONE, **options)
 
 
 def stoppable(picture: pyvips.Image, work: Callable[[], None], stopped: Event) -> None:
