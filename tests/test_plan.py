@@ -271,7 +271,7 @@ def test_the_mark_of_a_picture(tmp_path: Path, suffix: str):
         if suffix == ".jpg":
             assert {b"Enlarged 3x by FSRCNN", b"mine"} == {text for name, text in marked.applist if name == "COM"}
         if suffix == ".png":
-            assert marked.info["Comment"] == "Enlarged 3x by FSRCNN"
+            assert marked.info["FSRCNN"] == "Enlarged 3x by FSRCNN"
     content = path.read_bytes()
     for kind, at, without in ((".webp", 4, 8), (".bmp", 2, 0)):  # where the header has the size of the file
         assert suffix != kind or int.from_bytes(content[at : at + 4], "little") == len(content) - without

@@ -314,7 +314,7 @@ def test_texts_in_other_formats(tmp_path: Path):
         )
     rgb().save(tmp_path / "b.jpg", comment="Größe 猫")
     with Image.open(enlarged(tmp_path / "b.jpg", "png")[0]) as image:
-        assert image.text == {"Comment": "Größe 猫"}
+        assert image.text["Comment"] == "Größe 猫"
 
 
 def test_texts_without_bound_are_left_out_and_said(tmp_path: Path):
