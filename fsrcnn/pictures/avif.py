@@ -33,11 +33,13 @@ def decoded_by_pillow(picture: pyvips.Image, path: Path) -> pyvips.Image:
 
 
 def number_colours(path: Path) -> tuple[int, int] | None:
-    """The numbers, of H.273, of an AVIF file's primaries and transfer function (ISO/IEC 14496-12, section 12.1.5)."""
+    """The numbers, of H.273, of an AVIF file's primaries and transfer function (ISO/IEC 14496-12, section 12.1.5);
+    None: it has none, or none that can be meant.
+    """
     for content in properties(path, b"colr"):
         if content[:4] == b"nclx" and len(content) >= 8:
             primaries, transfer = struct.unpack_from(">HH", content, 4)
-            return primaries, transfer
+            return (primaries, transfer) if max(primaries, transfer) < 256 else None
     return None
 
 

@@ -7,12 +7,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from isal import isal_zlib
-from PIL import Image, ImageCms
 
 from fsrcnn.pictures import exif
 from fsrcnn.pictures.exif import Directory, Field
@@ -31,7 +29,7 @@ from fsrcnn.pictures.found import (
     XMP_KEYWORD,
 )
 from fsrcnn.pictures.metadata import Metadata, Resolution, Text
-from fsrcnn.pictures.profiles import profile_for
+from fsrcnn.pictures.profiles import is_like_srgb, profile_for
 
 MOST_SEGMENT = 2**16 - 3  # bytes of a JPEG segment's payload
 BLOCK = 2**20  # bytes that are moved at once
@@ -274,21 +272,9 @@ def _into_bmp(path: Path, metadata: Metadata, profile: bytes | None) -> list[str
     block = None if metadata.exif is None or exif.says_little(metadata.exif) else metadata.exif
     blocks = {"EXIF": block, "XMP": metadata.xmp, "IPTC": metadata.iptc}
     lost = [what for what, content in blocks.items() if content is not None]
-    if profile is not None and not _is_like_srgb(profile):
+    if profile is not None and not is_like_srgb(profile):
         lost.insert(0, "the colour profile")
     return lost + _names(metadata.texts)
-
-
-def _is_like_srgb(profile: bytes) -> bool:
-    """Whether colours are seen as nearly the same without the profile: at most 3 of 255 levels apart."""
-    colours = Image.new("RGB", (8, 8))
-    colours.putdata([(r, g, b) for r in (0, 90, 170, 255) for g in (0, 90, 170, 255) for b in (0, 90, 170, 255)])
-    try:
-        source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
-        seen = ImageCms.profileToProfile(colours, source, srgb)
-    except ImageCms.PyCMSError:
-        return False
-    return seen is not None and max(abs(a - b) for a, b in zip(colours.tobytes(), seen.tobytes(), strict=True)) <= 3
 
 
 # --- shared ---

@@ -330,11 +330,9 @@ def _in_bmp(path: Path) -> Metadata:
 
 def _in_avif(path: Path) -> Metadata:
     picture = pyvips.Image.heifload(os.fsencode(path))
-    fields = picture.get_fields()
-    icc, block, xmp = (picture.get(each) if each in fields else None for each in AVIF_FIELDS)
+    icc, block, xmp = (picture.get(each) if picture.get_typeof(each) else None for each in AVIF_FIELDS)
     numbers = None if icc else number_colours(path)
-    # Decoders make full-range RGB of all.
-    colours = Colours(icc=icc, cicp=None if numbers is None else Cicp(*numbers, full=True))
+    colours = Colours(icc=icc, cicp=Cicp(*numbers, full=True) if numbers else None)  # which decoders make of all
     return Metadata(colours, block and block.removeprefix(EXIF_HEAD), xmp)
 
 

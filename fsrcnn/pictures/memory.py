@@ -43,7 +43,7 @@ def decoding_memory(picture: pyvips.Image, path: Path, format_: PictureFormat) -
         case "webp":
             return 8 * pixels
         case "heif":
-            return 8 * pixels
+            return 20 * pixels
     return 0
 
 

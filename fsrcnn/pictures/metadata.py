@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from fsrcnn.pictures.exif import DamagedError, Directory, first_directory, resolution_fields, true_exif
-from fsrcnn.pictures.profiles import Colours, profile_objection
+from fsrcnn.pictures.profiles import OTHER_KIND, Colours, is_like_srgb, profile_objection
 from fsrcnn.pictures.xmp import true_xmp
 
 UNITS = {"inch": Fraction(254, 10_000), "cm": Fraction(1, 100), "m": Fraction(1)}  # in metres
@@ -72,9 +72,9 @@ def true_of(found: Metadata, width: int, height: int, channels: int) -> Metadata
     kept = found
     icc = kept.colours.icc
     if icc is not None and (objection := profile_objection(icc, channels)):
-        kept = kept.saying(
-            f"its colour profile is {objection} and was left out", colours=replace(kept.colours, icc=None)
-        )
+        kept = replace(kept, colours=replace(kept.colours, icc=None))
+        if objection != OTHER_KIND or channels != 1 or not is_like_srgb(icc):  # which grey is without a profile
+            kept = kept.saying(f"its colour profile is {objection} and was left out")
     if kept.exif is not None:
         try:
             kept = replace(kept, exif=true_exif(kept.exif, width, height))

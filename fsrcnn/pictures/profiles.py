@@ -7,10 +7,12 @@ functions); ICC.1:2010 (profiles of version 4.3).
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 Matrix = NDArray[np.float64]
 
@@ -179,6 +181,7 @@ def _text(text: str) -> bytes:
 
 # --- a profile found ---
 
+OTHER_KIND = "of another kind of picture"
 SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}  # in a profile, by the channels of colour
 
 
@@ -194,5 +197,17 @@ def profile_objection(icc: bytes, channels: int) -> str | None:
         if place + size > len(icc):
             return "damaged"
     if icc[16:20] != SPACES[channels]:
-        return "not of this kind of picture"
+        return OTHER_KIND
     return None
+
+
+def is_like_srgb(profile: bytes) -> bool:
+    """Whether colours are seen as nearly the same without the profile: at most 3 of 255 levels apart."""
+    colours = Image.new("RGB", (8, 8))
+    colours.putdata([(r, g, b) for r in (0, 90, 170, 255) for g in (0, 90, 170, 255) for b in (0, 90, 170, 255)])
+    try:
+        source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        seen = ImageCms.profileToProfile(colours, source, srgb)
+    except (ImageCms.PyCMSError, OSError):  # it is damaged
+        return False
+    return seen is not None and max(abs(a - b) for a, b in zip(colours.tobytes(), seen.tobytes(), strict=True)) <= 3

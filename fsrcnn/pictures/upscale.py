@@ -14,7 +14,7 @@ from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, format_in, format_of,
 from fsrcnn.pictures.found import metadata_of
 from fsrcnn.pictures.metadata import true_of
 from fsrcnn.pictures.png import png_header, write_png
-from fsrcnn.pictures.reading import failing, layout_of, read_picture, read_windows
+from fsrcnn.pictures.reading import failing, failing_to_read, layout_of, read_picture, read_windows
 from fsrcnn.pictures.strips import enlarged_strips, strip_count
 from fsrcnn.pictures.writing import (
     gathered,
@@ -40,9 +40,10 @@ def upscale_picture(
     `source` is read as what it is, whatever its suffix. accept_damaged: a JPEG of which a part is lost is enlarged, in
     place of being refused. memory_limit: bytes that decoding it may need.
 
-    Kept: 8 or, where the format has them, 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory
-    is bounded, but for BMP: pixels of a large result wait in a temporary file. `target` is written whole or not at all;
-    a file of that name is replaced. Several threads may call it at once, with one network.
+    Kept: 8 or, where the format has them, 16 bits, and what belongs to the picture, made true of the result (see
+    metadata.py); the orientation is applied. Memory is bounded, but for BMP and AVIF: pixels of a large result wait in
+    a temporary file. `target` is written whole or not at all; a file of that name is replaced. Several threads may call
+    it at once, with one network.
 
     Raises RequestError for a suffix of no format, or of one that is only read; FailureError, naming the file, where it
     cannot be read, written, or enlarged without damage.
@@ -56,7 +57,8 @@ def upscale_picture(
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
         colours = layout.bands - layout.has_alpha
-        found = metadata_of(source, format_in(source).name)
+        with failing_to_read(source):
+            found = metadata_of(source, format_in(source).name)
         metadata = true_of(found, scale * layout.width, scale * layout.height, colours)
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),

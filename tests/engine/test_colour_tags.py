@@ -154,17 +154,23 @@ def test_colours_that_cannot_be_held_are_said(tmp_path: Path):
     hdr = ("the result is without the tags of its colours (cICP), which JPEG cannot hold",)
     assert enlarged(png(tmp_path / "a.png", PQ), "jpg")[1] == hdr
     assert enlarged(png(tmp_path / "a.png", ("cICP", bytes([1, 13, 0, 0]))), "jpg")[1] == hdr  # from 16 to 235
+    garbled = bytearray(made_profile(ADOBE_RGB, CURVES[4], grey=False))
+    garbled[16:20], garbled[500:] = b"RGB ", bytes(len(garbled) - 500)
     bmp = ("the result is without the colour profile, which BMP cannot hold",)
     assert enlarged(png(tmp_path / "a.png", LINEAR), "bmp")[1] == bmp
+    assert enlarged(png(tmp_path / "a.png", icc_chunk(bytes(garbled))), "bmp")[1] == bmp
     assert enlarged(png(tmp_path / "a.png", SRGB_CHUNK, LINEAR), "bmp")[1] == ()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert enlarged(png(tmp_path / "a.png", icc_chunk(srgb)), "bmp")[1] == ()
+    assert enlarged(png(tmp_path / "a.png", icc_chunk(srgb), mode="L"), "png")[1] == ()  # which grey is anyway
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_a_profile_that_cannot_be_meant_is_left_out_and_said(tmp_path: Path, suffix: str):
     grey, rgb = (made_profile(SRGB_PRIMARIES, CURVES[8], grey=each) for each in (True, False))
     for chunk, mode, what in (
-        (icc_chunk(grey), "RGB", "not of this kind of picture"),
-        (icc_chunk(rgb), "L", "not of this kind of picture"),
+        (icc_chunk(grey), "RGB", "of another kind of picture"),
+        (icc_chunk(rgb), "L", "of another kind of picture"),
         (icc_chunk(rgb[:300]), "RGB", "damaged"),
         (icc_chunk(b"no profile at all, but long enough to be one" * 5), "RGB", "damaged"),
         (("iCCP", b"name\0\0" + zlib.compress(rgb)[:40]), "RGB", "damaged"),
