@@ -36,7 +36,7 @@ BLOCK = 2**20  # bytes that are moved at once
 EXIF_TAGS = {  # that PNG's texts become where a format has no texts of its own; the first of a tag counts
     "Description": exif.IMAGE_DESCRIPTION,
     "Comment": exif.IMAGE_DESCRIPTION,
-    "Title": exif.IMAGE_DESCRIPTION,
+    "Title": exif.DOCUMENT_NAME,
     "Author": exif.ARTIST,
     "Copyright": exif.COPYRIGHT,
     "Software": exif.SOFTWARE,
@@ -282,7 +282,7 @@ def _into_bmp(path: Path, metadata: Metadata, profile: bytes | None) -> list[str
 
 def _names(texts: tuple[Text, ...]) -> list[str]:
     """How a message calls texts that are lost, but those that nobody misses."""
-    return [f"the text {text.keyword!r}" for text in texts if not text.keyword.startswith(UNMISSED)]
+    return list(dict.fromkeys(f"the text {each.keyword!r}" for each in texts if not each.keyword.startswith(UNMISSED)))
 
 
 def _text_fields(

@@ -59,7 +59,7 @@ def upscale_picture(
         colours = layout.bands - layout.has_alpha
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
-        metadata = true_of(found, scale * layout.width, scale * layout.height, colours)
+        metadata = true_of(found, scale * layout.width, scale * layout.height, colours, scale)
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
             total=strip_count(layout),

@@ -4,11 +4,13 @@ They are changed as text, so that all that is not understood stays as it was. XM
 """
 
 import re
+from collections.abc import Callable
 from xml.parsers import expat
 
 TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 BASIC, NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/"
 GAIN_MAP, CONTAINER = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.google.com/photos/1.0/container/"
+PANORAMA, PANORAMA_SIZES = "http://ns.google.com/photos/1.0/panorama/", r"(?:FullPano|CroppedArea)\w*Pixels"
 APPLE_GAIN_MAP, CAMERA = "http://ns.apple.com/HDRGainMap/1.0/", "http://ns.google.com/photos/1.0/camera/"
 
 # What other parts of the file belong to, which the result lacks: namespace and name, as a regular expression.
@@ -22,9 +24,9 @@ GONE = (
 )
 
 
-def true_xmp(xmp: bytes, width: int, height: int) -> bytes:
-    """The packet of a picture made upright and `width` x `height` pixels large: its orientation and sizes changed,
-    thumbnails taken out, and what says where other pictures or films lie in the file.
+def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: int) -> bytes:
+    """The packet of a picture made upright and, by the factor, `width` x `height` pixels large: its orientation and
+    sizes changed, thumbnails taken out, and what says where other pictures or films lie in the file.
 
     Raises ValueError where it is not well-formed XML in UTF-8.
     """
@@ -34,7 +36,7 @@ def true_xmp(xmp: bytes, width: int, height: int) -> bytes:
     for namespace, name in GONE:
         for prefix in _prefixes(text, namespace):
             text = _without(text, f"{prefix}:{name}")
-    for namespace, names, value in (
+    for namespace, name, value in (
         (TIFF, "Orientation", 1),
         (TIFF, "ImageWidth", width),
         (TIFF, "ImageLength", height),
@@ -42,7 +44,9 @@ def true_xmp(xmp: bytes, width: int, height: int) -> bytes:
         (EXIF, "PixelYDimension", height),
     ):
         for prefix in _prefixes(text, namespace):
-            text = _with_number(text, f"{prefix}:{names}", value)
+            text = _with_number(text, f"{prefix}:{name}", _always(value))
+    for prefix in _prefixes(text, PANORAMA):
+        text = _with_number(text, f"{prefix}:{PANORAMA_SIZES}", lambda old: upscale_factor * old)
     _check(text.encode())
     return text.encode()
 
@@ -63,7 +67,7 @@ def _no_doctype(*_: object) -> None:
 
 def _prefixes(text: str, namespace: str) -> set[str]:
     """The prefixes that the packet gives to a namespace."""
-    return set(re.findall(rf"xmlns:([\w.-]+)\s*=\s*[\"']{re.escape(namespace)}[\"']", text))
+    return set(re.findall(rf"xmlns:([\w-]+)\s*=\s*[\"']{re.escape(namespace)}[\"']", text))
 
 
 def _without(text: str, name: str) -> str:
@@ -73,7 +77,12 @@ def _without(text: str, name: str) -> str:
     return re.sub(rf"<({name})(?:\s[^<>]*)?>.*?</\1\s*>", "", text, flags=re.DOTALL)
 
 
-def _with_number(text: str, name: str, value: int) -> str:
-    """The text with the value of an attribute or element of the name changed."""
-    text = re.sub(rf"(\s{name}\s*=\s*[\"'])[^\"'<]*", rf"\g<1>{value}", text)
-    return re.sub(rf"(<{name}(?:\s[^<>]*)?(?<!/)>)[^<]*(?=</)", rf"\g<1>{value}", text)
+def _always(value: int) -> Callable[[int], int]:
+    return lambda _: value
+
+
+def _with_number(text: str, name: str, new: Callable[[int], int]) -> str:
+    """The text with the whole number of an attribute or element of the name changed."""
+    for before in (rf"\s{name}\s*=\s*[\"']", rf"<{name}(?:\s[^<>]*)?(?<!/)>\s*"):
+        text = re.sub(rf"({before})([0-9]{{1,9}})(?![0-9])", lambda found: f"{found[1]}{new(int(found[2]))}", text)
+    return text

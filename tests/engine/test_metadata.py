@@ -23,6 +23,7 @@ WRITTEN = ("png", "jpg", "tif", "webp", "bmp")
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:t="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/" '
+    'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:FullPanoWidthPixels="4000" '
     'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" t:Orientation="6" '
     "t:ImageWidth = '11' dc:format=\"image/jpeg\">"
     "<exif:PixelXDimension>11</exif:PixelXDimension><exif:PixelYDimension>9</exif:PixelYDimension>"
@@ -211,7 +212,13 @@ def test_a_turned_picture_is_upright_for_every_reader(tmp_path: Path):
                 xmp = bytes(image.info["xmp"]).decode()
                 assert b"thumbnail" not in result.read_bytes()
             assert lines == (() if target != "tif" else lines)
-            for said in ('t:Orientation="1"', "t:ImageWidth = '18'", "<exif:PixelXDimension>18<", "Dimension>22<"):
+            for said in (
+                't:Orientation="1"',
+                "t:ImageWidth = '18'",
+                "<exif:PixelXDimension>18<",
+                "Dimension>22<",
+                'Pixels="8000"',
+            ):
                 assert said in xmp
             assert "Thumbnails" not in xmp
             assert ("MakerNote" in " ".join(lines)) == (target == "tif")  # it points to places in its own file
