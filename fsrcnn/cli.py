@@ -36,6 +36,7 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add = parser.add_argument
     add(
         "inputs",
+        type=_name,
         nargs="*",
         metavar="INPUT",
         help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")',
@@ -65,24 +66,23 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--preset", help="videos: the encoder's preset, a name or number (libx264: ultrafast to placebo)")
     add("--duration", type=float, help="videos: seconds to enlarge, from the start; default: all")
     found = vars(parser.parse_intermixed_args(arguments))
-    request = Request(**found | {"inputs": tuple(map(_expanded, found["inputs"]))})
+    request = Request(**found | {"inputs": tuple(found["inputs"])})
     _check(request)
     return request
 
 
+def _name(text: str) -> str:
+    """A path of the command line, with the home folder for ~, which shells leave as it is in `--output=~/large`."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a path; . is the folder you are in")
+    return os.path.expanduser(text)  # noqa: PTH111, unlike pathlib's it leaves the ~ where there is no such user
+
+
 def _path(text: str) -> Path:
-    """A path of the command line. Shells leave the ~ of `--output=~/large` as it is."""
-    path = _expanded(text)
-    if not path or "\0" in path:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a path")
-    if path.startswith("~"):
+    """As `_name`, for a path that is no pattern."""
+    if (path := _name(text)).startswith("~"):
         raise argparse.ArgumentTypeError(f"got {text!r}, and there is no such user; write ./{text}")
     return Path(path)
-
-
-def _expanded(text: str) -> str:
-    """With the home folder in place of ~, unlike pathlib's also where there is no such user, whose ~ stays."""
-    return os.path.expanduser(text)  # noqa: PTH111
 
 
 def _check(request: Request) -> None:
@@ -93,7 +93,6 @@ def _check(request: Request) -> None:
         ("quality", request.quality is None or request.quality >= 0, "zero or more"),
         ("duration", request.duration is None or request.duration > 0, "more than zero"),
         ("inputs", bool(request.inputs), "a picture, a folder, a quoted pattern or a video"),
-        ("inputs", all(each and "\0" not in each for each in request.inputs), "names; . is the folder you are in"),
     ):
         if not right:
             raise RequestError(f"{field}: got {getattr(request, field)!r}, expected {expected}")
@@ -140,8 +139,8 @@ def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: boo
                     failed.append(str(job.source))
                 bar.update()
         except Interrupted as error:
-            again = "begins again, without --overwrite it leaves all results that there are" if overwrite else "goes on"
-            said = f"interrupted: {done:,} of {len(jobs):,} done; the same command {again}"
+            rest = "does all of them again" if overwrite else "goes on"
+            said = f"interrupted: {done:,} of {len(jobs):,} done; the same command {rest}"
             raise Interrupted(error.number, said) from error
     return failed
 

@@ -134,12 +134,11 @@ def _matroska(file: BinaryIO, text: bytes) -> None:
     """A Void element at the end of the segment; RFC 8794, 11.3.2. Its size has eight bytes, as FFmpeg writes it."""
     void = bytes([0xEC, 0x80 | len(text)]) + text
     head = file.read(TAIL)
-    at = head.index(b"\x18\x53\x80\x67") + 4  # the segment's identifier
     _at_the_end(file, void)
-    (size,) = struct.unpack_from(">Q", head, at)
-    if head[at] == 1 and size != 2**57 - 1:  # which stands for an unknown size
-        file.seek(at)
-        file.write(struct.pack(">Q", size + len(void)))
+    segment = re.search(rb"\x18\x53\x80\x67(\x01.{7})", head, re.DOTALL)
+    if segment and segment[1][1:] != b"\xff" * 7:  # which stands for an unknown size
+        file.seek(segment.start(1))
+        file.write((int.from_bytes(segment[1], "big") + len(void)).to_bytes(8, "big"))
 
 
 def _flash_tag(text: bytes) -> bytes:

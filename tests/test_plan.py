@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_read_is_named(run: Run, tmp_path: Path, monkeyp
 
 # The command line, in a folder with a.png, a.gif, sub/a.png; how it ends, and what the one-line message must name.
 REFUSED = [
-    ([""], "inputs: got ('',), expected names"),
+    ([""], "INPUT: got '', expected a path; . is the folder"),
     (["a.png", "--output", ""], "--output: got '', expected a path"),
     (["a.png", "--output=~nobody-here/X"], "--output: got '~nobody-here/X', and there is no such user"),
     (["a.png", "--output", "res.xyz"], "output: res.xyz has no known format"),
