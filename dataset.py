@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fsrcnn.errors import RequestError
-from fsrcnn.files import written_whole
+from fsrcnn.files import is_hidden, written_whole
 from fsrcnn.pictures.damage import jpeg_faults
 from imgproc import FloatImage, imresize, luma, modcrop, rgb_to_ycbcr, score, to_uint8
 
@@ -49,10 +49,13 @@ SAMPLE_PICTURES: dict[str, Callable[[], NDArray[np.uint8]]] = {
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, by name. Raises RequestError if there is no folder or no picture."""
+    """The picture files directly in a folder, by name, but for hidden ones. Raises RequestError if there is no folder
+    or no picture.
+    """
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = (path for path in sorted(folder.iterdir()) if not is_hidden(path.relative_to(folder)))
+    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise RequestError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
     return found

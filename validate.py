@@ -15,14 +15,17 @@ from evaluation.comparison import labelled, stacked
 from evaluation.scores import print_table, score_set, told_apart
 from fsrcnn.devices import select_device
 from fsrcnn.errors import RequestError, run_script
-from fsrcnn.files import write_json
+from fsrcnn.files import is_hidden, write_json
 from fsrcnn.network import network_of
 from fsrcnn.weights import Weights, load_weights, shipped_weights, weights_name
 
 
 def matching(path: Path) -> list[Path]:
     """The files that match a pattern (runs/*.pth), which Windows' shells do not expand; else the path itself."""
-    return [path] if path.exists() else sorted(path.parent.glob(path.name)) or [path]
+    if path.exists():
+        return [path]
+    found = sorted(each for each in path.parent.glob(path.name) if not is_hidden(Path(each.name)))
+    return found or [path]
 
 
 def chosen_files(config: Config) -> list[Path]:

@@ -1,7 +1,9 @@
 """The command line of upscale.py and of the installed command `fsrcnn`."""
 
-import signal
+import argparse
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
@@ -12,16 +14,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
-from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, run_script
+from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, shown
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS
 from fsrcnn.pictures.upscale import upscale_picture
-from fsrcnn.plan import Job, Plan, Request, make_plan
+from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
+from fsrcnn.signals import Interrupted, interruptible
 from fsrcnn.weights import shipped_weights
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
+MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
 Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
 
@@ -32,13 +36,14 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add = parser.add_argument
     add(
         "inputs",
+        type=_name,
         nargs="*",
         metavar="INPUT",
         help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")',
     )
     add(
         "--output",
-        type=Path,
+        type=_path,
         metavar="DIR|FILE",
         help="folder for the results, which keep the inputs' folder structure, or file for a single result; default: "
         "beside the inputs",
@@ -53,7 +58,7 @@ def read_request(arguments: list[str] | None = None) -> Request:
     )
     add("--upscale-factor", type=int, choices=SCALES, default=2, help="scale; default: 2")
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
-    add("--weights", type=Path, metavar="FILE", help="weights file to use in place of the shipped one")
+    add("--weights", type=_path, metavar="FILE", help="weights file to use in place of the shipped one")
     add("--overwrite", action="store_true", help="replace existing results, which are otherwise left alone")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU; the default), cpu, cuda, cuda:1, ... or mps")
     add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
@@ -66,8 +71,25 @@ def read_request(arguments: list[str] | None = None) -> Request:
     return request
 
 
+def _name(text: str) -> str:
+    """A path of the command line, with the home folder for ~, which shells leave as it is in `--output=~/large`."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a path; . is the folder you are in")
+    return os.path.expanduser(text)  # noqa: PTH111, unlike pathlib's it leaves the ~ where there is no such user
+
+
+def _path(text: str) -> Path:
+    """As `_name`, for a path that is no pattern."""
+    if (path := _name(text)).startswith("~"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, and there is no such user; write ./{text}")
+    return Path(path)
+
+
 def _check(request: Request) -> None:
+    suffix = request.suffix or ""
+    is_part_of_a_name = suffix.isprintable() and not any(each in suffix for each in ("/", "\\", ".."))
     for field, right, expected in (
+        ("suffix", is_part_of_a_name, "a part of a name, without / and .."),
         ("quality", request.quality is None or request.quality >= 0, "zero or more"),
         ("duration", request.duration is None or request.duration > 0, "more than zero"),
         ("inputs", bool(request.inputs), "a picture, a folder, a quoted pattern or a video"),
@@ -85,26 +107,41 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
             raise RequestError(f"videos need PyAV: pip install av ({error})") from error
 
     def enlarge(job: Job) -> tuple[str, ...]:
-        if job.is_video:
-            settings = request.codec, request.quality, request.preset, request.duration
-            return upscale_video(job.source, job.target, network, *settings).warnings
-        return upscale_picture(*job, network)
+        try:
+            if job.is_video:
+                settings = request.codec, request.quality, request.preset, request.duration
+                return upscale_video(job.source, job.target, network, *settings).warnings
+            return upscale_picture(*job, network)
+        except Error:
+            raise
+        except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
+            kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+            raise FailureError(f"{job.source}: cannot be enlarged ({kind}{error})") from error
 
     return enlarge
 
 
-def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, shown: bool) -> list[Path]:
-    """Does the jobs, prints their warnings and errors, and returns the files that failed."""
-    failed = []
-    with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if shown else True) as bar:
-        for job, result in _results(jobs, enlarge, network):
-            try:
-                for warning in result():
-                    tqdm.write(f"{job.source}: {warning}", file=sys.stderr)
-            except (Error, OSError) as error:
-                tqdm.write(f"failed: {error}", file=sys.stderr)
-                failed.append(job.source)
-            bar.update()
+def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool) -> list[str]:
+    """Does the jobs, prints their warnings and errors, and returns the names of the files that failed. Raises
+    Interrupted, which tells how many are done and, by `overwrite`, whether the same command does the rest.
+    """
+    failed: list[str] = []
+    with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if is_shown else True) as bar:
+        done = 0
+        try:
+            for job, result in _results(jobs, enlarge, network):
+                try:
+                    for warning in result():
+                        tqdm.write(shown(f"{job.source}: {warning}"), file=sys.stderr)
+                    done += 1
+                except Error as error:
+                    tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
+                    failed.append(str(job.source))
+                bar.update()
+        except Interrupted as error:
+            rest = "does all of them again" if overwrite else "goes on"
+            said = f"interrupted: {done:,} of {len(jobs):,} done; the same command {rest}"
+            raise Interrupted(error.number, said) from error
     return failed
 
 
@@ -146,10 +183,36 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
     return plans[0]
 
 
+def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
+    """What has been done, how long it took, where the results are, and what was left alone."""
+    if request.output:
+        where = f"in {request.output}"
+    elif len(plan.jobs) == 1:
+        where = f"as {plan.jobs[0].target}"
+    else:
+        where = "beside their sources"
+    said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
+    if plan.finished:
+        said.append(f"{plan.finished:,} were there already (--overwrite does them again)")
+    if plan.results:
+        said.append(f"{plan.results:,} results of earlier runs left as they are")
+    if plan.unread:
+        said.append(f"not read: {unread_text(plan.unread)}")
+    return shown("; ".join(said))
+
+
+def _time_text(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
 def upscale() -> int:
     """Runs the command line; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that unfinished files are removed
-    request = read_request()
+    with interruptible():
+        return _upscale(read_request())
+
+
+def _upscale(request: Request) -> int:
+    started = time.monotonic()
     keep_freed_memory()
     device = join_processes(request.device, PATIENCE)
     rank, ranks = rank_and_ranks()
@@ -158,8 +221,11 @@ def upscale() -> int:
     plan = _same_plan(request, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
+    if rank == 0:
+        for problem in plan.problems:
+            print(shown(f"failed: {problem}"), file=sys.stderr)
     enlarge = enlarger(request, network, plan.jobs)
-    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, shown=rank == 0)]
+    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)]
     if ranks > 1:
         import torch.distributed as dist
 
@@ -168,14 +234,11 @@ def upscale() -> int:
     leave_processes()
     failures = sorted(chain(*failed))
     if rank == 0:
-        print(f"{len(plan.jobs) - len(failures)} enlarged", end="")
-        print(f", {plan.finished} were there already (--overwrite does them again)" * (plan.finished > 0), end="")
-        print(f", {plan.results} results of earlier runs left as they are" * (plan.results > 0))
+        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
+    failures += [problem.name for problem in plan.problems]
     if failures and rank == 0:
-        raise FailureError(f"{len(failures)} of {len(plan.jobs)} failed: {', '.join(map(str, failures))}")
+        more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""
+        names = ", ".join(failures[:MOST_NAMES]) + more
+        kind = RequestError if plan.is_nothing else FailureError
+        raise kind(f"{len(failures):,} of {len(plan.jobs) + len(plan.problems):,} failed: {names}")
     return FAILURE if failures else 0
-
-
-def main() -> None:
-    """The command `fsrcnn`."""
-    run_script(upscale)

@@ -1,10 +1,14 @@
 """Errors as a user sees them: one line with what is wrong, where, and what to do."""
 
 import argparse
+import contextlib
 import io
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+from fsrcnn.signals import Interrupted
 
 WRONG_REQUEST, FAILURE = 2, 1
 
@@ -28,6 +32,11 @@ class Parser(argparse.ArgumentParser):
         raise RequestError(message)
 
 
+def shown(text: object) -> str:
+    """The text as it may go to a terminal: one line, nothing in it that a terminal would act on."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's main function and exits with the code it returns (None: 0). Prints Error and OSError as one line
     on standard error; any other exception is a bug of ours and keeps its traceback.
@@ -37,10 +46,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main())
     except (Error, OSError) as error:
-        # One line, whatever names it holds, and nothing that a terminal would act on.
-        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {shown(error)}", file=sys.stderr)
         sys.exit(WRONG_REQUEST if isinstance(error, RequestError) else FAILURE)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(shown(error) or "interrupted", file=sys.stderr)
+        sys.exit(128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT))

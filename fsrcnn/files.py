@@ -1,25 +1,36 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and which files are meant."""
 
+import functools
+import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 100  # of a file's stem that the name of its unfinished file repeats
+# Bytes of a file's stem and of its suffix that the name of its unfinished file repeats: so few that some encrypted
+# file systems, which take names of 143 bytes, take it too.
+MOST_OF_STEM, MOST_OF_SUFFIX = 60, 20
+UNFINISHED = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>[1-9][0-9]{0,9})-[0-9a-f]{16}(\..*)?", re.DOTALL)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to. Renames it to `path` when the block ends and removes it if the block
-    raises, so that a reader never sees half a file. Makes the folder.
+    """Yields an empty file beside `path` to write to. Renames it to `path` when the block ends and removes it if the
+    block raises, so that a reader never sees half a file. Makes the folder.
+
+    The first time in a folder, it also removes what processes of this machine left there when they were killed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Unique, as others may write to `path` too, and short enough even if `path` has the longest name possible.
-    stem = os.fsencode(path.stem)[:MOST_BYTES].decode(errors="ignore")
-    unfinished = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    _remove_leftovers(path.parent.absolute())
+    unfinished = path.with_name(_unfinished_name(path))
+    # A new file, not what somebody else may have put there, such as a link to a file elsewhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(unfinished, flags, 0o666))
     try:
         yield unfinished
         unfinished.replace(path)
@@ -27,10 +38,78 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def _unfinished_name(path: Path) -> str:
+    """A hidden name with this machine's and this process's number, unlike any other, with the suffix of `path`."""
+    stem, suffix = _start(path.stem, MOST_OF_STEM), _start(path.suffix, MOST_OF_SUFFIX)
+    return f".{stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(8)}{suffix}"
+
+
+def _start(text: str, most: int) -> str:
+    return os.fsencode(text)[:most].decode(errors="ignore")
+
+
+@functools.cache
+def _machine() -> str:
+    """Stands for what the numbers of processes belong to: the host and, in a container, its own numbers."""
+    numbers = Path("/proc/self/ns/pid")  # on Linux
+    place = f"{platform.node()} {numbers.stat().st_ino if numbers.exists() else ''}"
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the unfinished files in the folder whose process, of this machine, is no more."""
+    with suppress(OSError):  # a folder that cannot be listed can perhaps still be written to
+        for entry in list(os.scandir(folder)):
+            match = UNFINISHED.fullmatch(entry.name)
+            if match and match["machine"] == _machine() and not _runs(int(match["process"])):
+                with suppress(OSError):
+                    Path(entry).unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number."""
+    if os.name != "posix":  # where os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def is_hidden(place: Path) -> bool:
+    """Whether a file is hidden or lies in a hidden folder. place: its path below the folder that was searched."""
+    return any(part.startswith(".") and part not in (".", "..") for part in place.parts)
+
+
+def is_file(path: Path) -> bool:
+    """As pathlib's, but False where that raises: a name that is too long, a folder that may not be looked into."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """As `is_file`, for folders."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def whole_path(path: Path) -> str:
+    """The path from the root, without the ".." that pathlib's absolute() keeps in "new/../a.png"."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def real_path(path: Path) -> Path:
+    """The path from the root without links; unlike pathlib's resolve(), also for links that lead in circles."""
+    return Path(os.path.realpath(path))
+
+
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file; neither it nor its folder needs to exist yet."""
-    # Not pathlib's absolute(), which keeps the ".." of "new/../a.png".
-    if os.path.abspath(one) == os.path.abspath(other):  # noqa: PTH100
+    """Whether two paths lead to one file, by links, "..", or capitals that make no difference. Neither it nor its
+    folder needs to exist yet.
+    """
+    if whole_path(one) == whole_path(other):
         return True
     return one.exists() and other.exists() and one.samefile(other)
 

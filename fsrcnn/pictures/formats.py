@@ -61,9 +61,6 @@ class PictureFormat:
     large_options: Mapping[str, Any] = field(default_factory=dict)  # besides, for more than 2 GiB of pixels
     lossless: Lossless | None = None
 
-    # What libvips does not carry over to the result, by its mark in the file.
-    lost: tuple[tuple[Mark, str], ...] = ()
-
 
 FORMATS = (
     PictureFormat(
@@ -87,7 +84,6 @@ FORMATS = (
         cmyk=True,
         longest=65_500,
         options={"Q": 95, "subsample_mode": "off"},
-        lost=((Mark(b"hdrgm:Version"), "HDR gain map"),),
     ),
     PictureFormat("png", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), written_by=Library.ISAL),
     PictureFormat(
@@ -97,8 +93,6 @@ FORMATS = (
         cmyk=True,
         options={"compression": "deflate", "predictor": "horizontal"},
         large_options={"bigtiff": True},
-        # The tag that points to EXIF, in both byte orders.
-        lost=((Mark(b"\x69\x87\x04\x00"), "EXIF"), (Mark(b"\x87\x69\x00\x04"), "EXIF")),
     ),
     PictureFormat(
         "webp",

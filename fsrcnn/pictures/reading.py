@@ -2,9 +2,10 @@
 
 libvips reads every format but BMP: it alone takes pictures of any size part by part, in 8 and 16 bits, with palette,
 alpha, CMYK, ICC profile, EXIF and resolution (OpenCV loses the resolution and accepts truncated files, Pillow has no
-16-bit colour). BMP, which libvips' wheels leave out, is Pillow's.
+16-bit colour). BMP, which libvips' wheels leave out, is Pillow's, and so are the pixels of AVIF.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +15,19 @@ import pyvips
 
 from fsrcnn.errors import Error, FailureError
 from fsrcnn.parts import Span
+from fsrcnn.pictures.avif import decoded_by_pillow
 from fsrcnn.pictures.bmp import read_bmp
 from fsrcnn.pictures.containers import png_chunks, tiff_tags
 from fsrcnn.pictures.damage import UNKNOWN, Damage, jpeg_damage, why_unreadable
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, PictureFormat, format_in, format_of
 from fsrcnn.pictures.memory import check_memory, decoding_memory
 from fsrcnn.pictures.pixels import Layout, Pixels
+from fsrcnn.pictures.samples import samples_as_meant, why_samples_not_read
 from fsrcnn.pictures.strips import LARGEST
 
 BITS = {"uchar": 8, "ushort": 16}  # of a sample, by libvips' name of its type
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}  # by libvips' interpretation
 SUBFILE, REDUCED = 254, 1  # TIFF's NewSubfileType, and its bit for a smaller version of another page
-INCH = 25.4  # mm; libvips has the resolution in pixels per mm
 
 pyvips.cache_set_max(0)  # nothing is read twice, and what is kept would stay open
 
@@ -82,6 +84,8 @@ def read_picture(
         notes = (
             [] if format_ is format_of(path) else [f"is a {format_.name.upper()} in spite of its suffix; read as that"]
         )
+        if format_.name == "tiff" and (objection := why_samples_not_read(path)):
+            raise FailureError(f"{path}: {objection}")
         if format_.read_by is Library.PILLOW:
             picture = _read_by_pillow(path, memory_limit)
         else:
@@ -95,6 +99,8 @@ def read_picture(
             notes += _jpeg_notes(path, damage, accept_damaged)
             if not damage.checked:
                 picture = _read_by_libvips(path, format_, access="sequential", fail_on="error")
+        if format_.name == "heif":
+            picture = decoded_by_pillow(picture, path)
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
             picture = _read_by_libvips(path, format_, access="random").autorot()
     return picture, tuple(notes)
@@ -124,14 +130,14 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
 def _read_by_libvips(path: Path, format_: PictureFormat, access: str, fail_on: str | None = None) -> pyvips.Image:
     # What is wrong with a JPEG, `jpeg_damage` knows better.
     fail_on = fail_on or ("none" if format_.name == "jpeg" else "error")
-    return getattr(pyvips.Image, f"{format_.name}load")(str(path), fail_on=fail_on, access=access)
+    picture = getattr(pyvips.Image, f"{format_.name}load")(os.fsencode(path), fail_on=fail_on, access=access)
+    return samples_as_meant(picture, path) if format_.name == "tiff" else picture
 
 
 def _read_by_pillow(path: Path, memory_limit: int) -> pyvips.Image:
-    pixels, dpi = read_bmp(path, memory_limit)
+    pixels = read_bmp(path, memory_limit)
     interpretation = "b-w" if pixels.shape[2] == 1 else "srgb"
-    picture = pyvips.Image.new_from_array(pixels, interpretation=interpretation)
-    return picture.copy(xres=dpi[0] / INCH, yres=dpi[1] / INCH)  # pixels per mm
+    return pyvips.Image.new_from_array(pixels, interpretation=interpretation)
 
 
 def _jpeg_notes(path: Path, damage: Damage, accept_damaged: bool) -> list[str]:

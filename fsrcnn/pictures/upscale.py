@@ -6,21 +6,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fsrcnn.errors import FailureError
+from fsrcnn.errors import FailureError, shown
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
+from fsrcnn.pictures.embedding import embed, lost_in_png
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, format_in, format_of, written_format_of
-from fsrcnn.pictures.png import write_png
-from fsrcnn.pictures.reading import failing, layout_of, read_picture, read_windows
+from fsrcnn.pictures.found import metadata_of
+from fsrcnn.pictures.metadata import true_of
+from fsrcnn.pictures.png import png_header, write_png
+from fsrcnn.pictures.reading import failing, failing_to_read, layout_of, read_picture, read_windows
 from fsrcnn.pictures.strips import enlarged_strips, strip_count
 from fsrcnn.pictures.writing import (
-    enlarged_png_header,
     gathered,
     is_too_deep,
     stoppable,
     why_not_held,
     write_picture,
 )
+from fsrcnn.stamp import stamp
 
 
 def upscale_picture(
@@ -37,9 +40,10 @@ def upscale_picture(
     `source` is read as what it is, whatever its suffix. accept_damaged: a JPEG of which a part is lost is enlarged, in
     place of being refused. memory_limit: bytes that decoding it may need.
 
-    Kept: 8 or, where the format has them, 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory
-    is bounded, but for BMP: pixels of a large result wait in a temporary file. `target` is written whole or not at all;
-    a file of that name is replaced. Several threads may call it at once, with one network.
+    Kept: 8 or, where the format has them, 16 bits, and what belongs to the picture, made true of the result (see
+    metadata.py); the orientation is applied. Memory is bounded, but for BMP and AVIF: pixels of a large result wait in
+    a temporary file. `target` is written whole or not at all; a file of that name is replaced. Several threads may call
+    it at once, with one network.
 
     Raises RequestError for a suffix of no format, or of one that is only read; FailureError, naming the file, where it
     cannot be read, written, or enlarged without damage.
@@ -52,10 +56,14 @@ def upscale_picture(
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
+        colours = layout.bands - layout.has_alpha
+        with failing_to_read(source):
+            found = metadata_of(source, format_in(source).name)
+        metadata = true_of(found, scale * layout.width, scale * layout.height, colours, scale)
         strips = tqdm(  # a second bar, for pictures that take long
             enlarged_strips(layout, partial(read_windows, picture, source), network),
             total=strip_count(layout),
-            desc=source.name,
+            desc=shown(source.name),
             unit="strip",
             leave=False,
             delay=2,
@@ -63,12 +71,15 @@ def upscale_picture(
             disable=None,
         )
         if to_format.written_by is Library.ISAL:
-            write_png(unfinished, enlarged_png_header(picture, scale), strips)
+            write_png(unfinished, png_header(layout, scale, metadata), strips)
+            lost = lost_in_png(metadata)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 result = gathered(strips, picture, scale, Path(folder) / "pixels")
                 stoppable(result, partial(write_picture, result, unfinished, to_format, source), network.stopped)
                 del result  # Windows removes no file that is still mapped
+            lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
+        stamp(unfinished, scale)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
-    lost = [what for mark, what in format_in(source).lost if mark.is_in(source)]
-    return (*notes, *shallower, *(f"the result is without the {what}, which libvips does not write" for what in lost))
+    missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
+    return (*notes, *shallower, *metadata.lines, *missed)

@@ -1,4 +1,4 @@
-"""Enlarged pictures written by libvips or Pillow, which take a whole picture, and the metadata that every format gets.
+"""Enlarged pictures written by libvips or Pillow, which take a whole picture; embedding.py adds what belongs to them.
 
 A large picture's strips wait in a temporary file.
 """
@@ -18,13 +18,10 @@ from PIL import Image
 from fsrcnn.pictures.bmp import write_bmp_with_alpha
 from fsrcnn.pictures.formats import Library, PictureFormat, format_in
 from fsrcnn.pictures.pixels import Pixels
-from fsrcnn.pictures.png import png_header
-from fsrcnn.pictures.reading import INCH, failing, layout_of
+from fsrcnn.pictures.reading import failing, layout_of
 
 IN_MEMORY = 2**26  # bytes that an enlarged picture may have without a temporary file
 LARGE = 2**31  # bytes of an enlarged picture beyond which its format's `large_options` are added
-# The metadata that stays true of the enlarged picture, besides EXIF.
-KEPT = {"icc-profile-data", "xmp-data", "iptc-data", "image-description", "resolution-unit"}
 
 
 def is_too_deep(picture: pyvips.Image, format_: PictureFormat) -> bool:
@@ -47,26 +44,17 @@ def why_not_held(picture: pyvips.Image, upscale_factor: int, format_: PictureFor
 
 
 def gathered(strips: Iterable[Pixels], picture: pyvips.Image, upscale_factor: int, file: Path) -> pyvips.Image:
-    """The picture enlarged to these strips, with its metadata. The pixels are in memory or, where they are many, in
+    """The picture enlarged to these strips. The pixels are in memory or, where they are many, in
     `file`, which is there as long as this picture.
     """
     size = (upscale_factor * picture.width, upscale_factor * picture.height, picture.bands)
     kind = {"format": picture.format, "interpretation": picture.interpretation}
     if layout_of(picture).nbytes * upscale_factor**2 <= IN_MEMORY:
-        result = pyvips.Image.new_from_memory(np.concatenate(list(strips)), *size, picture.format).copy(**kind)
-    else:
-        with failing(file, "temporary file cannot be written"), file.open("wb") as content:
-            for strip in strips:
-                content.write(strip.data)
-        result = pyvips.Image.rawload(str(file), *size, **kind)
-    return _with_metadata(result, picture)
-
-
-def enlarged_png_header(picture: pyvips.Image, upscale_factor: int) -> bytes:
-    """What comes before the pixels in the PNG file of the enlarged picture."""
-    black = pyvips.Image.black(upscale_factor * picture.width, upscale_factor * picture.height, bands=picture.bands)
-    black = black.cast(picture.format).copy(interpretation=picture.interpretation)
-    return png_header(_with_metadata(black, picture), keep=_keep(picture))
+        return pyvips.Image.new_from_memory(np.concatenate(list(strips)), *size, picture.format).copy(**kind)
+    with failing(file, "temporary file cannot be written"), file.open("wb") as content:
+        for strip in strips:
+            content.write(strip.data)
+    return pyvips.Image.rawload(str(file), *size, **kind)
 
 
 def write_picture(picture: pyvips.Image, path: Path, format_: PictureFormat, source: Path) -> None:
@@ -84,7 +72,7 @@ def write_picture(picture: pyvips.Image, path: Path, format_: PictureFormat, sou
         options = lossless.options
     else:
         options = {**format_.options, **(format_.large_options if layout_of(picture).nbytes > LARGE else {})}
-    getattr(picture, f"{format_.name}save")(str(path), keep=_keep(picture), **options)
+    getattr(picture, f"{format_.name}save")(os.fsencode(path), keep=pyvips.enums.ForeignKeep.NONE, **options)
 
 
 def stoppable(picture: pyvips.Image, work: Callable[[], None], stopped: Event) -> None:
@@ -104,28 +92,12 @@ def stoppable(picture: pyvips.Image, work: Callable[[], None], stopped: Event) -
 
 
 def _write_by_pillow(picture: pyvips.Image, path: Path, format_: PictureFormat) -> None:
-    dpi, pixels = (picture.xres * INCH, picture.yres * INCH), picture.numpy()
+    pixels = picture.numpy()
     if picture.hasalpha():
-        write_bmp_with_alpha(path, pixels[..., [0, 0, 0, 1]] if picture.bands == 2 else pixels, dpi)
+        write_bmp_with_alpha(path, pixels[..., [0, 0, 0, 1]] if picture.bands == 2 else pixels)
     else:
-        Image.fromarray(pixels).save(path, format=format_.name.upper(), dpi=dpi)
+        Image.fromarray(pixels).save(path, format=format_.name.upper())
     with path.open("rb") as file:
         _, size = struct.unpack("<HI", file.read(6))  # of a BMP, from its header
     if path.stat().st_size < size:  # Pillow does not notice that the end did not fit on the disk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _keep(picture: pyvips.Image) -> int:
-    """What libvips is to write of the metadata: not EXIF where the picture has none, or libvips makes some up."""
-    kept = pyvips.enums.ForeignKeep
-    return kept.ALL if "exif-data" in picture.get_fields() else kept.ALL & ~kept.EXIF
-
-
-def _with_metadata(enlarged: pyvips.Image, picture: pyvips.Image) -> pyvips.Image:
-    """The enlarged picture with the metadata of the one it was made from."""
-    result = enlarged.copy(xres=picture.xres, yres=picture.yres)
-    for field in picture.get_fields():
-        if field in KEPT or field.startswith("exif-"):
-            result.set_type(picture.get_typeof(field), field, picture.get(field))
-    result.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or EXIF's own, which has been applied, is written
-    return result

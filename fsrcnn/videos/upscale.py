@@ -21,6 +21,7 @@ from fsrcnn.ahead import AHEAD, ahead, map_ahead
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
+from fsrcnn.stamp import stamp
 from fsrcnn.videos.frames import enlarged, is_full_range
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
 from fsrcnn.videos.target import Encoding, open_target, set_up, write
@@ -63,20 +64,21 @@ def upscale_video(
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
         warnings = remarks(opened, network.upscale_factor)
-        with (
-            written_whole(target) as unfinished,
-            open_target(unfinished, target) as output,
-            tqdm(total=frame_count(opened, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
-        ):
-            end = start_time(opened.container) + seconds
-            streams = set_up(output, target, opened, network.upscale_factor, encoding, end)
-            with _enlarged_items(opened, network, seconds) as items:
-                for item in write(items, output, streams):
-                    if isinstance(item, str):
-                        warnings.append(item)
-                    else:
-                        frames += 1
-                        bar.update()
+        with written_whole(target) as unfinished:
+            with (
+                open_target(unfinished, target) as output,
+                tqdm(total=frame_count(opened, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
+            ):
+                end = start_time(opened.container) + seconds
+                streams = set_up(output, target, opened, network.upscale_factor, encoding, end)
+                with _enlarged_items(opened, network, seconds) as items:
+                    for item in write(items, output, streams):
+                        if isinstance(item, str):
+                            warnings.append(item)
+                        else:
+                            frames += 1
+                            bar.update()
+            stamp(unfinished, network.upscale_factor)
     return VideoResult(frames, tuple(warnings))
 
 
