@@ -132,7 +132,7 @@ def _is_clients_fault(error: Exception) -> bool:
 def _receive(file: Listed, path: Path) -> None:
     """Downloads a file by https alone, wherever it is redirected to, and no more than its bytes."""
     with requests.Session() as session, path.open("wb") as target:
-        del session.adapters["http://"]  # type: ignore[attr-defined]  # a redirection to http raises InvalidSchema
+        del session.adapters["http://"]  # a redirection to http raises InvalidSchema
         headers = {"Accept-Encoding": "identity"}  # what is counted is then what is written
         with session.get(file.url, stream=True, timeout=TIMEOUT, headers=headers) as response:
             response.raise_for_status()
