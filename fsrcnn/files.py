@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import errno
 import json
 import os
 import secrets
@@ -8,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsrcnn.errors import FailureError
+
+FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # a disk, the longest file, a user's share of a disk
 MOST_BYTES = 100  # of a file's stem that the name of its unfinished file repeats
 
 
@@ -21,10 +25,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     stem = os.fsencode(path.stem)[:MOST_BYTES].decode(errors="ignore")
     unfinished = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        with full_disk_named(path):
+            yield unfinished
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turns a full disk's error, which does not say what was written, into a FailureError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        cause = os.strerror(error.errno)
+        raise FailureError(f"{path}: {cause}; make room, or write elsewhere, and run the command again") from error
 
 
 def same_file(one: Path, other: Path) -> bool:

@@ -84,7 +84,7 @@ def test_a_restoring_training_goes_on_to_the_same_weights_and_is_worth_it(data_d
     for _ in range(23):
         train_step(begun, halves, batch_loss, patches)
     (tmp_path / "halves" / "run").mkdir(parents=True)
-    save_run(begun, halves, tmp_path / "halves" / "run" / "last.pth")
+    save_run(begun, halves, tmp_path / "halves" / "run")
     train.train(halves)
     assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
     pairs = train.judged_on(validation_pairs(data_dir, 2), whole)
@@ -124,9 +124,9 @@ def test_a_run_from_before_a_setting_existed_goes_on_by_its_default(data_dir: Pa
     saved = read_pth(last)
     del saved["config"]["sampling"]
     torch.save(saved, last)
-    assert load_run(config, torch.device("cpu"), last).step == 20
+    assert load_run(config, torch.device("cpu"), last.parent).step == 20
     with pytest.raises(RequestError, match=r"sampling: the run in .* was started with uniform"):
-        load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last)
+        load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last.parent)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
@@ -164,7 +164,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     for _ in range(10):
         train_step(begun, config, batch_loss, patches)
     (tmp_path / "resumed" / "run").mkdir(parents=True)
-    save_run(begun, config, tmp_path / "resumed" / "run" / "last.pth")
+    save_run(begun, config, tmp_path / "resumed" / "run")
     done = run(two, "resumed", "--resume")
     assert done.returncode == 0, done.stderr
     expected, got = ([float(value) for value in log_of(tmp_path / name, "loss")] for name in ("one", "resumed"))

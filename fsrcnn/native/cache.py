@@ -93,7 +93,7 @@ def _own_folder(path: Path) -> None:
 
 def _read(path: Path) -> bytes:
     """The content of an entry, which becomes the newest. Raises OSError for one that this user did not write."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if POSIX else os.O_RDONLY | os.O_BINARY
+    flags = os.O_RDONLY | (os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if POSIX else getattr(os, "O_BINARY", 0))
     with open(os.open(path, flags), "rb") as entry:  # noqa: PTH123  # a descriptor: what is checked is what is read
         if POSIX:
             found = os.fstat(entry.fileno())
