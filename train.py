@@ -175,7 +175,7 @@ def run_steps(
                 if log:
                     validate(run, config, folder, validation, log, loss)
         losses.read(run.step)
-        if writes:
+        if writes and interruption.signal is not None and run.step % config.validate_every:
             save_run(run, config, folder)
     return interruption.signal if run.step < config.steps else None
 
