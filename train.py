@@ -31,15 +31,16 @@ from dataset import (
 )
 from evaluation.scores import METRICS, upscale_luma
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
-from fsrcnn.errors import RequestError, run_script
+from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.network import network_of
 from fsrcnn.weights import save_weights
 from model import FSRCNN
 from training.interruption import Interruption, stop_asked
+from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
 from training.recipe import blend_of
-from training.run import Run, as_plain, blended, load_run, save_run, start_run
+from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, start_run
 from training.step import loss_to_train, prepare_cpu, train_step
 
 STEPS_BETWEEN_READINGS = 100  # of the loss: each reading waits for the GPU
@@ -65,7 +66,7 @@ def runs_to_do(config: Config) -> list[Config]:
         for scale in config.upscale_factor
     ]
     folders = [run.results_dir / run.exp_name for run in runs]
-    started = [folder for folder in folders if (folder / "last.pth").is_file()]
+    started = [folder for folder in folders if is_saved(folder)]
     if started and not config.resume:
         raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
     if config.resume and not started:
@@ -82,9 +83,27 @@ def runs_to_do(config: Config) -> list[Config]:
 
 def train(config: Config) -> int | None:
     """Trains one network to its last step or an interruption; returns the interrupting signal, or None."""
-    folder, scale = config.results_dir / config.exp_name, config.upscale_factor[0]
-    device, last = select_device(config.device), folder / "last.pth"
-    run = load_run(config, device, last) if last.is_file() else start_run(config, device)
+    folder, device = config.results_dir / config.exp_name, select_device(config.device)
+    with locked(folder) if rank_and_ranks()[0] == 0 else nullcontext():
+        try:
+            return train_in(folder, config, device)
+        except NotFiniteError as error:
+            raise FailureError(unstable(error, config, folder)) from error
+
+
+def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:
+    """What a user is told of a training that has become unstable: the step, what is kept, what to do."""
+    kept = f"{folder} holds what was saved before" if is_saved(folder) else "nothing had been saved yet"
+    rates = (
+        f"learning_rate (it was {config.learning_rate:g}) and deconv_learning_rate ({config.deconv_learning_rate:g})"
+    )
+    return f"{folder}: {error}; {kept}; start again under another exp_name with a lower {rates}"
+
+
+def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
+    """What `train` does, in a folder that is this process's."""
+    scale = config.upscale_factor[0]
+    run = load_run(config, device, folder) if is_saved(folder) else start_run(config, device)
     rank, _ = rank_and_ranks()
     stopped_by = None
     if run.step < config.steps:
@@ -155,8 +174,9 @@ def run_steps(
                 losses = LossMeter(patches.device)
                 if log:
                     validate(run, config, folder, validation, log, loss)
-        if writes:
-            save_run(run, config, folder / "last.pth")
+        losses.read(run.step)
+        if writes and interruption.signal is not None and run.step % config.validate_every:
+            save_run(run, config, folder)
     return interruption.signal if run.step < config.steps else None
 
 
@@ -171,7 +191,7 @@ def validate(run: Run, config: Config, folder: Path, validation: list[Evaluation
     values = {"learning_rate": run.optimizer.param_groups[0]["lr"], "loss": loss, **score}
     values["psnr_unaveraged"] = unaveraged["psnr"]
     log.write(run.step, run.seconds, values, crops(network_of(run.average.weights(), run.device), validation[:4]))
-    save_run(run, config, folder / "last.pth")
+    save_run(run, config, folder)
 
 
 def judged_on(pairs: Iterable[EvaluationPair], config: Config) -> list[EvaluationPair]:

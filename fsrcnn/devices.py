@@ -80,7 +80,7 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
     own, unless `device` names another. Returns `device` without torchrun.
 
     patience: how long a process waits for the others before it gives up; None: PyTorch's default of some minutes.
-    Raises RequestError if there are fewer GPUs than processes.
+    Raises RequestError if there are fewer GPUs than processes, and for MPS, which gloo does not support.
     """
     if not under_torchrun():
         return device
@@ -94,8 +94,10 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
             raise RequestError(f"torchrun: more processes than GPUs; at most --nproc-per-node {gpus}, or --device cpu")
         device = f"cuda:{local_rank}"
         torch.cuda.set_device(device)
+    elif device.partition(":")[0] == "mps":
+        raise RequestError(f"device: {device} cannot train in several processes; leave torchrun out, or --device cpu")
     elif device == "auto":
-        device = "cpu"  # gloo does not support MPS
+        device = "cpu"
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     return device
 

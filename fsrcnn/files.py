@@ -1,5 +1,6 @@
 """Files written whole or not at all, and which files are meant."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -12,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fsrcnn.errors import FailureError
+
+FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # a disk, the longest file, a user's share of a disk
 # Bytes of a file's stem and of its suffix that the name of its unfinished file repeats: so few that some encrypted
 # file systems, which take names of 143 bytes, take it too.
 MOST_OF_STEM, MOST_OF_SUFFIX = 60, 20
@@ -32,8 +36,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     os.close(os.open(unfinished, flags, 0o666))
     try:
-        yield unfinished
-        unfinished.replace(path)
+        with full_disk_named(path):
+            yield unfinished
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -103,6 +108,18 @@ def whole_path(path: Path) -> str:
 def real_path(path: Path) -> Path:
     """The path from the root without links; unlike pathlib's resolve(), also for links that lead in circles."""
     return Path(os.path.realpath(path))
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turns a full disk's error, which does not say what was written, into a FailureError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        cause = os.strerror(error.errno)
+        raise FailureError(f"{path}: {cause}; make room, or write elsewhere, and run the command again") from error
 
 
 def same_file(one: Path, other: Path) -> bool:

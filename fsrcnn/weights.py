@@ -8,6 +8,7 @@ metadata say what the weights are; `sha256` is that of all tensors (name, type, 
 import hashlib
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -161,9 +162,12 @@ def _load_pth(path: Path) -> dict[Any, Any]:
     try:
         if zipfile.is_zipfile(path):  # all but files from before PyTorch 1.6
             with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("compressed, which PyTorch's are not, perhaps to fill the memory")
                 if damaged := archive.testzip():  # torch.load does not look at the checksums
                     raise ValueError(damaged)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about files that are refused at once
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes both raise errors of any type
         raise RequestError("damaged, or not a PyTorch weights file") from error
     return content if isinstance(content, dict) else {}
@@ -195,8 +199,10 @@ def _with_our_keys(state_dict: Mapping[Any, Any]) -> Tensors:
 
     arrays = {translated(key): value for key, value in plain.items() if hasattr(value, "detach")}
     try:
+        if any(value.numel() * value.element_size() > value.untyped_storage().nbytes() for value in arrays.values()):
+            raise RuntimeError("a small file's tensor may repeat its values until they fill the memory")
         return {key: value.detach().float().numpy() for key, value in arrays.items()}
-    except (TypeError, RuntimeError) as error:  # sparse tensors, tensors without values
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse tensors, tensors without values
         raise RequestError("not an FSRCNN's weights: holds tensors that are no plain arrays") from error
 
 

@@ -106,7 +106,7 @@ def begin(config: Config, steps: int) -> None:
     batch_loss = loss_to_train(run, config)
     for _ in range(steps):
         train_step(run, config, batch_loss, patches)
-    save_run(run, config, config.results_dir / config.exp_name / "last.pth")
+    save_run(run, config, config.results_dir / config.exp_name)
 
 
 @pytest.mark.parametrize(

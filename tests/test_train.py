@@ -3,25 +3,32 @@
 import csv
 import dataclasses
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from made import posix
+from made import posix, small_files
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from config import RECIPES, Config, read_config
 from dataset import VALIDATION_QUALITIES, TrainingPatches, load_training_images, training_paths, validation_pairs
 from evaluation.scores import upscale_luma
+from fsrcnn.devices import join_processes
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import load_network
 from fsrcnn.weights import load_weights, read_pth, shipped_weights
-from training.run import load_run, save_run, start_run
+from training.lock import locked
+from training.log import Log, LossMeter
+from training.run import NotFiniteError, load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +91,7 @@ def test_a_restoring_training_goes_on_to_the_same_weights_and_is_worth_it(data_d
     for _ in range(23):
         train_step(begun, halves, batch_loss, patches)
     (tmp_path / "halves" / "run").mkdir(parents=True)
-    save_run(begun, halves, tmp_path / "halves" / "run" / "last.pth")
+    save_run(begun, halves, tmp_path / "halves" / "run")
     train.train(halves)
     assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
     pairs = train.judged_on(validation_pairs(data_dir, 2), whole)
@@ -124,15 +131,161 @@ def test_a_run_from_before_a_setting_existed_goes_on_by_its_default(data_dir: Pa
     saved = read_pth(last)
     del saved["config"]["sampling"]
     torch.save(saved, last)
-    assert load_run(config, torch.device("cpu"), last).step == 20
+    assert load_run(config, torch.device("cpu"), last.parent).step == 20
     with pytest.raises(RequestError, match=r"sampling: the run in .* was started with uniform"):
-        load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last)
+        load_run(dataclasses.replace(config, sampling="psnr"), torch.device("cpu"), last.parent)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(data_dir: Path, tmp_path: Path):
-    with pytest.raises(FailureError, match="learning_rate"):
+    with pytest.raises(FailureError, match=r"not finite at step \d+; nothing had been saved yet; .*learning_rate"):
         train.train(config_of(data_dir, tmp_path, steps=100, learning_rate=1e30))
     assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_the_first_loss_that_is_not_finite_is_named():
+    losses = LossMeter(torch.device("cpu"))
+    for loss in (1.0, 2.0, 6.0):
+        losses.add(torch.tensor(loss))
+    assert losses.read(13) == 3
+    for loss in (1.0, math.inf, math.nan, 1.0):
+        losses.add(torch.tensor(loss))
+    with pytest.raises(NotFiniteError, match="the loss is not finite at step 15"):
+        losses.read(17)
+
+
+def test_what_was_good_is_kept_of_a_run_that_becomes_unstable(data_dir: Path, tmp_path: Path):
+    config, folder = config_of(data_dir, tmp_path, variant="fsrcnn_s", steps=3), tmp_path / "run"
+    run = start_run(config, torch.device("cpu"))
+    save_run(run, config, folder)
+    good = (folder / "last.pth").read_bytes()
+    with torch.no_grad():
+        run.model.get_parameter("map.0.bias")[0] = torch.nan
+    with pytest.raises(NotFiniteError, match="the weights are not finite at step 0"):
+        save_run(run, config, folder)
+    assert (folder / "last.pth").read_bytes() == good
+    saved = read_pth(folder / "last.pth")
+    saved["model"]["map.0.bias"][0] = torch.nan
+    torch.save(saved, folder / "last.pth")
+    bad = (folder / "last.pth").read_bytes()
+    with pytest.raises(FailureError, match=r"not finite at step 1; .*run holds what was saved before; .* was 0\.005"):
+        train.train(config)
+    assert (folder / "last.pth").read_bytes() == bad
+
+
+def test_patches_of_one_pixel_train(data_dir: Path, tmp_path: Path):
+    train.train(config_of(data_dir, tmp_path, patch_size=1, batch_size=16, steps=12))
+    assert all(value.isfinite().all() for value in weights_of(tmp_path).values())
+
+
+def damaged(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+def test_a_damaged_run_goes_on_from_the_one_before(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config, folder = config_of(data_dir, tmp_path, variant="fsrcnn_s", steps=3, validate_every=1), tmp_path / "run"
+    train.train(config)
+    weights, last = weights_of(tmp_path), folder / "last.pth"
+    content = last.read_bytes()
+    last.write_bytes(damaged(content, len(content) // 2))
+    with (folder / "log.csv").open("ab") as log:
+        log.write(b"4,0.1,\xff\x00,0.1,0.1,0.1,0.1\r\n4,0.2,0.00")
+    capsys.readouterr()
+    train.train(config)
+    errors = capsys.readouterr().err
+    assert f"{last}: damaged, or not a PyTorch weights file: going on from {folder / 'previous.pth'}, step 2" in errors
+    assert f"{folder / 'log.csv'}: left out: 2 damaged lines" in errors
+    assert equal(weights, weights_of(tmp_path))
+    assert log_of(tmp_path, "step") == ["1", "2", "3"]
+    assert (folder / "damaged.pth").read_bytes() == damaged(content, len(content) // 2)
+    last.unlink()  # as for a moment while it is replaced
+    train.train(config)
+    assert equal(weights, weights_of(tmp_path))
+    for name in ("last.pth", "previous.pth"):
+        (folder / name).write_bytes(b"PK")
+    with pytest.raises(RequestError, match=r"previous\.pth: damaged"):
+        train.train(config)
+
+
+def test_no_flipped_bit_of_a_run_goes_unseen(data_dir: Path, tmp_path: Path):
+    config = config_of(data_dir, tmp_path, variant="fsrcnn_s")
+    save_run(start_run(config, torch.device("cpu")), config, tmp_path)
+    content, path = (tmp_path / "last.pth").read_bytes(), tmp_path / "damaged.pth"
+    expected = repr(read_pth(tmp_path / "last.pth"))
+    for position in np.random.default_rng(0).integers(0, len(content), 100):
+        path.write_bytes(damaged(content, int(position)))
+        with suppress(RequestError):
+            assert repr(read_pth(path)) == expected
+
+
+def test_a_run_without_its_log_header_is_refused(data_dir: Path, tmp_path: Path):
+    config = config_of(data_dir, tmp_path, variant="fsrcnn_s", steps=2)
+    save_run(start_run(config, torch.device("cpu")), config, tmp_path / "run")
+    (tmp_path / "run" / "log.csv").write_bytes(b"\0" * 100)
+    with pytest.raises(RequestError, match=r"log\.csv: its first line is not step,seconds,.*move it away"):
+        Log(tmp_path / "run", 1)
+    assert (tmp_path / "run" / "log.csv").read_bytes() == b"\0" * 100
+
+
+def test_two_runs_do_not_share_a_folder(data_dir: Path, tmp_path: Path):
+    folder, held = tmp_path / "run", "from pathlib import Path; from training.lock import locked; import sys, time\n"
+    held += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", held, str(folder)], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RequestError, match=rf"run: process {holder.pid} on .* is training in it; .*--exp-name"):
+            train.train(config_of(data_dir, tmp_path))
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+    finally:
+        holder.kill()  # SIGKILL: it cannot let go of the lock itself
+        holder.communicate()
+    with locked(folder):
+        pass
+    assert not folder.exists()
+
+
+@posix
+def test_a_full_disk_is_named_and_leaves_the_saved_run(data_dir: Path, tmp_path: Path):
+    config, folder = config_of(data_dir, tmp_path, variant="fsrcnn_s", steps=2, validate_every=1), tmp_path / "run"
+    save_run(start_run(config, torch.device("cpu")), config, folder)
+    before = (folder / "last.pth").read_bytes()
+    small_files(len(before) - 1)
+    try:
+        with pytest.raises(FailureError, match=r"last\.pth: File too large; make room"):
+            train.train(config)
+    finally:
+        small_files(None)
+    assert (folder / "last.pth").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+@posix
+def test_a_full_disk_for_tensorboard_alone_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    small_files(2000)
+    try:
+        with Log(tmp_path, 0) as log:
+            for step in (1, 2):
+                log.write(step, 1.0, {"psnr": 30.5}, torch.randint(256, (3, 50, 50), dtype=torch.uint8))
+    finally:
+        small_files(None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tfevents" in line
+    assert line.endswith("File too large; nothing more is written to it, only to log.csv")
+    assert len((tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_tensorboard_reads_the_events(tmp_path: Path):
+    with Log(tmp_path, 0) as log:
+        log.write(2, 1.0, {"loss": 0.25, "psnr": 30.5}, torch.zeros(3, 8, 8, dtype=torch.uint8))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("psnr")] == [(2, 30.5)]
+    assert events.Tags()["images"] == ["bicubic, FSRCNN, ground truth"]
+
+
+def test_processes_together_do_not_take_mps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    with pytest.raises(RequestError, match="device: mps cannot train in several processes; leave torchrun out"):
+        join_processes("mps")
 
 
 @posix
@@ -164,7 +317,7 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     for _ in range(10):
         train_step(begun, config, batch_loss, patches)
     (tmp_path / "resumed" / "run").mkdir(parents=True)
-    save_run(begun, config, tmp_path / "resumed" / "run" / "last.pth")
+    save_run(begun, config, tmp_path / "resumed" / "run")
     done = run(two, "resumed", "--resume")
     assert done.returncode == 0, done.stderr
     expected, got = ([float(value) for value in log_of(tmp_path / name, "loss")] for name in ("one", "resumed"))
@@ -180,10 +333,13 @@ def start_and_stop(
     """Starts a training and sends it the signal once this is in its log."""
     log = results_dir / "run" / "log.csv"
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None and not (log.is_file() and logged in log.read_text(encoding="utf-8")):
-        time.sleep(0.01)
-    process.send_signal(number)
-    output, errors = process.communicate()
+    try:
+        while process.poll() is None and not (log.is_file() and logged in log.read_text(encoding="utf-8")):
+            time.sleep(0.01)
+        process.send_signal(number)
+        output, errors = process.communicate()
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
@@ -207,3 +363,39 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path
     assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
     for results in ("whole", "halves"):
         assert log_of(tmp_path / results, "step") == ["40", "80", "120"]
+
+
+# Makes its standard input the terminal that it is closed with, and then becomes the command.
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
+@posix
+def test_a_closed_terminal_saves_the_run(data_dir: Path, tmp_path: Path):
+    flags = "--upscale-factor 2 --variant fsrcnn_s --train-sets Train --batch-size 1 --patch-size 8 --device cpu"
+    flags += " --exp-name run --steps 300 --validate-every 1"
+    command = [sys.executable, "-c", IN_TERMINAL, "train.py", *flags.split()]
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(data_dir), "--results-dir", str(tmp_path)],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        shown, log = b"", tmp_path / "run" / "log.csv"
+        while process.poll() is None and not (log.is_file() and "\n1," in log.read_text(encoding="utf-8")):
+            time.sleep(0.01)
+            with suppress(BlockingIOError):
+                shown += os.read(ours, 10_000)
+        os.close(ours)
+        assert process.wait(60) == 128 + signal.SIGHUP, shown
+    finally:
+        process.kill()
+    assert 1 <= read_pth(tmp_path / "run" / "last.pth")["step"] < 300
+    assert not (tmp_path / "run" / ".lock").exists()

@@ -1,22 +1,31 @@
-"""Ctrl-C and SIGTERM: the step under way is finished before the training stops."""
+"""Ctrl-C, SIGTERM and a closed terminal: the step under way is finished before the training stops."""
 
+import os
 import signal
+import sys
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 
 STEPS_BETWEEN_AGREEMENTS = 10  # after so many steps, several processes agree on whether to stop
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    SIGNALS.append(signal.SIGHUP)  # of a terminal that is closed
 
 
 class Interruption:
-    """Notes a Ctrl-C or SIGTERM so that the step under way can be finished; a second one ends the program at once."""
+    """Notes one of SIGNALS so that the step under way can be finished; a second one ends the program at once.
+
+    A signal that is ignored when the training starts, as SIGHUP is under nohup, stays ignored.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def __enter__(self) -> "Interruption":
-        self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        noted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._handlers = {number: signal.signal(number, self._note) for number in noted}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,6 +35,18 @@ class Interruption:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = number
         self.__exit__()
+        _leave_closed_terminal()
+
+
+def _leave_closed_terminal() -> None:
+    """Lets the output go nowhere that went to a terminal that is no more: writing to it would end the program."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 def stop_asked(interruption: Interruption, step: int, device: torch.device) -> bool:

@@ -58,9 +58,7 @@ class SOAP(torch.optim.Optimizer):
         if not state:
             state |= _adam_state(gradient) | {"age": 0, "change": torch.zeros_like(gradient)}
             for side, covariance in (("rows", gradient @ gradient.mT), ("columns", gradient.mT @ gradient)):
-                # Matrices this small are decomposed on the CPU; Apple's GPUs could not.
-                basis = torch.linalg.eigh(covariance.cpu())[1].flip(2).to(covariance.device)
-                state |= {side: covariance, f"{side}_basis": basis}
+                state |= {side: covariance, f"{side}_basis": _eigenbases(covariance)}
             return []
         beta = group["betas"][1]
         state["rows"].baddbmm_(gradient, gradient.mT, beta=beta, alpha=1 - beta)
@@ -119,6 +117,18 @@ def _adam_step(stepped: list[tuple[Tensor, Tensor, dict[str, Any]]], group: dict
         eps=group["eps"],
         maximize=False,
     )
+
+
+def _eigenbases(covariance: Tensor) -> Tensor:
+    """Eigenvectors of a stack of symmetric matrices, as columns, by falling eigenvalue; NaN if one is not finite."""
+    matrices = covariance.cpu()  # where matrices this small are fast; Apple's GPUs could not
+    if not matrices.isfinite().all():
+        return torch.full_like(covariance, torch.nan)
+    try:
+        bases = torch.linalg.eigh(matrices)[1]
+    except RuntimeError:  # in float32, many eigenvalues near zero keep LAPACK from converging
+        bases = torch.linalg.eigh(matrices.double())[1].to(matrices.dtype)
+    return bases.flip(2).to(covariance.device)
 
 
 def _turn_basis(state: dict[str, Any], side: str, dimension: int) -> None:

@@ -5,6 +5,8 @@ import dataclasses
 import io
 import json
 import math
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,36 @@ import torch
 from torch import Tensor, nn
 
 from config import RECIPE_FIELDS, Config
+from fsrcnn.devices import rank_and_ranks
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.weights import read_pth
 from model import FSRCNN
 from training.form import TrainingFSRCNN
 from training.recipe import OPTIMIZERS, starting_network
+
+LAST, PREVIOUS, DAMAGED = "last.pth", "previous.pth", "damaged.pth"
+# What last.pth holds, and its types.
+SAVED = {
+    "config": dict,
+    "step": int,
+    "seconds": float,
+    "best_psnr": float,
+    "model": dict,
+    "average": dict,
+    "optimizer": dict,
+}
+
+
+class DamagedRunError(RequestError):
+    """A saved run that cannot be read."""
+
+
+class NotFiniteError(Exception):
+    """A training that has become unstable."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what} not finite at step {step}")
 
 
 @dataclass
@@ -77,7 +103,8 @@ def as_plain(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=Path.as_posix))
 
 
-def save_run(run: Run, config: Config, path: Path) -> None:
+def save_run(run: Run, config: Config, folder: Path) -> None:
+    """Writes last.pth, and keeps the one before as previous.pth. Raises NotFiniteError where the run is no good."""
     content = {
         "config": as_plain(config),
         "step": run.step,
@@ -87,10 +114,23 @@ def save_run(run: Run, config: Config, path: Path) -> None:
         "average": run.average.state_dict(),
         "optimizer": run.optimizer.state_dict(),
     }
+    content = _on_cpu(content)
+    if not all(tensor.isfinite().all() for tensor in _tensors(content)):
+        raise NotFiniteError("the weights are", run.step)
     buffer = io.BytesIO()  # on a full disk torch.save does not raise OSError, and writing does
-    torch.save(_on_cpu(content), buffer)
-    with written_whole(path) as unfinished:
+    torch.save(content, buffer)
+    with written_whole(folder / LAST) as unfinished:
         unfinished.write_bytes(buffer.getvalue())
+        if (folder / LAST).is_file():
+            (folder / LAST).replace(folder / PREVIOUS)
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from _tensors(value)
+    elif isinstance(content, Tensor):
+        yield content
 
 
 def _on_cpu(content: Any) -> Any:
@@ -100,11 +140,32 @@ def _on_cpu(content: Any) -> Any:
     return content.cpu() if isinstance(content, Tensor) else content
 
 
-def load_run(config: Config, device: torch.device, path: Path) -> Run:
-    """Loads a saved run to go on with. Raises RequestError if it was started with other settings."""
-    saved = read_pth(path)
-    if "optimizer" not in saved:
-        raise RequestError(f"{path}: not a saved run; move it away to start a new one")
+def is_saved(folder: Path) -> bool:
+    """Whether the folder holds a run to go on with."""
+    return (folder / LAST).is_file() or (folder / PREVIOUS).is_file()
+
+
+def load_run(config: Config, device: torch.device, folder: Path) -> Run:
+    """Loads a saved run to go on with: last.pth or, where that is damaged, the one before, which is said.
+
+    Raises RequestError if it was started with other settings, or no saved run is whole.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    try:
+        return _load(config, device, last)
+    except DamagedRunError as error:
+        if not previous.is_file():
+            raise
+        run = _load(config, device, previous)
+        if rank_and_ranks()[0] == 0:
+            print(f"{error}: going on from {previous}, step {run.step}", file=sys.stderr)
+            if last.is_file():  # or the next save would keep it in place of previous.pth
+                last.replace(folder / DAMAGED)
+        return run
+
+
+def _load(config: Config, device: torch.device, path: Path) -> Run:
+    saved = _read(path)
     saved_config = as_plain(Config()) | saved["config"]  # defaults for settings that it did not have yet
     for field in RECIPE_FIELDS:
         now, then = as_plain(config)[field], saved_config[field]
@@ -113,9 +174,12 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
         if now != then and not same:
             raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
     run = start_run(config, device)
-    run.model.load_state_dict(saved["model"])
-    run.average.load_state_dict(saved["average"])
-    run.optimizer.load_state_dict(saved["optimizer"])
+    try:
+        run.model.load_state_dict(saved["model"])
+        run.average.load_state_dict(saved["average"])
+        run.optimizer.load_state_dict(saved["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRunError(f"{path}: damaged, its tensors are not those of this run") from error
     for parameter, state in run.optimizer.state.items():
         for name, value in state.items():
             if torch.is_tensor(value):  # fused optimizers need it, steps too, on one device and in one layout
@@ -123,3 +187,16 @@ def load_run(config: Config, device: torch.device, path: Path) -> Run:
                 state[name] = torch.empty_like(parameter).copy_(value) if like_it else value.to(device)
     run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a saved run's file holds. Raises DamagedRunError where it is not all there."""
+    if not path.is_file():
+        raise DamagedRunError(f"{path} is missing")
+    try:
+        saved = read_pth(path)
+    except RequestError as error:
+        raise DamagedRunError(str(error)) from error
+    if not all(isinstance(saved.get(name), kind) for name, kind in SAVED.items()):
+        raise DamagedRunError(f"{path}: not a saved run; move it away to start a new one")
+    return saved

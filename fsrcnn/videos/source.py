@@ -16,6 +16,10 @@ from av.video.stream import VideoStream
 from fsrcnn.errors import RequestError
 from fsrcnn.videos.frames import PIXEL_FORMATS, plain_name, side_data, sr_size
 
+# FFmpeg's names of the containers that are read. It also knows playlists, scripts and devices, which open other files,
+# and takes a file for one by its content, whatever its name is.
+CONTAINERS = "asf,avi,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,ogg"
+OPEN_ALONE = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 HEADER_SAYS_DURATION = {"mov", "matroska", "avi"}  # formats; the duration of others is FFmpeg's estimate
 TOLERANCE = 0.5  # seconds that a whole file's streams may end before the time its header says
 ROUNDING = 1e-6  # seconds that a time may be off by
@@ -59,9 +63,11 @@ def _open(path: Path) -> InputContainer:
     if not path.stat().st_size:
         raise RequestError(f"{path}: the file is empty; replace or remove it")
     try:
-        return av.open(str(path.absolute()), "r", **ANY_TAGS)  # an absolute path is not taken for a URL
+        # An absolute path is not taken for a URL.
+        return av.open(str(path.absolute()), "r", container_options=OPEN_ALONE, **ANY_TAGS)
     except av.FFmpegError as error:
-        raise RequestError(f"{path}: not a video, or its header is damaged ({error.strerror}); replace it") from error
+        cause = "not a video in a container that is read, or its header is damaged"
+        raise RequestError(f"{path}: {cause} ({error.strerror}); replace or convert it") from error
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -20,7 +20,8 @@ from fsrcnn.ahead import AHEAD, ahead, map_ahead
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.geometry import SCALES
 from fsrcnn.network import Network, SamplePlane
-from fsrcnn.videos import frames
+from fsrcnn.videos import VIDEO_SUFFIXES, frames
+from fsrcnn.videos.source import open_source
 from fsrcnn.videos.upscale import VideoResult, upscale_video
 from imgproc import imresize, to_uint8
 
@@ -287,6 +288,39 @@ def test_an_interruption_leaves_the_target_as_it_was(network: Networks, tmp_path
         upscale_video(source, target, Interrupting(network(2)))
     assert target.read_bytes() == b"an older one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.mkv", "sr.mkv"]
+
+
+PLAYLISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile {other}\n",
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
+    "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period>'
+    '<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{other}</BaseURL>'
+    "</Representation></AdaptationSet></Period></MPD>",
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+    "ASX": '<asx version="3.0"><entry><ref href="{other}"/></entry></asx>',
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_a_playlist_does_not_open_what_it_names(tmp_path: Path, kind: str, suffix: str):
+    make_clip(tmp_path / "other.mkv")
+    path = tmp_path / f"list{suffix}"
+    path.write_text(PLAYLISTS[kind].format(other="other.mkv"), encoding="utf-8")
+    with pytest.raises(RequestError, match=r"list\.\w+: not (a video|one frame)"), open_source(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(suffix, "mpeg4") for suffix in (".avi", ".m4v", ".mkv", ".mov", ".mp4")]
+    + [(suffix, "mpeg2video") for suffix in (".m2ts", ".mpeg", ".mpg", ".mts", ".ts")]
+    + [(".flv", "flv"), (".ogv", "libvpx"), (".webm", "libvpx"), (".wmv", "wmv2")],
+)
+def test_every_container_is_read(tmp_path: Path, suffix: str, codec: str):
+    with open_source(make_clip(tmp_path / f"clip{suffix}", codec=codec, times=list(range(5)))) as source:
+        assert (source.first.width, source.first.height) == (WIDTH, HEIGHT)
 
 
 @posix

@@ -1,6 +1,10 @@
 """Weights files: round trips, others' files, and that the shipped ones agree with their json files and the tables."""
 
+import io
 import json
+import pickle
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +132,79 @@ def test_other_files_are_refused(tmp_path: Path, content: object, message: str):
     assert str(path) in str(error.value)
     assert len(str(error.value)) < 400
     assert str(error.value).isprintable()
+
+
+class Foreign:
+    """What a file of another program may hold; `pickle` would make it, and so run its code."""
+
+
+def zipped(content: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, value in content.items():
+            archive.writestr(name, value)
+    return file.getvalue()
+
+
+def saved_by_torch(content: object, **how: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, **how)
+    return file.getvalue()
+
+
+FOREIGN = {
+    "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "page": b"<!DOCTYPE html><html>404</html>",
+    "noise": np.random.default_rng(0).bytes(5000),
+    "zip": zipped({"a.txt": b"text"}),
+    "bomb": zipped({"archive/data.pkl": bytes(10**7)}, zipfile.ZIP_DEFLATED),
+    "numbers": pickle.dumps([1, 2]),
+    "class": pickle.dumps(Foreign()),
+    "class in a zip": saved_by_torch(Foreign()),
+    "code": b"cos\nsystem\n(S'touch here'\ntR.",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_files_get_one_line(tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder):
+    path = tmp_path / "other.pth"
+    path.write_bytes(FOREIGN[kind])
+    warnings.simplefilter("always")
+    with pytest.raises(RequestError, match=r"other\.pth: damaged, or not a PyTorch weights file$"):
+        load_weights(path, 2)
+    assert not recwarn
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damaged_pth_files_get_one_line(tmp_path: Path, legacy: bool):
+    model, path = random_network(2, "fsrcnn_s"), tmp_path / "other.pth"
+    content = bytearray(saved_by_torch(dict(model.state_dict()), _use_new_zipfile_serialization=not legacy))
+    path.write_bytes(content)
+    assert load_weights(path, 2).digest == model.weights().digest
+    for length in (*range(0, len(content), len(content) // 60), len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(RequestError, match=r"other\.pth: "):
+            load_weights(path, 2)
+    if legacy:  # a file without checksums, which nobody can tell from another network's
+        return
+    for bit in np.random.default_rng(0).integers(0, 8 * len(content), 100):
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        content[bit // 8] ^= 1 << bit % 8
+        try:
+            assert load_weights(path, 2).digest == model.weights().digest  # nothing that is read was changed
+        except RequestError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017
+
+
+def test_a_small_file_does_not_become_a_large_tensor(tmp_path: Path):
+    weights = dict(random_network(2).state_dict())
+    weights["feature_extraction.0.weight"] = torch.zeros(1).expand(10**9, 1, 5, 5)
+    torch.save(weights, tmp_path / "other.pth")
+    assert (tmp_path / "other.pth").stat().st_size < 200_000
+    with pytest.raises(RequestError, match="tensors that are no plain arrays"):
+        load_weights(tmp_path / "other.pth", 2)
 
 
 def broken(change: Callable[[dict[str, np.ndarray]], object], scale: int = 3) -> Weights:

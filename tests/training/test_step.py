@@ -20,8 +20,8 @@ def trained(config: Config, patches: TrainingPatches, flat: bool, folder: Path) 
         assert isinstance(batch_loss, FlatSGD)
         while run.step < stop:
             train_step(run, config, batch_loss if flat else BatchLoss(run.model), patches)
-        save_run(run, config, folder / "last.pth")
-        run = load_run(config, torch.device("cpu"), folder / "last.pth")
+        save_run(run, config, folder)
+        run = load_run(config, torch.device("cpu"), folder)
     return run
 
 
