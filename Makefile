@@ -9,8 +9,9 @@ NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 demo: .venv/installed ## install into .venv and score the shipped weights on scikit-image's photographs (the default)
 	$(VENV) validate.py --test-sets Samples --exp-name demo
 
+# In two processes, whose idle threads must not wait in a busy loop: there are more of them than cores.
 test: .venv/installed ## run the tests
-	$(VENV) -m pytest
+	OMP_WAIT_POLICY=passive $(VENV) -m pytest -n 2 --dist worksteal
 
 # Other runtimes, OpenCV's contrib modules in an environment of their own and, if there is npm, packages for Node.
 extra: .venv/extra ## install what the tests of the exported files and of the page need besides

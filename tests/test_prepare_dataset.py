@@ -138,4 +138,4 @@ def test_a_full_disk_keeps_what_is_there(registry: Path, tmp_path: Path):
 
 def test_registry_names_every_set():
     sets = Counter(line.split("/")[0] for line in REGISTRY.read_text(encoding="utf-8").splitlines())
-    assert sets == {"T91": 91, "General-100": 100, "BSDS200": 199, "Set5": 5, "Set14": 14, "BSD100": 100}
+    assert sets == {"T91": 91, "General-100": 100, "BSDS200": 199, "Set5": 5, "Set14": 14, "BSD100": 100, "LIVE1": 29}
