@@ -1,11 +1,17 @@
 """What many tests start from: a small data folder, and a number of threads."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from made import save_data
+
+# Where CI is set, pytest works out the whole difference of two values that should be equal: minutes for 10 KB of bytes,
+# hours for a picture's file.
+if os.environ.pop("CI", ""):
+    os.environ["NOTHING_MISSING"] = "1"  # for `needed`
 
 
 @pytest.fixture(scope="session")
