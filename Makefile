@@ -4,13 +4,14 @@ VENV := .venv/bin/python
 NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint extra data page pretrained report help clean
+.PHONY: demo test lint extra fuzz soak data page pretrained report help clean
 
 demo: .venv/installed ## install into .venv and score the shipped weights on scikit-image's photographs (the default)
 	$(VENV) validate.py --test-sets Samples --exp-name demo
 
+# In two processes, whose idle threads must not wait in a busy loop: there are more of them than cores.
 test: .venv/installed ## run the tests
-	$(VENV) -m pytest
+	OMP_WAIT_POLICY=passive $(VENV) -m pytest -n 2 --dist worksteal
 
 # Other runtimes, OpenCV's contrib modules in an environment of their own and, if there is npm, packages for Node.
 extra: .venv/extra ## install what the tests of the exported files and of the page need besides
@@ -19,6 +20,12 @@ lint: .venv/installed ## check the format and the style of the code
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
+
+fuzz: .venv/installed ## try 25,000 damaged pictures, weights and videos, and 2,000 command lines
+	$(VENV) -m tests.fuzz
+
+soak: .venv/installed ## kill trainings and batches at many moments, and run long ones, an hour
+	$(VENV) -m tests.soak
 
 data: .venv/installed ## download the image sets, or import them: make data SOURCE=folder
 	$(VENV) prepare_dataset.py $(if $(SOURCE),--source $(SOURCE))

@@ -93,6 +93,33 @@ PAPER_CURVES = {
     "padded_batch_8": "with padded patches, batch 8",
     "padded_batch_32": "with padded patches, batch 32",
 }
+# What the long tests hold, by the part of reliability.json with their figures: the promise, the command, the figures.
+RELIABILITY = {
+    "pictures": ("A damaged picture is enlarged or refused in one line", "make fuzz", "{inputs:,} files"),
+    "weights": ("A damaged weights file or checkpoint is refused in one line", "make fuzz", "{inputs:,} files"),
+    "videos": ("A damaged video is enlarged or refused in one line", "make fuzz", "{inputs:,} files"),
+    "requests": ("Odd names and options end in results or one line", "make fuzz", "{inputs:,} times 20 command lines"),
+    "kill_training": (
+        "A killed training goes on to the same weights, bit for bit",
+        "python -m tests.soak kill_training",
+        "{kills} kills in {steps:,} steps",
+    ),
+    "kill_folder": (
+        "A killed batch leaves whole results alone, and the same command does the rest",
+        "python -m tests.soak kill_folder",
+        "{kills} kills in {pictures:,} pictures",
+    ),
+    "many_pictures": (
+        "Damaged pictures do not stop the others; memory does not grow",
+        "python -m tests.soak many_pictures",
+        "{pictures:,} pictures, {damaged} damaged, in two processes: {early_mib:,} MiB, later {late_mib:,} MiB",
+    ),
+    "long_training": (
+        "Memory and open files of a long training do not grow",
+        "python -m tests.soak long_training",
+        "{minutes:.0f} minutes: {early_mib:,} MiB, later {late_mib:,} MiB; {open_files} open files",
+    ),
+}
 # The README's numbered facts:
 FACTS = """\
 1. **{least:.2f} to {most:.2f} dB above the paper** on Set5, Set14 and BSD100 at x2, x3 and x4.
@@ -243,6 +270,19 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def reliability_table(said: dict[str, Any]) -> str:
+    """What the long tests tried without a fault, in Markdown; a test that has not run yet has no row."""
+    figures = said.get("fuzz", {}) | said
+    lines = ["| promise | test | tried |", "| --- " * 3 + "|"]
+    for part, (promise, command, shown) in RELIABILITY.items():
+        if part in figures:
+            minutes = figures[part].get("seconds", 0) / 60
+            faults = figures[part].get("outcomes", {}).get("fault", 0)
+            tried = shown.format(**figures[part], minutes=minutes) + f", **{faults} faults**" * (faults > 0)
+            lines.append(f"| {promise} | `{command}` | {tried} |")
+    return "\n".join(lines)
+
+
 def browser_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.browser wrote, in Markdown."""
     peers = sorted(
@@ -326,8 +366,10 @@ def made_tables() -> dict[str, str]:
     """Every table by the name of its markers."""
     tests = ("pretrained", "quick", "paper", "paper_replicate")
     metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in tests)
-    measured = ("network", "training", "browser", "ablation", "files", "node")
-    speed, training, browser, ablation, files, node = (read_json(BENCHMARK / f"{name}.json") for name in measured)
+    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability")
+    speed, training, browser, ablation, files, node, reliability = (
+        read_json(BENCHMARK / f"{name}.json") for name in measured
+    )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
     return {
         "facts": facts(metrics, speed, files, training),
@@ -344,6 +386,7 @@ def made_tables() -> dict[str, str]:
         "browser": browser_table(browser),
         "browser-films": film_table(browser),
         "node": node_table(node),
+        "reliability": reliability_table(reliability),
         "training-speed": training_speed_table(training),
     }
 

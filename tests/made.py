@@ -1,6 +1,9 @@
 """What tests are made with: networks, noise, picture files and clips; and skipping where a program is missing."""
 
 import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +13,12 @@ import av
 import numpy as np
 import pytest
 import pyvips
+import skimage.data
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dataset import VALIDATION_NAMES, VALIDATION_SET, write_image
 from fsrcnn.geometry import variant_sizes
 from fsrcnn.native.target import Target, host
 from fsrcnn.network import Network, load_network
@@ -41,6 +46,16 @@ def random_network(scale: int, variant: str = "fsrcnn") -> FSRCNN:
 posix = pytest.mark.skipif(os.name != "posix", reason="left out: not on Windows")
 
 
+@contextmanager
+def started(command: Sequence[str | Path], **settings: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process, which is killed at the end, whatever happens."""
+    with subprocess.Popen(command, **settings) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def small_files(limit: int | None) -> None:
     """Makes the kernel refuse files of this process beyond `limit` bytes, as on a full disk; None: lifts the limit."""
     import resource  # not on Windows
@@ -50,8 +65,8 @@ def small_files(limit: int | None) -> None:
 
 
 def needed(there: bool, what: str) -> None:
-    """Skips a test if a program that it needs is missing; on CI none may be."""
-    if not there and os.environ.get("CI"):
+    """Skips a test if a program that it needs is missing; on CI none may be (conftest.py)."""
+    if not there and os.environ.get("NOTHING_MISSING"):
         pytest.fail(f"{what} is missing")
     if not there:
         pytest.skip(f"left out: {what} is missing")
@@ -99,6 +114,21 @@ def picture(pixels: NDArray[np.unsignedinteger]) -> pyvips.Image:
 
 def load(path: Path) -> NDArray[np.unsignedinteger]:
     return pyvips.Image.new_from_file(str(path)).numpy()
+
+
+def save_data(folder: Path) -> Path:
+    """Writes training pictures from three of scikit-image's photographs, and validation pictures from a fourth."""
+    for name, image in (
+        ("astronaut", skimage.data.astronaut()),
+        ("chelsea", skimage.data.chelsea()),
+        ("motorcycle", skimage.data.stereo_motorcycle()[0]),
+    ):
+        write_image(folder / "Train" / f"{name}.png", image[:300, :400])
+    coffee = skimage.data.coffee()
+    for index, name in enumerate(sorted(VALIDATION_NAMES)):
+        top, left = 90 * (index // 5), 110 * (index % 5)
+        write_image(folder / VALIDATION_SET / f"{name}.png", coffee[top : top + 80, left : left + 100])
+    return folder
 
 
 def moving_pattern(index: int, height: int, width: int, bits: int) -> np.ndarray:

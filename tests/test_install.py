@@ -47,10 +47,19 @@ def test_the_wheel_holds_the_engine_and_the_shipped_weights_alone(wheel: Path):
 
 def test_an_installed_wheel_enlarges_without_pytorch_and_beside_modules_of_the_same_names(wheel: Path, tmp_path: Path):
     environment, project = tmp_path / "venv", tmp_path / "project"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
-    install = ["-m", "pip", "install", "--quiet", f"{wheel}[video]", "-c", ROOT / "constraints.txt"]
-    subprocess.run([programs / "python", *install], check=True, capture_output=True)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        environment,
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    subprocess.run([*install, f"{wheel}[video]", "-c", ROOT / "constraints.txt"], check=True, capture_output=True)
     for name in ("model", "errors", "files", "config"):
         save(project / "photo.png", noise(40, 30, 3))
         (project / f"{name}.py").write_text("OF_THE_CALLER = True\n", encoding="utf-8")

@@ -5,6 +5,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+from made import noise
+
 ROOT = Path(__file__).parent.parent
 PAPER = {"config", "model", "imgproc", "dataset"}
 MAY_IMPORT = {
@@ -88,3 +91,9 @@ def test_no_circles():
         for name in free:
             del remaining[name]
     assert not remaining
+
+
+def test_large_files_that_differ_are_told_from_each_other_at_once():
+    """Also on CI: see conftest.py."""
+    with pytest.raises(AssertionError, match="At index 0 diff"):
+        assert noise(100_000).tobytes() == (255 - noise(100_000)).tobytes()

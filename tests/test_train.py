@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made import posix, small_files
+from made import posix, small_files, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
@@ -332,37 +332,44 @@ def start_and_stop(
 ) -> subprocess.CompletedProcess[str]:
     """Starts a training and sends it the signal once this is in its log."""
     log = results_dir / "run" / "log.csv"
-    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
+    with started(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not (log.is_file() and logged in log.read_text(encoding="utf-8")):
             time.sleep(0.01)
         process.send_signal(number)
         output, errors = process.communicate()
-    finally:
-        process.kill()
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def to_interrupt(data_dir: Path, results_dir: Path) -> list[str]:
+    """The command of a training that takes some seconds."""
+    settings = ["--upscale-factor", "2", "--train-sets", "Train", "--batch-size", "8", "--device", "cpu"]
+    settings += ["--exp-name", "run", "--steps", "120", "--validate-every", "40", "--data-dir", str(data_dir)]
+    return [sys.executable, "train.py", *settings, "--results-dir", str(results_dir)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run(to_interrupt(data_dir, folder), cwd=ROOT, check=True, capture_output=True)
+    return folder
 
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path, number: signal.Signals):
-    settings = ["--upscale-factor", "2", "--train-sets", "Train", "--batch-size", "8", "--device", "cpu"]
-    settings += ["--exp-name", "run", "--steps", "120", "--validate-every", "40", "--data-dir", str(data_dir)]
-
-    def command(results: str) -> list[str]:
-        return [sys.executable, "train.py", *settings, "--results-dir", str(tmp_path / results)]
-
-    subprocess.run(command("whole"), cwd=ROOT, check=True, capture_output=True)
-    stopped = start_and_stop(command("halves"), tmp_path / "halves", "\n40,", number)
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    data_dir: Path, tmp_path: Path, uninterrupted: Path, number: signal.Signals
+):
+    command = to_interrupt(data_dir, tmp_path)
+    stopped = start_and_stop(command, tmp_path, "\n40,", number)
     assert stopped.returncode == 128 + number, stopped.stderr
     assert "--resume" in stopped.stdout.splitlines()[-1]
-    step = torch.load(tmp_path / "halves" / "run" / "last.pth", weights_only=True)["step"]
+    step = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["step"]
     assert 40 <= step < 120
-    resumed = subprocess.run([*command("halves"), "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
+    resumed = subprocess.run([*command, "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert f"step {step} of 120" in resumed.stdout
-    assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "halves"))
-    for results in ("whole", "halves"):
-        assert log_of(tmp_path / results, "step") == ["40", "80", "120"]
+    assert equal(weights_of(uninterrupted), weights_of(tmp_path))
+    for results in (uninterrupted, tmp_path):
+        assert log_of(results, "step") == ["40", "80", "120"]
 
 
 # Makes its standard input the terminal that it is closed with, and then becomes the command.

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import pyvips
-from made import load, noise, posix, save, small_files
+from made import load, noise, posix, save, small_files, started
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -318,14 +318,14 @@ def test_a_full_disk_for_the_temporary_file(run: Run, tmp_path: Path, monkeypatc
 @posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_leaves_nothing_half_written(tmp_path: Path, number: int, code: int):
-    source = save(tmp_path / "a.png", np.zeros((5000, 5000, 3), dtype=np.uint8))
+    source = save(tmp_path / "a.png", np.zeros((3000, 3000, 3), dtype=np.uint8))
     heard = functools.partial(signal.signal, number, signal.SIG_DFL)  # what `make test &` ignores is inherited
-    process = subprocess.Popen([*COMMAND, source], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
-    while not list(tmp_path.glob(".a_x2.*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    errors = process.communicate(timeout=60)[1]
+    with started([*COMMAND, source], stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
+        while not list(tmp_path.glob(".a_x2.*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        errors = process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert errors.splitlines()[-1] == "interrupted: 0 of 1 done; the same command goes on"
     assert list(tmp_path.iterdir()) == [source]

@@ -24,7 +24,7 @@ from exports.page import write_film
 from fsrcnn.pictures.upscale import upscale_picture
 from imgproc import imresize, psnr, rgb_to_ycbcr, to_uint8
 
-if os.environ.get("CI"):  # where nothing may be missing
+if os.environ.get("NOTHING_MISSING"):  # on CI
     import playwright.sync_api as playwright
 else:
     playwright = pytest.importorskip("playwright.sync_api")
@@ -92,17 +92,16 @@ def browser() -> Iterator["playwright.Browser"]:
 @pytest.fixture
 def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Page"]:
     """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty."""
-    context = browser.new_context(viewport=DESK)
-    context.set_default_timeout(SLOW)
-    opened, said, asked = context.new_page(), [], []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    context.on("request", lambda request: asked.append(request.url))
-    opened.goto(address)
-    yield opened
-    assert not said
-    assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
-    context.close()
+    with browser.new_context(viewport=DESK) as context:  # closed at the end, or a film plays on beside the next tests
+        context.set_default_timeout(SLOW)
+        opened, said, asked = context.new_page(), [], []
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        context.on("request", lambda request: asked.append(request.url))
+        opened.goto(address)
+        yield opened
+        assert not said
+        assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
 
 
 def choose(page: "playwright.Page", path: Path, scale: int = 2, variant: str = "fsrcnn_s") -> None:
