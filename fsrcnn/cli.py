@@ -16,8 +16,10 @@ from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, R
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS
+from fsrcnn.pictures.restoration import Restoration, summary
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Job, Plan, Request, make_plan
+from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.weights import shipped_weights
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
@@ -54,6 +56,14 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--upscale-factor", type=int, choices=SCALES, default=2, help="scale; default: 2")
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
     add("--weights", type=Path, metavar="FILE", help="weights file to use in place of the shipped one")
+    add(
+        "--restore",
+        type=parsed_restore,
+        default=AUTO,
+        metavar="auto|0..1",
+        help="how strongly compressed pictures are restored: 0 not at all, 1 most; auto (the default): each by its own "
+        "quality, videos not",
+    )
     add("--overwrite", action="store_true", help="replace existing results, which are otherwise left alone")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU; the default), cpu, cuda, cuda:1, ... or mps")
     add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
@@ -76,7 +86,7 @@ def _check(request: Request) -> None:
             raise RequestError(f"{field}: got {getattr(request, field)!r}, expected {expected}")
 
 
-def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
+def enlarger(request: Request, network: Network, jobs: list[Job], restoration: Restoration) -> Enlarge:
     """Returns the function that enlarges one file. Raises RequestError if there are videos and PyAV is missing."""
     if any(job.is_video for job in jobs):
         try:
@@ -87,8 +97,9 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
     def enlarge(job: Job) -> tuple[str, ...]:
         if job.is_video:
             settings = request.codec, request.quality, request.preset, request.duration
-            return upscale_video(job.source, job.target, network, *settings).warnings
-        return upscale_picture(*job, network)
+            restored = network.restored(restoration.of_video())
+            return upscale_video(job.source, job.target, restored, *settings).warnings
+        return upscale_picture(*job, network, restoration)
 
     return enlarge
 
@@ -155,22 +166,26 @@ def upscale() -> int:
     rank, ranks = rank_and_ranks()
     weights = request.weights or shipped_weights(request.variant, request.upscale_factor)
     network = load_network(weights, request.upscale_factor, device)
+    restoration = Restoration(request.restore, network)
     plan = _same_plan(request, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
-    enlarge = enlarger(request, network, plan.jobs)
-    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, shown=rank == 0)]
+    enlarge = enlarger(request, network, plan.jobs, restoration)
+    done = [(run_jobs(plan.jobs[rank::ranks], enlarge, network, shown=rank == 0), restoration.chosen)]
     if ranks > 1:
         import torch.distributed as dist
 
-        failed = failed * ranks
-        dist.all_gather_object(failed, failed[rank])
+        done = done * ranks
+        dist.all_gather_object(done, done[rank])
     leave_processes()
+    failed, chosen = zip(*done, strict=True)
     failures = sorted(chain(*failed))
     if rank == 0:
         print(f"{len(plan.jobs) - len(failures)} enlarged", end="")
         print(f", {plan.finished} were there already (--overwrite does them again)" * (plan.finished > 0), end="")
         print(f", {plan.results} results of earlier runs left as they are" * (plan.results > 0))
+        if said := summary([*chain(*chosen)]):
+            print(said)
     if failures and rank == 0:
         raise FailureError(f"{len(failures)} of {len(plan.jobs)} failed: {', '.join(map(str, failures))}")
     return FAILURE if failures else 0

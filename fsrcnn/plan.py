@@ -11,6 +11,7 @@ from fsrcnn.errors import RequestError
 from fsrcnn.files import same_file
 from fsrcnn.geometry import SCALES
 from fsrcnn.pictures.formats import BY_SUFFIX
+from fsrcnn.restore import AUTO, Restore
 from fsrcnn.videos import VIDEO_SUFFIXES
 
 SUFFIXES = BY_SUFFIX.keys() | VIDEO_SUFFIXES
@@ -27,6 +28,7 @@ class Request:
     upscale_factor: int = 2
     variant: str = "fsrcnn"
     weights: Path | None = None
+    restore: Restore = AUTO
     overwrite: bool = False
     device: str = "auto"
     codec: str | None = None

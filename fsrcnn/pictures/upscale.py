@@ -12,6 +12,7 @@ from fsrcnn.network import Network
 from fsrcnn.pictures.formats import Library, format_of, written_format_of
 from fsrcnn.pictures.png import write_png
 from fsrcnn.pictures.reading import failing, layout_of, read_picture, read_windows
+from fsrcnn.pictures.restoration import Restoration
 from fsrcnn.pictures.strips import enlarged_strips, strip_count
 from fsrcnn.pictures.writing import (
     enlarged_png_header,
@@ -23,9 +24,11 @@ from fsrcnn.pictures.writing import (
 )
 
 
-def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, ...]:
+def upscale_picture(
+    source: Path, target: Path, network: Network, restoration: Restoration | None = None
+) -> tuple[str, ...]:
     """Enlarges the picture file `source` into the file `target`, in the format of its suffix; returns a line for each
-    thing that the user should know.
+    thing that the user should know. restoration: None: it is not restored.
 
     Kept: 8 or, where the format has them, 16 bits, ICC profile, EXIF, resolution; EXIF's orientation is applied. Memory
     is bounded, but for BMP: pixels of a large result wait in a temporary file. `target` is written whole or not at all;
@@ -41,8 +44,9 @@ def upscale_picture(source: Path, target: Path, network: Network) -> tuple[str, 
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
+        strength = partial(restoration.of_picture, source, layout) if restoration else None
         strips = tqdm(  # a second bar, for pictures that take long
-            enlarged_strips(layout, partial(read_windows, picture, source), network),
+            enlarged_strips(layout, partial(read_windows, picture, source), network, strength),
             total=strip_count(layout),
             desc=source.name,
             unit="strip",
