@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fsrcnn.luma import GAIN, OFFSET, PEAK
 from fsrcnn.network import Network
 from fsrcnn.pictures.headers import file_quality
-from fsrcnn.pictures.pixels import Layout, Pixels, luma_and_chroma
+from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.quality import pixel_quality
+from fsrcnn.pictures.reading import UNREADABLE, failing
 from fsrcnn.restore import AUTO, Restore, strength_at
 
 SEEN_COLUMNS = 2048  # of the picture's pixels, from the left, are looked at
@@ -60,15 +57,17 @@ def strength_of(path: Path | None, layout: Layout, top: Top) -> float:
     """
     if layout.bits > 8:
         return 0.0
-    qualities = [file_quality(path)] if path else []
-    qualities.append(pixel_quality(full_range_luma(top()[:, :SEEN_COLUMNS], layout)))
+    qualities = []
+    if path:
+        with failing(path, UNREADABLE):
+            qualities.append(file_quality(path))
+    qualities.append(pixel_quality(without_alpha(top()[:, :SEEN_COLUMNS], layout)))
     return strength_at(min((quality for quality in qualities if quality is not None), default=None))
 
 
-def full_range_luma(pixels: Pixels, layout: Layout) -> NDArray[np.float32]:
-    """The luma of 8-bit pixels, h x w x bands, in 0..255, black to white. CMYK's is that of its inverted inks."""
-    colour = pixels[..., : layout.bands - layout.has_alpha]
-    if colour.shape[2] == 4:
-        colour = PEAK - colour[..., :3]
-    luma, *_ = luma_and_chroma(np.ascontiguousarray(colour, np.float32))
-    return (luma - np.float32(OFFSET)) * np.float32(PEAK / GAIN)
+def without_alpha(pixels: Pixels, layout: Layout) -> Pixels:
+    """The grey, h x w, or the colour, h x w x 3, of 8-bit pixels, h x w x bands. CMYK has that of its inverted inks."""
+    colours = pixels[..., : layout.bands - layout.has_alpha]
+    if colours.shape[2] == 4:
+        return layout.dtype(layout.peak) - colours[..., :3]
+    return colours if colours.shape[2] == 3 else colours[..., 0]
