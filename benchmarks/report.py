@@ -13,12 +13,16 @@ from typing import Any
 
 import skimage.data
 
+from benchmarks.restore import CLEAN, METHODS, QUALITIES, SMALL_NETWORKS_QUALITY, Case, reduced, write_small
+from benchmarks.restore import SETS as TESTED
 from dataset import read_image, write_image
 from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import written_whole
 from fsrcnn.geometry import SCALES, VARIANTS, variant_sizes
 from fsrcnn.network import load_network
+from fsrcnn.pictures.restoration import Restoration
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.restore import AUTO, Restore
 from fsrcnn.weights import PRETRAINED, shipped_weights
 from imgproc import imresize, modcrop, to_uint8
 from training.log import draw_curve, read_log
@@ -120,6 +124,9 @@ RELIABILITY = {
         "{minutes:.0f} minutes: {early_mib:,} MiB, later {late_mib:,} MiB; {open_files} open files",
     ),
 }
+# The README's rows of compressed pictures, and its picture of one:
+RESTORED_SET, RESTORED_QUALITIES = "LIVE1", (80, 60, 40)
+SHOWN_QUALITY = 60
 # The README's numbered facts:
 FACTS = """\
 1. **{least:.2f} to {most:.2f} dB above the paper** on Set5, Set14 and BSD100 at x2, x3 and x4.
@@ -331,6 +338,53 @@ def files_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def restore_entries(said: dict[str, Any]) -> dict[Case, dict[str, Any]]:
+    """What benchmarks.restore wrote, by its cases."""
+    return {Case(*(entry[field] for field in Case._fields)): entry for entry in said["entries"]}
+
+
+def restored_cell(entry: dict[str, Any], what: str = "luma") -> str:
+    """An entry's PSNR by every method; the best in bold."""
+    texts = [f"{entry[method][what]:.2f}" for method in METHODS]
+    best = max(texts, key=float)
+    return " / ".join(f"**{text}**" if text == best else text for text in texts)
+
+
+def quality_name(quality: int | None) -> str:
+    return "clean" if quality is CLEAN else f"JPEG {quality}"
+
+
+def restore_table(said: dict[str, Any]) -> str:
+    """PSNR of fsrcnn at x2 by quality and set, and of R, G and B on the first set, in Markdown."""
+    entries = restore_entries(said)
+    lines = [f"| x2 | {' | '.join(TESTED)} | {TESTED[0]}, RGB |", "| --- " * (len(TESTED) + 2) + "|"]
+    for quality in QUALITIES:
+        found = [entries[Case(name, 2, "fsrcnn", quality)] for name in TESTED]
+        cells = [*map(restored_cell, found), restored_cell(found[0], "rgb")]
+        lines.append(f"| {quality_name(quality)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def restore_networks_table(said: dict[str, Any]) -> str:
+    """PSNR of every network at one quality, in Markdown."""
+    entries = restore_entries(said)
+    lines = [f"| JPEG {SMALL_NETWORKS_QUALITY} | {' | '.join(TESTED)} |", "| --- " * (len(TESTED) + 1) + "|"]
+    for variant, scale in product(VARIANTS, SCALES):
+        cases = (Case(name, scale, variant, SMALL_NETWORKS_QUALITY) for name in TESTED)
+        lines.append(f"| {variant} x{scale} | {' | '.join(restored_cell(entries[case]) for case in cases)} |")
+    return "\n".join(lines)
+
+
+def restored_rows(said: dict[str, Any]) -> str:
+    """The README's rows, in Markdown."""
+    entries = restore_entries(said)
+    lines = [f"| {RESTORED_SET} x2 | bicubic | not restored | upscale.py |", "| --- | --- | --- | --- |"]
+    for quality in RESTORED_QUALITIES:
+        cell = restored_cell(entries[Case(RESTORED_SET, 2, "fsrcnn", quality)])
+        lines.append(f"| {quality_name(quality)} | {cell.replace(' / ', ' | ')} |")
+    return "\n".join(lines)
+
+
 def film_rate(said: dict[str, Any], variant: str) -> float:
     """Frames a second from video file to video file that benchmarks.files measured, without the start-up."""
     video, start = (statistics.median(said["seconds"][task]) for task in (f"video, {variant}", "start"))
@@ -366,8 +420,8 @@ def made_tables() -> dict[str, str]:
     """Every table by the name of its markers."""
     tests = ("pretrained", "quick", "paper", "paper_replicate")
     metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in tests)
-    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability")
-    speed, training, browser, ablation, files, node, reliability = (
+    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability", "restore")
+    speed, training, browser, ablation, files, node, reliability, restore = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -388,6 +442,9 @@ def made_tables() -> dict[str, str]:
         "node": node_table(node),
         "reliability": reliability_table(reliability),
         "training-speed": training_speed_table(training),
+        "restore": restore_table(restore),
+        "restore-networks": restore_networks_table(restore),
+        "restored": restored_rows(restore),
     }
 
 
@@ -457,9 +514,53 @@ def draw_enlarged() -> None:
         figure.savefig(unfinished, dpi=100)
 
 
+def draw_restore() -> None:
+    """Draws the first set's PSNR against the quality at each scale, by method."""
+    from matplotlib.figure import Figure
+
+    entries = restore_entries(read_json(BENCHMARK / "restore.json"))
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    for axes, scale in zip(figure.subplots(1, len(SCALES)), SCALES, strict=True):
+        found = [entries[Case(TESTED[0], scale, "fsrcnn", quality)] for quality in QUALITIES]
+        for method in METHODS:
+            axes.plot([entry[method]["luma"] for entry in found], marker=".", label=method)
+        axes.set(title=f"{TESTED[0]} x{scale}", xlabel="JPEG quality", ylabel="PSNR in dB")
+        axes.set_xticks(range(len(QUALITIES)), [str(quality or "clean") for quality in QUALITIES], fontsize="small")
+        axes.grid(alpha=0.3)
+    axes.legend()
+    with written_whole(BENCHMARK / "restore.png") as unfinished:
+        figure.savefig(unfinished, dpi=100)
+
+
+def draw_restored() -> None:
+    """Draws part of a photograph that comes with scikit-image, reduced by 2 and saved as JPEG, enlarged by bicubic
+    interpolation and by upscale.py, not restored and restored.
+    """
+    from matplotlib.figure import Figure
+
+    network = load_network(shipped_weights("fsrcnn", 2), 2, "cpu")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        source = write_small(folder, reduced(skimage.data.astronaut(), 2), SHOWN_QUALITY)
+        pictures = {f"JPEG {SHOWN_QUALITY}, bicubic": to_uint8(imresize(read_image(source), 2))}
+        ways: dict[str, Restore] = {"not restored": 0, "upscale.py": AUTO}
+        for title, asked in ways.items():
+            upscale_picture(source, folder / "sr.png", network, Restoration(asked, network))
+            pictures[title] = read_image(folder / "sr.png")
+    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(1, 3), pictures.items(), strict=True):
+        axes.imshow(picture[40:210, 130:330])
+        axes.set_title(title)
+        axes.axis("off")
+    with written_whole(ROOT / "assets" / "restored.png") as unfinished:
+        figure.savefig(unfinished, dpi=100)
+
+
 def main() -> None:
     Parser(description=__doc__).parse_args()
     draw_enlarged()
+    draw_restore()
+    draw_restored()
     draw_transfer()
     draw_paper()
     for log in sorted(PRETRAINED.rglob("*.csv")):

@@ -20,7 +20,15 @@ from exports.request import ExportConfig
 from exports.shared import Array, Exported, compared, distance
 from fsrcnn.errors import FailureError
 from fsrcnn.geometry import Sizes
-from fsrcnn.luma import BLACK_LEVEL, PEAK, RGB_TO_YCBCR, WHITE_LEVEL, YCBCR_OFFSET
+from fsrcnn.luma import (
+    BLACK_LEVEL,
+    LIMIT_REACH,
+    LIMIT_WIDENING,
+    PEAK,
+    RGB_TO_YCBCR,
+    WHITE_LEVEL,
+    YCBCR_OFFSET,
+)
 from fsrcnn.network import network_of
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pytorch import SubpixelFSRCNN
@@ -59,9 +67,19 @@ class _Pictures(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         planes = (rgb.float() @ self.to_ycbcr + self.to_ycbcr_offset).permute(0, 3, 1, 2)
         y, chroma = planes[:, :1], planes[:, 1:]
-        sr = torch.cat([self.network(y / PEAK) * PEAK - self.flat_error(y), self.bicubic(chroma)], 1)
+        enlarged_y = self.limited(self.network(y / PEAK) * PEAK - self.flat_error(y), y)
+        sr = torch.cat([enlarged_y, self.bicubic(chroma)], 1)
         enlarged = sr.permute(0, 2, 3, 1) @ self.to_rgb + self.to_rgb_offset
         return (enlarged + 0.5).floor().clamp(0, PEAK).to(torch.uint8)
+
+    def limited(self, sr: Tensor, y: Tensor) -> Tensor:
+        """As fsrcnn/limits.py. y: N x 1 x H x W; sr: N x 1 x scale*H x scale*W."""
+        around = (2 * LIMIT_REACH + 1, 1, LIMIT_REACH)
+        least, greatest = -F.max_pool2d(-y, *around), F.max_pool2d(y, *around)
+        widening = LIMIT_WIDENING * (greatest - least)
+        repeated = (each.expand(-1, self.scale**2, -1, -1) for each in (least - widening, greatest + widening))
+        low, high = (F.pixel_shuffle(each, self.scale) for each in repeated)
+        return torch.minimum(torch.maximum(sr, low), high)
 
     def flat_error(self, y: Tensor) -> Tensor:
         """The network's error on a flat picture of each pixel's luma: N x 1 x H x W to N x 1 x scale*H x scale*W."""

@@ -9,7 +9,8 @@ from config import SETTINGS, SEVERAL, FilePath, Scales, Variant, checked, one_of
 from exports.formats import FORMATS
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES
-from fsrcnn.weights import Weights, load_weights, shipped_weights
+from fsrcnn.restore import blended, restoring_path, restoring_weights
+from fsrcnn.weights import Weights, load_weights, shipped_weights, weights_name
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -25,6 +26,8 @@ class ExportConfig:
     """Scales: a file for each."""
     weights: FilePath | None = None
     """Weights file to export in place of the shipped ones."""
+    restore: Annotated[float, that(lambda value: 0 <= value <= 1, "a number from 0 to 1")] = 0.0
+    """For compressed pictures: how far the weights are blended with the restoring ones, which lie beside them."""
     output: FilePath = Path("results/exported")
     """Folder for the files, named as the weights are."""
     form: Literal["subpixel", "deconvolution"] = "subpixel"
@@ -51,4 +54,15 @@ def chosen_weights(config: ExportConfig) -> dict[Path, Weights]:
     for path, weights in chosen.items():
         if weights.upscale_factor not in config.upscale_factor:
             raise RequestError(f"weights: {path} is for x{weights.upscale_factor}; leave --upscale-factor out")
-    return chosen
+    if not config.restore:
+        return chosen
+    return dict(_restoring(path, weights, config.restore) for path, weights in chosen.items())
+
+
+def _restoring(path: Path, weights: Weights, strength: float) -> tuple[Path, Weights]:
+    """The blended weights, and a path that names their files: fsrcnn_x2_restore60 for 0.6."""
+    restoring = restoring_weights(path, weights)
+    if restoring is None:
+        raise RequestError(f"restore: got {strength:g}, and there is no {restoring_path(path)}; leave --restore out")
+    name = f"{weights_name(path)}_restore{100 * strength:.0f}{path.suffix}"
+    return path.with_name(name), blended(weights, restoring, strength)

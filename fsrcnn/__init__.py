@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fsrcnn.network import Network
+    from fsrcnn.restore import Restore
 
 __all__ = ["Error", "enlarge", "enlarge_file", "load"]
 
@@ -36,6 +37,7 @@ def enlarge(
     *,
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
+    restore: "Restore" = "auto",
     device: str = "auto",
 ) -> "NDArray[np.uint8 | np.uint16]":
     """Enlarges a picture to `upscale_factor` times its height and width, byte for byte as upscale.py does a file of it.
@@ -43,13 +45,20 @@ def enlarge(
     picture: uint8 or uint16, H x W or H x W x 1..4 (grey, grey and alpha, RGB, RGB and alpha), of any strides; the
     result has its dtype and channels. The network enlarges the luma; chroma and alpha are bicubic.
     variant: "fsrcnn", or the smaller and faster "fsrcnn_s". weights: a weights file in place of the shipped one.
+    restore: how strongly the traces of compression are removed, 0 to 1; "auto": by the quality that the picture was
+    compressed at, as far as its pixels tell; 0 for clean pictures, for 16 bits, and for weights that have no restoring
+    ones beside them.
     device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "cuda:1" or "mps".
 
     Raises `Error`, with a message of one line, for an array or an argument that it does not take.
     """
     from fsrcnn.pictures.arrays import enlarge_array
+    from fsrcnn.pictures.restoration import Restoration
+    from fsrcnn.restore import checked_restore
 
-    return enlarge_array(picture, load(variant, upscale_factor, weights=weights, device=device))
+    asked = checked_restore(restore)
+    network = load(variant, upscale_factor, weights=weights, device=device)
+    return enlarge_array(picture, network, Restoration(asked, network))
 
 
 def enlarge_file(
@@ -59,21 +68,31 @@ def enlarge_file(
     *,
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
+    restore: "Restore" = "auto",
     device: str = "auto",
+    accept_damaged: bool = False,
+    memory_limit: int = 2 * 2**30,
 ) -> tuple[str, ...]:
     """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
+    accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
+    decoding a picture may need.
     The suffix of `target` chooses the format. An existing target is replaced once the new file is complete. Other
-    arguments as for `enlarge`. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
+    arguments as for `enlarge`; with restore="auto", what a JPEG's or WebP's header says of its quality counts too, and
+    videos are not restored. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
     written.
     """
     from fsrcnn.cli import enlarger
+    from fsrcnn.pictures.restoration import Restoration
     from fsrcnn.plan import Request, job_of
+    from fsrcnn.restore import checked_restore
 
+    asked = checked_restore(restore)
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, upscale_factor, weights=weights, device=device)
-        return enlarger(Request(()), network)(job)
+        request = Request((), accept_damaged=accept_damaged, memory_limit=memory_limit)
+        return enlarger(request, network, Restoration(asked, network))(job)
 
 
 def load(
@@ -88,6 +107,9 @@ def load(
 
     variant: "fsrcnn", "fsrcnn_s" or a weights file. upscale_factor: 2, 3 or 4; None: 2 for a shipped network, what the
     file says for a weights file. weights: a weights file in place of the shipped one. device: as for `enlarge`.
+
+    It is the network itself: what `enlarge` does besides (restoring, the error on flat colour, limits) it does not.
+    `network.restored(0.5)` is the network that restores by half.
 
     Raises `Error`, with a message of one line, if there is no such network.
     """

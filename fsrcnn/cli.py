@@ -1,6 +1,7 @@
 """The command line of upscale.py and of the installed command `fsrcnn`."""
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -18,14 +19,17 @@ from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, r
 from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, shown
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
-from fsrcnn.pictures.formats import FORMATS
+from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
+from fsrcnn.pictures.restoration import Restoration, summary
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
+from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
 from fsrcnn.weights import shipped_weights
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
+GIB = 2**30  # bytes
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
 Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
@@ -61,6 +65,22 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--upscale-factor", type=int, choices=SCALES, default=2, help="scale; default: 2")
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
     add("--weights", type=_path, metavar="FILE", help="weights file to use in place of the shipped one")
+    add(
+        "--restore",
+        type=parsed_restore,
+        default=AUTO,
+        metavar="auto|0..1",
+        help="how strongly compressed pictures are restored: 0 not at all, 1 most; auto (the default): each by its own "
+        "quality, videos not",
+    )
+    add("--accept-damaged", action="store_true", help="enlarge damaged JPEGs too, as far as they are there")
+    add(
+        "--memory-limit",
+        type=_gibibytes,
+        default=MEMORY_LIMIT,
+        metavar="GIB",
+        help=f"memory that decoding one picture may need; default: {MEMORY_LIMIT / GIB:g}",
+    )
     add("--overwrite", action="store_true", help="replace existing results, which are otherwise left alone")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU; the default), cpu, cuda, cuda:1, ... or mps")
     add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
@@ -87,6 +107,17 @@ def _path(text: str) -> Path:
     return Path(path)
 
 
+def _gibibytes(text: str) -> int:
+    """Bytes of a number of GiB. Raises RequestError if it is none."""
+    try:
+        number = float(text)
+        if 0 < number < math.inf:
+            return max(1, round(number * GIB))
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of GiB above 0")
+
+
 def _check(request: Request) -> None:
     suffix = request.suffix or ""
     is_part_of_a_name = suffix.isprintable() and not any(each in suffix for each in ("/", "\\", ".."))
@@ -100,12 +131,16 @@ def _check(request: Request) -> None:
             raise RequestError(f"{field}: got {getattr(request, field)!r}, expected {expected}")
 
 
-def enlarger(request: Request, network: Network) -> Enlarge:
+def enlarger(request: Request, network: Network, restoration: Restoration) -> Enlarge:
     """Returns the function that enlarges one file. It raises Error, whatever is wrong with the file."""
 
     def enlarge(job: Job) -> tuple[str, ...]:
         try:
-            return _enlarge_video(job, request, network) if job.is_video else upscale_picture(*job, network)
+            if job.is_video:
+                return _enlarge_video(job, request, network.restored(restoration.of_video()))
+            return upscale_picture(
+                *job, network, restoration, accept_damaged=request.accept_damaged, memory_limit=request.memory_limit
+            )
         except Error:
             raise
         except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
@@ -229,23 +264,27 @@ def _upscale(request: Request) -> int:
     rank, ranks = rank_and_ranks()
     weights = request.weights or shipped_weights(request.variant, request.upscale_factor)
     network = load_network(weights, request.upscale_factor, device)
+    restoration = Restoration(request.restore, network)
     plan = _same_plan(request, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
     if rank == 0:
         for problem in plan.problems:
             print(shown(f"failed: {problem}"), file=sys.stderr)
-    enlarge = enlarger(request, network)
-    failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)]
+    enlarge = enlarger(request, network, restoration)
+    failed = run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)
+    done = [(failed, restoration.chosen)]
     if ranks > 1:
         import torch.distributed as dist
 
-        failed = failed * ranks
-        dist.all_gather_object(failed, failed[rank])
+        done = done * ranks
+        dist.all_gather_object(done, done[rank])
     leave_processes()
-    failures = sorted(chain(*failed))
+    failures = sorted(chain(*(names for names, _ in done)))
     if rank == 0:
         print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
+        if said := summary([*chain(*(strengths for _, strengths in done))]):
+            print(said, flush=True)
     failures += [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""

@@ -12,6 +12,11 @@ BLACK, WHITE = BLACK_LEVEL / PEAK, WHITE_LEVEL / PEAK
 # The networks' luma, in [0, 1], is GAIN * luma of full range + OFFSET.
 GAIN, OFFSET = (WHITE_LEVEL - BLACK_LEVEL) / PEAK, BLACK
 
+# A result shown to a user stays within the range of the LR pixels around it, LIMIT_REACH to each side, widened on both
+# sides by LIMIT_WIDENING times that range. White dots on black keep about as much light at any widening; by half of the
+# range single photographs lose up to 0.43 dB, by 1.5 times at most 0.011 dB of 539.
+LIMIT_REACH, LIMIT_WIDENING = 2, 1.5
+
 
 def gain_and_offset(bits: int, full_range: bool) -> tuple[float, float]:
     """Gain and offset from luma samples of `bits` bits to limited range of 8 bits, 16..235, which the networks take."""

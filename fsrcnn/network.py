@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from fsrcnn.errors import RequestError
 from fsrcnn.geometry import Sizes
 from fsrcnn.luma import PEAK, gain_and_offset
 from fsrcnn.parts import spans
+from fsrcnn.restore import blended, nearest_step, restoring_weights
 from fsrcnn.weights import Weights, load_weights
 
 if TYPE_CHECKING:
@@ -61,12 +63,19 @@ def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
 
 
 class Network:
-    """A network with its weights. sizes: layers, scale and reach. threads: how many can usefully run it at a time."""
+    """A network with its weights. sizes: layers, scale and reach. threads: how many can usefully run it at a time.
+
+    make_form: makes the network with its weights blended with the restoring ones by a strength; None: it has none.
+    """
+
+    make_form: "Callable[[float], Network] | None" = None
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
         self.sizes, self.threads = sizes, threads
         self.stopped = threading.Event()
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._forms: dict[float, Network] = {}  # by strength: as many as there are steps, at most
+        self._making = threading.Lock()
 
     @property
     def upscale_factor(self) -> int:
@@ -75,6 +84,30 @@ class Network:
     @property
     def reach(self) -> int:
         return self.sizes.reach
+
+    @property
+    def can_restore(self) -> bool:
+        return self.make_form is not None
+
+    def restored(self, strength: float) -> "Network":
+        """The network that restores compressed pictures by a strength of 0 to 1, to the nearest step; at 0 itself. It
+        shares the threads of this one, and is made once.
+
+        Raises RequestError where the network has no restoring weights.
+        """
+        if not (step := nearest_step(strength)):
+            return self
+        if self.make_form is None:
+            raise RequestError(
+                f"restore: {strength:g} needs restoring weights beside the weights file, named as it is with _restore "
+                "added; make them (train.py --recipe restore), or leave restore out"
+            )
+        with self._making:
+            if step not in self._forms:
+                form = self.make_form(step)
+                form.stopped, form._pools = self.stopped, self._pools
+                self._forms[step] = form
+            return self._forms[step]
 
     @property
     def pool(self) -> ThreadPoolExecutor:
@@ -166,18 +199,27 @@ class TorchNetwork(Network):
         return self(lr)[self.upscale_factor * first : self.upscale_factor * last]
 
 
-def network_of(weights: Weights, device: str = "auto", threads: int | None = None) -> Network:
-    """The network with these weights. device: as for `devices.select_device`. threads: of a CPU; None: all.
+def network_of(
+    weights: Weights, device: str = "auto", threads: int | None = None, restoring: Weights | None = None
+) -> Network:
+    """The network with these weights. device: as for `devices.select_device`. threads: of a CPU; None: all. restoring:
+    the weights for compressed pictures, of the same sizes.
 
     Raises RequestError for a device that this machine does not have.
     """
+    network: Network
     if native.HOST and (is_cpu(device) or select_device(device).type == "cpu"):
-        return CompiledNetwork(weights, native.HOST, threads or cpu_threads())
-    return TorchNetwork(weights, select_device(device))
+        network = CompiledNetwork(weights, native.HOST, threads or cpu_threads())
+    else:
+        network = TorchNetwork(weights, select_device(device))
+    if restoring is not None:
+        network.make_form = lambda strength: network_of(blended(weights, restoring, strength), device, threads)
+    return network
 
 
 def load_network(path: Path, upscale_factor: int | None = None, device: str = "auto") -> Network:
-    """The network of a weights file. upscale_factor: the scale that it must be for; None: any.
+    """The network of a weights file, and of the restoring weights beside it if there are any. upscale_factor: the scale
+    that it must be for; None: any.
 
     Raises RequestError for a file that is missing, is something else, or is for another scale, and for the device.
     """
@@ -185,4 +227,4 @@ def load_network(path: Path, upscale_factor: int | None = None, device: str = "a
     found = weights.upscale_factor
     if upscale_factor not in (None, found):
         raise RequestError(f"weights: {path} is for x{found}, expected x{upscale_factor}; add --upscale-factor {found}")
-    return network_of(weights, device)
+    return network_of(weights, device, restoring=restoring_weights(path, weights))

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from fsrcnn.errors import RequestError
 from fsrcnn.files import is_file, is_folder, is_hidden, real_path, same_file, whole_path
 from fsrcnn.geometry import SCALES
-from fsrcnn.pictures.formats import BY_SUFFIX
+from fsrcnn.pictures.formats import BY_SUFFIX, MEMORY_LIMIT
+from fsrcnn.restore import AUTO, Restore
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos import VIDEO_SUFFIXES
 
@@ -46,6 +47,9 @@ class Request:
     upscale_factor: int = 2
     variant: str = "fsrcnn"
     weights: Path | None = None
+    restore: Restore = AUTO
+    accept_damaged: bool = False
+    memory_limit: int = MEMORY_LIMIT
     overwrite: bool = False
     device: str = "auto"
     codec: str | None = None

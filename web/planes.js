@@ -1,7 +1,9 @@
-// All that surrounds the network, as in fsrcnn/luma.py, resize.py and pictures/pixels.py: colours, bicubic
-// interpolation, and the network's error on flat colour. A plane is a Float32Array, row after row, in 0..255.
+// All that surrounds the network, as in fsrcnn/luma.py, resize.py, limits.py and pictures/pixels.py: colours, bicubic
+// interpolation, the network's error on flat colour, and limits. A plane is a Float32Array, row after row, in 0..255.
 
 const LEVELS = 256; // of the flat pictures on which the network's error is measured
+const LIMIT_REACH = 2; // pixels around one that its enlargement is limited by
+const LIMIT_WIDENING = 1.5; // by this share of their range on both sides
 
 /** MATLAB's rgb2ycbcr, unrounded. rgba: 8-bit pixels. */
 export function yCbCr(rgba) {
@@ -139,6 +141,51 @@ class FlatError {
   }
 }
 
+/** Keeps an enlarged plane near the range of the small plane's pixels around each of its own. */
+export class Limits {
+  /** y: the small plane, width x height. */
+  constructor(y, width, height, scale) {
+    Object.assign(this, { y, width, height, scale, row: -1 });
+    [this.least, this.greatest, this.low, this.high] = [0, 1, 2, 3].map(() => new Float32Array(width));
+  }
+
+  /** Limits `enlarged`, a row of the enlarged plane whose small row is `row`. */
+  apply(enlarged, row) {
+    if (row !== this.row) this.measure(row);
+    const { scale, width, low, high } = this;
+    for (let x = 0, to = 0; x < width; x++) {
+      for (let phase = 0; phase < scale; phase++, to++) {
+        enlarged[to] = Math.min(Math.max(enlarged[to], low[x]), high[x]);
+      }
+    }
+  }
+
+  measure(row) {
+    const { y, width, height, least, greatest, low, high } = this;
+    this.row = row;
+    least.fill(Infinity);
+    greatest.fill(-Infinity);
+    const bottom = Math.min(row + LIMIT_REACH, height - 1);
+    for (let other = Math.max(row - LIMIT_REACH, 0); other <= bottom; other++) {
+      for (let x = 0, at = other * width; x < width; x++, at++) {
+        if (y[at] < least[x]) least[x] = y[at];
+        if (y[at] > greatest[x]) greatest[x] = y[at];
+      }
+    }
+    for (let x = 0; x < width; x++) {
+      const last = Math.min(x + LIMIT_REACH, width - 1);
+      let [lowest, highest] = [Infinity, -Infinity];
+      for (let other = Math.max(x - LIMIT_REACH, 0); other <= last; other++) {
+        if (least[other] < lowest) lowest = least[other];
+        if (greatest[other] > highest) highest = greatest[other];
+      }
+      const widening = LIMIT_WIDENING * (highest - lowest);
+      low[x] = lowest - widening;
+      high[x] = highest + widening;
+    }
+  }
+}
+
 /**
  * Maps each pixel of an axis to the pixel of an axis of `size` at the same distance from the border. Those further than
  * `reach` from it, which are all alike, share one.
@@ -200,14 +247,16 @@ export function enlargedRows(network, flatErrors, { rgba, width, height, top, fi
   const rows = { firstRow: first - top, lastRow: last - top };
   const enlarged = network.upscale(y.map((luma) => luma / 255), width, seen, rows);
   const flatError = new FlatError(flatErrors, scale, width, height, reach);
+  const limits = new Limits(y, width, seen, scale);
   const bicubic = new Bicubic(width, seen, scale);
   const opacity = alpha && Float32Array.from(y, (_, i) => rgba[i * 4 + 3]);
   const [luma, blue, red] = [0, 1, 2].map(() => new Float32Array(width * scale));
   const result = new Uint8ClampedArray(4 * enlarged.length);
   for (let row = first * scale, at = 0; row < last * scale; row++, at += luma.length) {
-    const source = (Math.floor(row / scale) - top) * width;
+    const small = Math.floor(row / scale) - top;
     for (let i = 0; i < luma.length; i++) luma[i] = enlarged[at + i] * 255;
-    flatError.subtractFrom(luma, row, y.subarray(source, source + width));
+    flatError.subtractFrom(luma, row, y.subarray(small * width, (small + 1) * width));
+    limits.apply(luma, small);
     bicubic.row(cb, row - top * scale, blue);
     bicubic.row(cr, row - top * scale, red);
     putRgb(luma, blue, red, result, at);

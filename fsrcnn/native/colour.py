@@ -14,6 +14,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from fsrcnn.luma import GAIN, OFFSET, PEAK
+from fsrcnn.native.limits import emit_limited
 from fsrcnn.native.llvm import (
     FLOAT,
     FLOAT_ALIGNMENT,
@@ -113,6 +114,8 @@ class ComposeArguments(NamedTuple):
     """Of the function: COMPOSE_POINTERS addresses, then integers. Pitches are in elements, row to row unless said."""
 
     y: ir.Value  # luma of the small picture, in [0, 1]
+    least: ir.Value  # of the luma around each pixel of y, with y's pitch
+    greatest: ir.Value
     sr: ir.Value  # luma of the large picture, in [0, 1]; the error is subtracted in place
     errors: ir.Value  # the network's on flat colour: levels x places x scale x scale
     down: ir.Value  # int64: where in a level each row's errors begin
@@ -129,12 +132,12 @@ class ComposeArguments(NamedTuple):
     height: ir.Value
 
 
-COMPOSE_POINTERS = 8
+COMPOSE_POINTERS = 10
 
 
 class ComposeProgram:
-    """Emits what the function does with a row of the small picture: corrects the luma of its `scale` rows of the large
-    one, then puts luma, chroma and alpha together.
+    """Emits what the function does with a row of the small picture: corrects and limits the luma of its `scale` rows
+    of the large one, then puts luma, chroma and alpha together.
     """
 
     def __init__(self, b: Builder, form: OutputFormat, given: ComposeArguments) -> None:
@@ -155,9 +158,13 @@ class ComposeProgram:
         return self.b.load(address, typ=self.b.target.index, align=8)
 
     def _emit_correction(self, row: ir.Value, errors_of_row: ir.Value, x: ir.Value) -> None:
-        """Subtracts the error at a small pixel's level, interpolated between two levels, from its large pixels."""
+        """Subtracts the error at a small pixel's level, interpolated between two levels, from its large pixels, and
+        limits them.
+        """
         b, given, scale = self.b, self.given, self.scale
-        luma = b.load(b.at(given.y, b.mul(row, given.y_pitch), x), typ=FLOAT, align=FLOAT_ALIGNMENT)
+        small = b.mul(row, given.y_pitch)
+        luma = b.load(b.at(given.y, small, x), typ=FLOAT, align=FLOAT_ALIGNMENT)
+        around = [_number(b, b.at(plane, small, x), scale) for plane in (given.least, given.greatest)]
         level = b.fmul(b.fsub(luma, FLOAT(OFFSET)), self.levels_per_luma)
         below = b.least(b.greatest(b.fptosi(level, b.target.index), b.index(0)), b.sub(self.last, b.index(1)))
         part = b.splat(b.fsub(level, b.sitofp(below, FLOAT)), scale)
@@ -168,7 +175,8 @@ class ComposeProgram:
             error = b.fadd(error, b.fmul(part, b.fsub(above, error)))
             large_row = b.add(b.mul(row, b.index(scale)), b.index(phase))
             place = b.at(given.sr, b.mul(large_row, given.sr_pitch), b.mul(x, b.index(scale)))
-            b.store(b.fsub(_load(b, place, scale), error), place, align=FLOAT_ALIGNMENT)
+            limited = emit_limited(b, b.fsub(_load(b, place, scale), error), *around)
+            b.store(limited, place, align=FLOAT_ALIGNMENT)
 
     def _emit_pixels(self, row: ir.Value, x: ir.Value, lanes: int) -> None:
         b, given, form = self.b, self.given, self.form
@@ -213,6 +221,8 @@ def _compiled_compose(form: OutputFormat, target: Target) -> Callable[..., None]
 
 def compose(
     y: Floats,
+    least: Floats,
+    greatest: Floats,
     sr: Floats,
     errors: Floats,
     down: NDArray[np.int64],
@@ -223,12 +233,14 @@ def compose(
     bits: int,
     target: Target,
 ) -> NDArray[np.uint8 | np.uint16]:
-    """As pictures/pixels.py's. Rows of y and sr may have gaps, everything else has none; sr is overwritten."""
+    """As pictures/pixels.py's. Rows of y, least and greatest may have the same gaps, those of sr others,
+    everything else has none; sr is overwritten.
+    """
     (height, width), scale = y.shape, errors.shape[-1]
     form = OutputFormat(scale, len(matrix), has_alpha, bits)
     out = np.empty((scale * height, scale * width, form.bands), np.uint8 if bits == 8 else np.uint16)
     places = down * (errors.shape[2] * scale**2), across * scale**2
-    pointers = [array.ctypes.data for array in (y, sr, errors, *places, planes, matrix, out)]
+    pointers = [array.ctypes.data for array in (y, least, greatest, sr, errors, *places, planes, matrix, out)]
     sizes = (
         y.strides[0] // FLOAT_BYTES,
         sr.strides[0] // FLOAT_BYTES,

@@ -1,6 +1,7 @@
 """A picture in an array enlarged to an array, as a file of the same pixels is."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,19 @@ from fsrcnn.errors import RequestError
 from fsrcnn.network import Network
 from fsrcnn.parts import Span
 from fsrcnn.pictures.pixels import Layout, Pixels
+from fsrcnn.pictures.restoration import Restoration
 from fsrcnn.pictures.strips import LARGEST, enlarged_strips
 
 SHAPES = "H x W or H x W x 1 to 4 (grey, grey and alpha, RGB, RGB and alpha)"
 
 
-def enlarge_array(picture: Pixels, network: Network) -> Pixels:
+def enlarge_array(picture: Pixels, network: Network, restoration: Restoration | None = None) -> Pixels:
     """The picture `scale` times as large, the same samples as in the file that `upscale_picture` writes of it.
 
     picture: uint8 or uint16, H x W or H x W x 1 to 4: grey, grey and alpha, RGB, RGB and alpha. Its order in memory and
-    of its bytes does not matter; it is not modified. Returns a new array, scale*H x scale*W (x bands), of the same
-    type in this machine's byte order. Besides it, memory is needed for a few strips only.
+    of its bytes does not matter; it is not modified. restoration: None: not restored. Returns a new array,
+    scale*H x scale*W (x bands), of the same type in this machine's byte order. Besides it, memory is needed for a few
+    strips only.
 
     Raises RequestError for anything else. Not to be called from the network's own pool.
     """
@@ -31,7 +34,8 @@ def enlarge_array(picture: Pixels, network: Network) -> Pixels:
 
     height, width = (network.upscale_factor * length for length in picture.shape[:2])
     enlarged, top = np.empty((height, width, layout.bands), layout.dtype), 0
-    for strip in enlarged_strips(layout, windows, network):
+    strength = partial(restoration.of_picture, None, layout) if restoration else None
+    for strip in enlarged_strips(layout, windows, network, strength):
         enlarged[top : top + len(strip)] = strip
         top += len(strip)
     return enlarged.reshape(height, width, *picture.shape[2:])

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from fsrcnn import native
 from fsrcnn.chroma import FloatPlane, bicubic, padded
+from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
 from fsrcnn.network import LumaPlane, Network, sample_type
 from fsrcnn.parts import Span
 from fsrcnn.resize import REACH, phase_weights
+from fsrcnn.restore import STEPS
 
 if native.HOST:
     from fsrcnn.native import colour
@@ -21,6 +23,8 @@ if native.HOST:
 Pixels = NDArray[np.uint8 | np.uint16]  # H x W x bands of a picture
 
 LEVELS = {8: 256, 16: 8192}  # flat pictures that the network's error is measured on, by the bits of a sample
+# Measurements of it that are kept, a few megabytes each in 8 bits, where there is one for each strength of restoring.
+KEPT = {8: STEPS + 1, 16: 2}
 
 _measuring = threading.Lock()
 
@@ -53,6 +57,7 @@ class Enlarger:
     - The network's error on flat colour is measured once and subtracted, so that flat colours stay what they are, in 16
       bits too. It is up to one level inside the picture, and up to seven at the border, beyond which the network sees
       black.
+    - What is left is limited to the range of the LR pixels around it, widened (limits.py).
     - Alpha is enlarged by bicubic interpolation, which, unlike the network, keeps opaque opaque and empty empty.
     - A grey picture is enlarged by the luma that it would have in colour.
     - CMYK is inverted, enlarged, and inverted back: cyan, magenta and yellow as RGB, black as grey.
@@ -60,14 +65,11 @@ class Enlarger:
 
     def __init__(self, network: Network, layout: Layout) -> None:
         self._network, self._scale, self._layout = network, network.upscale_factor, layout
-        # Pixels near an edge of transparency depend on the colours that replace the transparent ones, and those on the
-        # visible ones around them.
-        self._radius = network.reach + REACH
-        self.margin = network.reach + (self._radius if layout.has_alpha else 0)
+        self._radius = fill_radius(network)
         size = 2 * network.reach + 1
         measured = min(layout.height, size), min(layout.width, size)
         with _measuring:  # by one thread, while the others wait for it
-            self._flat_error = flat_error(network, *measured, LEVELS[layout.bits])
+            self._flat_error = kept_errors[layout.bits](network, *measured, LEVELS[layout.bits])
         self._rows = same_distance(layout.height, measured[0], network.reach)
         self._columns = same_distance(layout.width, measured[1], network.reach)
         self._weights = np.stack([phase_weights(self._scale)] * 2)
@@ -94,9 +96,21 @@ class Enlarger:
             bicubic(padded(plane)[_with_reach(down), _with_reach(across)], self._weights, into)
         places = self._rows[rows.start : rows.stop], self._columns[columns.start : columns.stop]
         matrix = to_samples_matrix(lr.shape[2], self._layout.peak)
-        return compose(
-            y[down, across], sr, self._flat_error, *places, planes, matrix, self._layout.has_alpha, self._layout.bits
-        )
+        least, greatest = (each[down, across] for each in extremes(y))
+        has_alpha, bits = self._layout.has_alpha, self._layout.bits
+        return compose(y[down, across], least, greatest, sr, self._flat_error, *places, planes, matrix, has_alpha, bits)
+
+
+def fill_radius(network: Network) -> int:
+    """LR pixels to each side whose colours replace that of a transparent pixel."""
+    return network.reach + REACH
+
+
+def margin(network: Network, layout: Layout) -> int:
+    """LR pixels to each side that an enlarged pixel of such a picture depends on: near an edge of transparency on the
+    colours that replace the transparent ones, and those on the visible ones around them.
+    """
+    return network.reach + (fill_radius(network) if layout.has_alpha else 0)
 
 
 def _with_reach(inside: slice) -> slice:
@@ -131,6 +145,8 @@ def to_samples_matrix(channels: int, peak: int) -> NDArray[np.float32]:
 
 def plain_compose(
     y: LumaPlane,
+    least: LumaPlane,
+    greatest: LumaPlane,
     sr: LumaPlane,
     errors: NDArray[np.float32],
     down: NDArray[np.int64],
@@ -140,18 +156,20 @@ def plain_compose(
     has_alpha: bool,
     bits: int,
 ) -> Pixels:
-    """The samples of a part of a picture, scale*h x scale*w x bands: luma less the network's error on flat colour, then
-    luma and chroma to channels, rounded (halves up) and clipped.
+    """The samples of a part of a picture, scale*h x scale*w x bands: luma less the network's error on flat colour,
+    limited; then luma and chroma to channels, rounded (halves up) and clipped.
 
-    y, sr: luma, h x w and scale*h x scale*w, in 0..1. errors: of `flat_error`; a pixel's is that of its luma in y, at
-    the row and column that `down` and `across`, of `same_distance`, give for its own. planes: chroma and alpha,
-    n x scale*h x scale*w, in 0..255. matrix: of `to_samples_matrix`. Computed in float64.
+    y, sr: luma, h x w and scale*h x scale*w, in 0..1. least, greatest: `extremes` of y. errors: of `flat_error`; a
+    pixel's is that of its luma in y, at the row and column that `down` and `across`, of `same_distance`, give for its
+    own. planes: chroma and alpha, n x scale*h x scale*w, in 0..255. matrix: of `to_samples_matrix`. Computed in
+    float64.
     """
     level = (y.astype(np.float64) - BLACK) / (WHITE - BLACK) * (len(errors) - 1)
     below = np.clip(level.astype(np.intp), 0, len(errors) - 2)
     error, next_ = (errors[index, down[:, None], across] for index in (below, below + 1))
     error = error + (level - below)[..., None, None] * (next_ - error)
-    luma = sr - error.transpose(0, 2, 1, 3).reshape(sr.shape)
+    low, high = (enlarged_by_repeating(each, errors.shape[-1]) for each in limits(least, greatest))
+    luma = np.clip(sr - error.transpose(0, 2, 1, 3).reshape(sr.shape), low, high)
     samples = np.stack([luma, *planes[: matrix.shape[0] - 1]], axis=-1) @ matrix[:, :-1].T + matrix[:, -1]
     if has_alpha:
         samples = np.dstack([samples, planes[-1] * ((2**bits - 1) / PEAK)])
@@ -164,7 +182,6 @@ compose = partial(colour.compose, target=native.HOST) if native.HOST else plain_
 # --- the network's error on flat colour ---
 
 
-@lru_cache(maxsize=2)
 def flat_error(network: Network, height: int, width: int, levels: int) -> NDArray[np.float32]:
     """The network's error on flat pictures of height x width LR pixels, of `levels` lumas from black to white.
 
@@ -177,6 +194,9 @@ def flat_error(network: Network, height: int, width: int, levels: int) -> NDArra
 
     errors = network.pool.map(error, np.linspace(BLACK, WHITE, levels, dtype=np.float32))
     return np.ascontiguousarray(np.stack(list(errors)))
+
+
+kept_errors = {bits: lru_cache(number)(flat_error) for bits, number in KEPT.items()}
 
 
 def same_distance(length: int, size: int, reach: int) -> NDArray[np.int64]:

@@ -2,30 +2,46 @@
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 import numpy as np
 
 from fsrcnn.ahead import map_ahead
 from fsrcnn.network import Network
 from fsrcnn.parts import Span, spans
-from fsrcnn.pictures.pixels import Enlarger, Layout, Pixels
+from fsrcnn.pictures.pixels import Enlarger, Layout, Pixels, margin
 
 ROWS = 256  # LR pixels of a strip's height
 COLUMNS = 1024  # LR pixels of its width that are enlarged at once
 LARGEST = 2**30  # LR pixels of a picture
 
+SEEN_ROWS = 1024  # from the top, that are looked at to choose how strongly the picture is restored
+
 Windows = Callable[[list[Span]], Iterator[Pixels]]
+Strength = Callable[[Callable[[], Pixels]], float]
 
 
-def enlarged_strips(layout: Layout, windows: Windows, network: Network) -> Iterator[Pixels]:
+def enlarged_strips(
+    layout: Layout, windows: Windows, network: Network, strength: Strength | None = None
+) -> Iterator[Pixels]:
     """The enlarged picture from top to bottom in strips, h x scale*W x bands.
 
     windows: reads a picture of this layout: yields its rows in the window of each span, h x W x bands. Reading, the
     network, and what is done with the strips overlap.
+    strength: how strongly the picture is restored, given a function that reads its first SEEN_ROWS; None: not at all.
     """
-    enlarger, scale = Enlarger(network, layout), network.upscale_factor
-    rows = list(spans(layout.height, ROWS, enlarger.margin))
-    parts = list(spans(layout.width, COLUMNS, enlarger.margin))
+    scale, beside = network.upscale_factor, margin(network, layout)
+    rows = list(spans(layout.height, ROWS, beside))
+    parts = list(spans(layout.width, COLUMNS, beside))
+    read, seen = windows(rows), list[Pixels]()
+
+    def top() -> Pixels:
+        first = [span for span in rows if span.start < SEEN_ROWS]
+        seen.extend(islice(read, len(first)))
+        inside = [window[span.inside(1)] for span, window in zip(first, seen, strict=True)]
+        return np.concatenate(inside)[:SEEN_ROWS]
+
+    enlarger = Enlarger(network.restored(strength(top)) if strength else network, layout)
 
     def enlarge(strip: tuple[Span, Pixels]) -> Pixels:
         span, window = strip
@@ -36,7 +52,7 @@ def enlarged_strips(layout: Layout, windows: Windows, network: Network) -> Itera
             enlarged[:, columns.enlarged(scale)] = enlarger(window[:, columns.window], span, columns)
         return enlarged
 
-    with map_ahead(enlarge, zip(rows, windows(rows), strict=True), network.pool, network.threads + 1) as strips:
+    with map_ahead(enlarge, zip(rows, chain(seen, read), strict=True), network.pool, network.threads + 1) as strips:
         yield from strips
 
 

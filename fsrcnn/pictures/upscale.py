@@ -15,6 +15,7 @@ from fsrcnn.pictures.found import metadata_of
 from fsrcnn.pictures.metadata import true_of
 from fsrcnn.pictures.png import png_header, write_png
 from fsrcnn.pictures.reading import failing, failing_to_read, layout_of, read_picture, read_windows
+from fsrcnn.pictures.restoration import Restoration
 from fsrcnn.pictures.strips import enlarged_strips, strip_count
 from fsrcnn.pictures.writing import (
     gathered,
@@ -30,12 +31,13 @@ def upscale_picture(
     source: Path,
     target: Path,
     network: Network,
+    restoration: Restoration | None = None,
     *,
     accept_damaged: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> tuple[str, ...]:
     """Enlarges the picture file `source` into the file `target`, in the format of its suffix; returns a line for each
-    thing that the user should know.
+    thing that the user should know. restoration: None: it is not restored.
 
     `source` is read as what it is, whatever its suffix. accept_damaged: a JPEG of which a part is lost is enlarged, in
     place of being refused. memory_limit: bytes that decoding it may need.
@@ -51,7 +53,6 @@ def upscale_picture(
     format_of(source)  # a suffix of no format is refused before anything is written
     to_format, scale = written_format_of(target), network.upscale_factor
     with failing(target, "cannot be written"), written_whole(target) as unfinished:
-        unfinished.touch()  # a folder that cannot be written to is found out before the work
         picture, notes = read_picture(source, accept_damaged=accept_damaged, memory_limit=memory_limit)
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
@@ -60,8 +61,9 @@ def upscale_picture(
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
         metadata = true_of(found, scale * layout.width, scale * layout.height, colours, scale)
+        strength = partial(restoration.of_picture, source, layout) if restoration else None
         strips = tqdm(  # a second bar, for pictures that take long
-            enlarged_strips(layout, partial(read_windows, picture, source), network),
+            enlarged_strips(layout, partial(read_windows, picture, source), network, strength),
             total=strip_count(layout),
             desc=shown(source.name),
             unit="strip",

@@ -1,4 +1,4 @@
-"""A frame enlarged: the network on its luma, bicubic interpolation on its chroma."""
+"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma."""
 
 from functools import cache
 
@@ -8,6 +8,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from fsrcnn.chroma import bicubic, padded
+from fsrcnn.limits import limit_samples
 from fsrcnn.network import Network, SamplePlane, sample_type, to_samples
 from fsrcnn.resize import phase_weights
 
@@ -26,6 +27,7 @@ def enlarged(lr: av.VideoFrame, network: Network, full_range: bool) -> av.VideoF
         rows, columns = (min(scale * length, there) for length, there in zip(small.shape, large.shape, strict=True))
         if number == 0:
             network.enlarge_samples(small, large[:rows, :columns], bits, full_range)
+            limit_samples(small, large[:rows, :columns])
         else:
             large[:rows, :columns] = upscale_chroma(small, bits, weights)[:rows, :columns]
         repeat_edge(large, rows, columns)

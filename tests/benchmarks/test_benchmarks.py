@@ -11,7 +11,7 @@ import pytest
 import torch
 from made import needed
 
-from benchmarks import ablation, browser, files, network, node, report, training
+from benchmarks import ablation, browser, files, network, node, report, restore, training
 from fsrcnn.errors import FailureError
 from training import threads as training_threads
 
@@ -28,6 +28,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         browser: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1, "FILM_SECONDS": 1, "SCREENSHOT": tmp_path / "page.png"},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
+        restore: {"QUALITIES": (40, restore.CLEAN)},
         ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
     }
     for module, values in settings.items():
@@ -129,3 +130,22 @@ def test_ablation_goes_on_where_it_was(
     assert [(cell["m"], cell["weights"]) for cell in cells] == [(2, 8832), (3, 10128)]  # as the paper has them
     assert all(20 < cell["BSDS200"] == pytest.approx(cell["validation"], abs=1e-3) for cell in cells)
     assert "| 48, 12, 3 | 10,128 |" in report.ablation_table(json.loads(result.read_text(encoding="utf-8")))
+
+
+def test_restore_goes_on_where_it_was(
+    result: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flags = ["--data-dir", data_dir, "--sets", "Train", "--upscale-factor", 2]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, flags)])
+    restore.main()
+    assert "3 entries, 3 of them new" in capsys.readouterr().out
+    compressed, clean, small = json.loads(result.read_text(encoding="utf-8"))["entries"]
+    assert (compressed["quality"], clean["quality"], small["variant"]) == (40, None, "fsrcnn_s")
+    assert (compressed["pictures"], compressed["restored"], compressed["strength"]) == (3, 3, pytest.approx(0.9))
+    for what in ("luma", "rgb"):
+        assert compressed["restore auto"][what] > max(compressed[each][what] for each in ("bicubic", "restore 0"))
+    assert clean["restored"] == clean["least over restore 0"] == 0
+    assert clean["restore auto"] == clean["restore 0"] != clean["bicubic"]
+    restore.main()
+    assert "3 entries, 0 of them new" in capsys.readouterr().out
+    assert report.restored_cell(compressed).count("**") == 2

@@ -17,12 +17,13 @@ from config import checked
 from exports.c import run_c
 from exports.formats import FORMATS
 from exports.onnx import run_onnx
-from exports.request import ExportConfig
+from exports.request import ExportConfig, chosen_weights
 from exports.shared import TOLERANCE, compared, reference
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.geometry import SCALES
 from fsrcnn.native.target import named_target
-from fsrcnn.weights import save_weights
+from fsrcnn.restore import restoring_path
+from fsrcnn.weights import load_weights, save_weights, shipped_weights
 
 ROOT = Path(__file__).parents[2]
 # Runs export.py in a Python that does not find the packages in the first argument.
@@ -76,12 +77,32 @@ def test_wasm_needs_a_linker(tmp_path: Path):
         ({"variant": "srcnn"}, "variant: got 'srcnn', expected fsrcnn or fsrcnn_s"),
         ({"upscale_factor": (5,)}, "upscale_factor: got 5, expected 2, 3 or 4"),
         ({"target": ()}, "target: got (), expected one target or several"),
+        ({"restore": 1.5}, "restore: got 1.5, expected a number from 0 to 1"),
+        ({"restore": float("nan")}, "restore: got nan, expected a number from 0 to 1"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], message: str):
     with pytest.raises(RequestError) as raised:
         checked(ExportConfig, **settings)
     assert str(raised.value) == message
+
+
+def test_restored_weights_are_blended_and_named(tmp_path: Path):
+    settings = {"restore": 0.6, "upscale_factor": 2, "variant": "fsrcnn_s"}
+    ((path, blended),) = chosen_weights(checked(ExportConfig, **settings)).items()
+    assert path.name == "fsrcnn_s_x2_restore60.safetensors"
+    plain = shipped_weights("fsrcnn_s", 2)
+    ours, restoring = (load_weights(each).parameters for each in (plain, restoring_path(plain)))
+    for name, value in blended.parameters.items():
+        np.testing.assert_allclose(value, 0.4 * ours[name] + 0.6 * restoring[name], atol=1e-6)
+    alone = tmp_path / "run" / "best.safetensors"
+    save_weights(load_weights(plain), alone)
+    with pytest.raises(RequestError, match=r"restore: got 0\.6, and there is no .*best_restore\.safetensors"):
+        chosen_weights(checked(ExportConfig, **settings, weights=alone))
+    save_weights(load_weights(restoring_path(plain)), restoring_path(alone))
+    assert [each.name for each in chosen_weights(checked(ExportConfig, **settings, weights=alone))] == [
+        "run_restore60.safetensors"
+    ]
 
 
 def test_file_that_differs_is_refused():

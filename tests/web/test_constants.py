@@ -13,6 +13,7 @@ import pytest
 from made import needed
 
 from fsrcnn.geometry import SCALES, VARIANTS, variant_sizes
+from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK_LEVEL, PEAK, RGB_TO_YCBCR, WHITE_LEVEL, YCBCR_OFFSET
 from fsrcnn.resize import REACH, TAPS, phase_weights
 from fsrcnn.weights import shipped_weights
@@ -101,3 +102,34 @@ def test_page_interpolates_as_matlab_does():
         np.testing.assert_allclose(weights, phase_weights(scale), rtol=0, atol=1e-7)
     levels = np.linspace(BLACK_LEVEL, WHITE_LEVEL, len(said["levels"]))
     np.testing.assert_allclose(said["levels"], levels, rtol=0, atol=1e-4)
+
+
+# Limits a row of the enlarged plane for each row of the small one, and prints them all.
+LIMITING = """
+const {{ Limits }} = await import({planes});
+const y = Float32Array.from({y});
+const sr = Float32Array.from({sr});
+const limits = new Limits(y, {width}, {height}, {scale});
+const size = {width} * {scale};
+for (let row = 0; row < {height} * {scale}; row++) {{
+  limits.apply(sr.subarray(row * size, (row + 1) * size), Math.floor(row / {scale}));
+}}
+console.log(JSON.stringify([...sr]));
+"""
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(9, 14, 2), (1, 1, 3), (5, 2, 4)])
+def test_page_limits_as_the_engine_does(height: int, width: int, scale: int):
+    needed(bool(shutil.which("node")), "Node")
+    random = np.random.default_rng(0)
+    y = random.uniform(100, 120, (height, width)).astype(np.float32)
+    sr = random.uniform(0, 255, (height * scale, width * scale)).astype(np.float32)
+    low, high = (enlarged_by_repeating(each, scale) for each in limits(*extremes(y)))
+    expected = np.clip(sr, low.astype(np.float32), high.astype(np.float32))
+    assert (expected != sr).any()
+    planes = json.dumps((ROOT / PLANES).as_uri())
+    values = {"y": y.ravel().tolist(), "sr": sr.ravel().tolist()}
+    program = LIMITING.format(planes=planes, height=height, width=width, scale=scale, **values)
+    command = ["node", "--input-type=module", "--eval", program]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    np.testing.assert_array_equal(np.array(json.loads(printed), np.float32).reshape(sr.shape), expected)
