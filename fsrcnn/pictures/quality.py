@@ -1,0 +1,181 @@
+"""How strongly a picture was compressed as a JPEG, told from its pixels alone, in libjpeg's scale of quality.
+
+The coefficients of a JPEG's 8 x 8 blocks are multiples of its table's steps. They stay near them when the picture is
+decoded, when it is saved without loss, and when it is saved again at a higher quality. So the coefficients of a sample
+of blocks are compared with the steps of each quality's table, on the grid of blocks that begins at the picture's corner
+and on the one that its edges show, of which a cropped picture has another.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Annex K of ITU-T T.81: the luma's quantisation steps at quality 50, row by row from the lowest frequency.
+LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+QUALITIES = np.arange(1, 101)
+PEAK = 255
+LUMA = np.array([299, 587, 114], np.float32)  # of R, G and B: JFIF's, in thousandths
+UNIT = 1000
+
+SIDE = 8  # pixels of a block
+BLOCKS = 1024  # of a grid that are looked at
+LEAST_BLOCKS = 32  # that must differ from each other
+LEAST_CONTRAST = 2  # levels between a block's darkest and brightest pixel
+MIXED = np.arange(1, SIDE**2 + 1, dtype=np.int32) ** 2 * 7 + 1  # factors whose sum of products tells blocks apart
+HIGHEST = 5  # sum of a coefficient's row and column in its block, at most
+LEAST_QUALITY, MOST_QUALITY = 10, 98  # compared; above, the steps drown in the rounding of the pixels
+BINS_A_LEVEL, BINS = 4, 512  # of a coefficient's histogram
+DEVIATIONS = (
+    0.3,
+    0.7,
+    1.8,
+)  # of a coefficient from a multiple, in levels: by rounded pixels; saved again in small steps
+OUTLIERS = 0.05  # share of coefficients that lie anywhere
+
+# A quality is believed whose steps have at least this evidence (the logarithm of a likelihood ratio), and at least so
+# much of it from each of so many coefficients: in smooth shades few are not 0.
+EVIDENCE = 40.0
+WITNESSES, WITNESS = 6, 5.0
+# A picture saved at several qualities shows several: those are believed whose evidence is at least this share of the
+# clearest one's, and the highest within so many qualities to each side.
+SHARE = 0.2
+NEIGHBOURS = 4
+
+EDGE = 8  # levels of a corner beyond which it is the picture's own
+SEARCHED = 512  # rows and columns of a picture in which the grid is searched
+
+
+def standard_tables() -> NDArray[np.int64]:
+    """The luma's table at each of QUALITIES as libjpeg scales it, 100 x 8 x 8, not clipped to the bits of a file."""
+    percent = np.where(QUALITIES < 50, 5000 // QUALITIES, 200 - 2 * QUALITIES)
+    return np.maximum((LUMINANCE * percent[:, None, None] + 50) // 100, 1)
+
+
+def pixel_quality(pixels: NDArray[Any]) -> float | None:
+    """The lowest quality of a JPEG that the pixels show; None where they show none.
+
+    pixels: H x W of luma, JFIF's or grey, 0..255, uint8 or float32, or H x W x 3 of RGB, uint8. With RGB, blocks are
+    left out in which a channel is clipped, which tells more of vivid pictures.
+    """
+    grids = dict.fromkeys([(0, 0), shown_grid(pixels)])
+    found = [quality for grid in grids if (quality := _quality_on(pixels, *grid)) is not None]
+    return min(found, default=None)
+
+
+def _quality_on(pixels: NDArray[Any], top: int, left: int) -> float | None:
+    """The lowest quality shown on the grid of blocks that begins at the row `top` and the column `left`."""
+    blocks = distinct_blocks(pixels, top, left)
+    if len(blocks) < LEAST_BLOCKS:
+        return None
+    gains = _gains(blocks)
+    evidence = gains.sum(0)
+    around = np.lib.stride_tricks.sliding_window_view(
+        np.pad(evidence, NEIGHBOURS, constant_values=-np.inf), 2 * NEIGHBOURS + 1
+    )
+    shown = evidence == around.max(1)
+    shown &= evidence >= max(EVIDENCE, SHARE * evidence.max())
+    shown &= (gains >= WITNESS).sum(0) >= WITNESSES
+    return float(LEAST_QUALITY + shown.argmax()) if shown.any() else None
+
+
+# --- blocks ---
+
+
+def distinct_blocks(pixels: NDArray[Any], top: int, left: int) -> NDArray[np.float32]:
+    """Blocks of the grid that begins at the row `top` and the column `left`, n x 64, spread evenly over the picture:
+    luma in 0..255. Left out are flat and clipped ones, and those that repeat another, be it brighter or darker:
+    patterns whose period suits the blocks would look compressed.
+    """
+    rows, columns = (pixels.shape[0] - top) // SIDE, (pixels.shape[1] - left) // SIDE
+    count = min(rows * columns, BLOCKS)
+    if not count:
+        return np.empty((0, SIDE**2), np.float32)
+    row, column = np.divmod(np.arange(count) * (rows * columns) // count, columns)
+    grid = pixels[top : top + SIDE * rows, left : left + SIDE * columns].reshape(rows, SIDE, columns, SIDE, -1)
+    blocks = grid[row, :, column].reshape(count, SIDE**2, -1)
+    blocks = blocks[~((blocks <= 0) | (blocks >= PEAK)).any((1, 2))]
+    # Whole numbers, so that blocks can be compared.
+    luma = np.rint(blocks.astype(np.float32) @ (LUMA if blocks.shape[2] == 3 else LUMA.sum(keepdims=True)))
+    luma = luma[luma.max(1) - luma.min(1) >= LEAST_CONTRAST * UNIT].astype(np.int32)
+    _, first = np.unique((luma - luma[:, :1]) @ MIXED, return_index=True)
+    return luma[first].astype(np.float32) / np.float32(UNIT)
+
+
+def shown_grid(pixels: NDArray[Any]) -> tuple[int, int]:
+    """The first row and column of the 8 x 8 blocks at whose borders the picture has the most corners: differences
+    between neighbours that the next row or column has not.
+    """
+    part = pixels[:SEARCHED, :SEARCHED]
+    plane = (part[..., 1] if part.ndim == 3 else part).astype(np.int16)
+    across = plane[:, 1:] - plane[:, :-1]
+    corners = np.minimum(np.abs(across[1:] - across[:-1]), EDGE)
+    return _first_border(corners.sum(1, dtype=np.int16)), _first_border(corners.sum(0, dtype=np.int16))
+
+
+def _first_border(corners: NDArray[np.int16]) -> int:
+    """Where blocks begin along an axis. corners: between each of its rows or columns and the next."""
+    whole = corners[: len(corners) // SIDE * SIDE].reshape(-1, SIDE).sum(0, dtype=np.int32)
+    higher = 2 * whole - np.roll(whole, 1) - np.roll(whole, -1)
+    return (int(higher.argmax()) + 1) % SIDE
+
+
+# --- coefficients ---
+
+
+class _Model(NamedTuple):
+    """transform: 64 x n, from a block's pixels to the n coefficients that are looked at. gains: bins x (deviations x
+    steps), of a coefficient's value, by the step that it is to be a multiple of, 1, 2 and so on. tables: qualities x n,
+    each step's place in `gains`.
+    """
+
+    transform: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    tables: NDArray[np.int64]
+
+
+@cache
+def _model() -> _Model:
+    frequency, place = np.mgrid[:SIDE, :SIDE]
+    cosines = np.cos((2 * place + 1) * frequency * np.pi / 16) * np.where(frequency, 0.5, np.sqrt(1 / 8))
+    order = (frequency + place).ravel()
+    used = np.flatnonzero((order > 0) & (order <= HIGHEST))
+    tables = standard_tables().reshape(-1, SIDE**2)[LEAST_QUALITY - 1 : MOST_QUALITY, used]
+    step = np.arange(1, tables.max() + 1)[:, None]
+    value = np.arange(BINS) / BINS_A_LEVEL
+    off = np.abs((value + step / 2) % step - step / 2)
+    gains = []
+    for deviation in DEVIATIONS:
+        near = np.exp(-0.5 * (off / deviation) ** 2) * step / (deviation * np.sqrt(2 * np.pi))
+        gain = np.log((1 - OUTLIERS) * near + OUTLIERS)
+        gains.append(np.where(value < step / 2, np.minimum(gain, 0), gain))
+    together = np.ascontiguousarray(np.concatenate(gains).T)
+    return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables - 1)
+
+
+def _gains(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For each coefficient and each quality compared, the logarithm of the likelihood ratio between coefficients that
+    lie near multiples of the quality's step, at the deviation that suits all of them best, and such as lie anywhere.
+    """
+    model = _model()
+    coefficients = np.abs(blocks @ model.transform)
+    bins = np.minimum((coefficients * BINS_A_LEVEL + 0.5).astype(np.int32), BINS)
+    each = np.arange(bins.shape[1], dtype=np.int32)
+    counts = np.bincount((bins + each * (BINS + 1)).ravel(), minlength=each.size * (BINS + 1))
+    histograms = counts.reshape(-1, BINS + 1)[:, :BINS].astype(np.float32)
+    of_steps = (histograms @ model.gains).reshape(each.size, len(DEVIATIONS), -1)
+    gains: NDArray[np.float32] = of_steps[each, :, model.tables]  # qualities x coefficients x deviations
+    best = gains.sum(1).argmax(1)
+    return gains[np.arange(len(gains)), :, best].T
