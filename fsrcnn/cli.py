@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -108,14 +109,11 @@ def _path(text: str) -> Path:
 
 
 def _gibibytes(text: str) -> int:
-    """Bytes of a number of GiB. Raises RequestError if it is none."""
-    try:
-        number = float(text)
-        if 0 < number < math.inf:
-            return max(1, round(number * GIB))
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of GiB above 0")
+    """Bytes of a number of GiB."""
+    number = float(text) if re.fullmatch(r"\d+\.?\d*|\.\d+", text) else 0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of GiB above 0")
+    return math.ceil(number * GIB)
 
 
 def _check(request: Request) -> None:
