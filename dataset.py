@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from fsrcnn.errors import RequestError
 from fsrcnn.files import is_hidden, written_whole
+from fsrcnn.pictures.damage import jpeg_faults
 from imgproc import FloatImage, imresize, luma, modcrop, rgb_to_ycbcr, score, to_uint8
 
 Y = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 # Every tenth picture of BSDS200 by name, not the paper's 20: those are part of today's BSD100 test set.
 VALIDATION_SET = "BSDS200"
@@ -62,11 +63,16 @@ def list_images(folder: Path) -> list[Path]:
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Reads an 8-bit picture: H x W for a single-channel file, otherwise H x W x 3 in R, G, B order; alpha is
-    dropped. Raises OSError, naming the file, if it is no readable 8-bit picture.
+    dropped. Raises OSError, naming the file, if it is no readable 8-bit picture, or a damaged JPEG.
     """
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own warnings name no file
     content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if faults := jpeg_faults(content.tobytes()):
+        raise OSError(f"{path}: damaged ({'; '.join(faults)}); replace or remove it")
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except cv2.error as error:
+        raise OSError(f"{path}: not a readable picture ({error.err}); replace or remove it") from error
     if image is None:
         raise OSError(
             f"{path}: {'not a readable picture' if content.size else 'the file is empty'}; replace or remove it"

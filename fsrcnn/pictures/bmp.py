@@ -11,7 +11,7 @@ from fsrcnn.pictures.memory import check_memory
 from fsrcnn.pictures.pixels import Pixels
 from fsrcnn.pictures.strips import LARGEST
 
-DECODED = 8  # bytes that a pixel needs: 4 in Pillow, as many in the array
+DECODED = 12  # bytes that a pixel needs: in Pillow, its copy in the mode wanted, and the array
 V5_HEADER, BITFIELDS = 124, 3
 FILE_HEADER = 14
 MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # of red, green, blue and alpha in 32 bits
@@ -31,7 +31,7 @@ def read_bmp(path: Path, memory_limit: int) -> Pixels:
         check_memory(path, DECODED * image.width * image.height, memory_limit)
         alpha = "A" in image.getbands() and image.getextrema()[-1] != (0, 0)
         mode = "RGBA" if alpha else "L" if image.mode in ("1", "L") else "RGB"
-        pixels = np.asarray(image.convert(mode))
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         return pixels.reshape(image.height, image.width, -1)
 
 

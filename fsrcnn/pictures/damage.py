@@ -18,11 +18,14 @@ from fsrcnn.pictures.containers import EOI, PNG, PROGRESSIVE, SOF, SOS, Content,
 END = b"\xff\xd9"
 METADATA = {*range(0xE0, 0xF0), 0xFE}  # markers of segments that no pixel depends on: APP0 to APP15, COM
 COEFFICIENTS = 64  # of a block
+SEQUENTIAL = {0xC0, 0xC1}  # of SOF's markers, with Huffman codes
+DHT = 0xC4  # marker of tables of Huffman codes
 READ_AHEAD = 8  # bytes that libjpeg-turbo may have read and does not count as left over
-HOLE = bytes(16)  # in compressed pixels that do not end where they should, a part of the file that was not written
+HOLE = bytes(32)  # in compressed pixels: a part of the file that was not written, unless zeros mean flat blocks
 
 # libjpeg-turbo's warnings behind which there may be worse, and which a copy without their cause is free of.
 MENDABLE = re.compile("Premature end of JPEG file|extraneous bytes|bad ICC|unknown JFIF|Unknown Adobe")
+UNCHECKED = "Could not determine subsampling"
 BEFORE_END = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
 
 UNKNOWN = "its content is damaged, or of a kind that is not supported"
@@ -40,12 +43,13 @@ OTHERS = {
 
 class Damage(NamedTuple):
     """What is wrong with a JPEG file, in words. lost: the picture is not whole. doubtful: it may have wrong pixels.
-    harmless: the file is not as it should be, the picture is.
+    harmless: the file is not as it should be, the picture is. checked: simplejpeg takes its sampling of chroma.
     """
 
     lost: str | None = None
     doubtful: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
+    checked: bool = True
 
 
 def jpeg_damage(path: Path) -> Damage:
@@ -57,12 +61,14 @@ def jpeg_damage(path: Path) -> Damage:
 def content_damage(content: Content) -> Damage:
     """What is wrong with the content of a JPEG file."""
     parts = list(jpeg_parts(content))
-    ended = bool(parts) and parts[-1].marker == EOI
+    ended, missing = bool(parts) and parts[-1].marker == EOI, _missing_scans(content, parts)
     lost, doubtful, harmless = _warning(content), list[str](), list[str]()
     if not ended:
         harmless.append("the file lacks its end marker; the picture is whole")
     elif after := len(content) - parts[-1].stop:
         harmless.append(f"{after} bytes after the end of the picture are not in the result")
+    if lost and UNCHECKED in lost and not missing and any(part.marker == SOS for part in parts):
+        return Damage(None, (), ("its rare sampling of chroma was not checked for damage",), checked=False)
     if lost and MENDABLE.search(lost):
         first, mended = lost, _mended(content, parts, ended)
         lost = _warning(mended)
@@ -71,9 +77,19 @@ def content_damage(content: Content) -> Damage:
             doubtful += [doubt] if doubt else []
         elif ended:
             harmless.append(f"the file has bytes that belong to nothing; the picture is whole ({_short(first)})")
-    if missing := _missing_scans(content, parts):
+    if not lost and _has_hole(content, parts):
+        lost = f"{len(HOLE)} zeros and more in place of pixels"
+    if missing:
         lost, doubtful = (lost, [*doubtful, missing]) if ended else (lost or missing, doubtful)
     return Damage(lost and _short(lost), tuple(doubtful), () if lost else tuple(harmless))
+
+
+def jpeg_faults(content: Content) -> tuple[str, ...]:
+    """Why pixels of a JPEG file's content are lost or may be wrong, in words; none, also of other formats."""
+    if content[: len(JPEG)] != JPEG:
+        return ()
+    lost, doubtful, *_ = content_damage(content)
+    return (lost, *doubtful) if lost else doubtful
 
 
 def _warning(content: Content) -> str | None:
@@ -87,7 +103,7 @@ def _warning(content: Content) -> str | None:
 
 
 def _short(warning: str) -> str:
-    return warning.removeprefix("Corrupt JPEG data: ")
+    return re.sub(r"^(Corrupt JPEG data|tj\w+\(\)): ", "", warning)
 
 
 def _mended(content: Content, parts: list[Part], ended: bool) -> bytes:
@@ -106,9 +122,27 @@ def _left_over(content: bytes, size: int) -> tuple[str | None, str | None]:
     filled = len(pixels) - len(pixels.rstrip(pixels[-1:]))
     if filled > size + READ_AHEAD:
         return f"{filled} equal bytes, in place of pixels", None
-    if HOLE in pixels[: len(pixels) - filled]:
-        return f"zeros in place of pixels, and {size} bytes left over", None
     return None, f"{size} bytes are left over behind the last pixel: pixels may be wrong"
+
+
+def _has_hole(content: Content, parts: list[Part]) -> bool:
+    """Whether the pixels, in one scan, have zeros that no encoder writes.
+
+    Bits of zeros are the first code of each table in turn. They make flat blocks if it means "no difference" and "end
+    of block"; else blocks of one repeated coefficient, more than one of which is not to be had.
+    """
+    frame = next((part for part in parts if part.marker in SOF), None)
+    scan = next((part for part in parts if part.marker == SOS), None)
+    if frame is None or scan is None or frame.marker not in SEQUENTIAL or scan.start == scan.stop:
+        return False
+    is_flat, first_table = True, 17  # of a table: its number, how many codes have 1 to 16 bits, and what these mean
+    for part in parts:
+        at = part.start
+        while part.marker == DHT and part.at < scan.at and at + first_table < part.stop:
+            is_flat = is_flat and content[at + first_table] == 0
+            at += first_table + sum(content[at + 1 : at + first_table])
+    one_scan = content[scan.start] == content[frame.start + 5]
+    return one_scan and not is_flat and content.find(HOLE, scan.stop) >= 0
 
 
 def _scan_start(content: bytes) -> int:

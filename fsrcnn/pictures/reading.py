@@ -18,7 +18,7 @@ from fsrcnn.parts import Span
 from fsrcnn.pictures.avif import decoded_by_pillow
 from fsrcnn.pictures.bmp import read_bmp
 from fsrcnn.pictures.containers import png_chunks, tiff_tags
-from fsrcnn.pictures.damage import jpeg_damage, why_unreadable
+from fsrcnn.pictures.damage import UNKNOWN, Damage, jpeg_damage, why_unreadable
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, PictureFormat, format_in, format_of
 from fsrcnn.pictures.memory import check_memory, decoding_memory
 from fsrcnn.pictures.pixels import Layout, Pixels
@@ -56,6 +56,8 @@ def failing_to_read(path: Path) -> Iterator[None]:
             reason = "not enough memory"
         else:
             reason = why_unreadable(path)
+            if reason == UNKNOWN and not isinstance(error, pyvips.Error):
+                reason = str(error) if isinstance(error, OSError | ValueError | SyntaxError) else repr(error)
         raise FailureError(f"{path}: not a readable picture ({reason})") from error
 
 
@@ -93,7 +95,10 @@ def read_picture(
         if format_.read_by is Library.LIBVIPS:
             check_memory(path, decoding_memory(picture, path, format_), memory_limit)
         if format_.name == "jpeg":
-            notes += _jpeg_notes(path, accept_damaged)
+            damage = jpeg_damage(path)
+            notes += _jpeg_notes(path, damage, accept_damaged)
+            if not damage.checked:
+                picture = _read_by_libvips(path, format_, access="sequential", fail_on="error")
         if format_.name == "heif":
             picture = decoded_by_pillow(picture, path)
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
@@ -122,9 +127,9 @@ def read_windows(picture: pyvips.Image, path: Path, rows: Iterable[Span]) -> Ite
         yield window
 
 
-def _read_by_libvips(path: Path, format_: PictureFormat, access: str) -> pyvips.Image:
+def _read_by_libvips(path: Path, format_: PictureFormat, access: str, fail_on: str | None = None) -> pyvips.Image:
     # What is wrong with a JPEG, `jpeg_damage` knows better.
-    fail_on = "none" if format_.name == "jpeg" else "error"
+    fail_on = fail_on or ("none" if format_.name == "jpeg" else "error")
     picture = getattr(pyvips.Image, f"{format_.name}load")(os.fsencode(path), fail_on=fail_on, access=access)
     return samples_as_meant(picture, path) if format_.name == "tiff" else picture
 
@@ -135,9 +140,9 @@ def _read_by_pillow(path: Path, memory_limit: int) -> pyvips.Image:
     return pyvips.Image.new_from_array(pixels, interpretation=interpretation)
 
 
-def _jpeg_notes(path: Path, accept_damaged: bool) -> list[str]:
-    """What the user should know of a JPEG file's damage. Raises FailureError if too much is lost."""
-    lost, doubtful, harmless = jpeg_damage(path)
+def _jpeg_notes(path: Path, damage: Damage, accept_damaged: bool) -> list[str]:
+    """What the user should know of a JPEG file's damage. Raises FailureError if part of the picture is lost."""
+    lost, doubtful, harmless, _ = damage
     if lost and not accept_damaged:
         raise FailureError(f"{path}: damaged ({lost}); --accept-damaged enlarges what is there")
     accepted = [f"damaged ({lost}), enlarged as far as it is there"] if lost else []
