@@ -73,7 +73,7 @@ def enlarge_file(
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, upscale_factor, weights=weights, device=device)
-        return enlarger(Request(()), network, [job])(job)
+        return enlarger(Request(()), network)(job)
 
 
 def load(
