@@ -71,18 +71,19 @@ def enlarge_file(
     restore: "Restore" = "auto",
     device: str = "auto",
     accept_damaged: bool = False,
-    memory_limit: int = 2 * 2**30,
+    memory_limit: int | None = None,
 ) -> tuple[str, ...]:
     """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
     accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
-    decoding a picture may need.
+    decoding a picture may need; None: 2 GiB.
     The suffix of `target` chooses the format. An existing target is replaced once the new file is complete. Other
     arguments as for `enlarge`; with restore="auto", what a JPEG's or WebP's header says of its quality counts too, and
     videos are not restored. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
     written.
     """
     from fsrcnn.cli import enlarger
+    from fsrcnn.pictures.formats import MEMORY_LIMIT
     from fsrcnn.pictures.restoration import Restoration
     from fsrcnn.plan import Request, job_of
     from fsrcnn.restore import checked_restore
@@ -91,7 +92,7 @@ def enlarge_file(
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, upscale_factor, weights=weights, device=device)
-        request = Request((), accept_damaged=accept_damaged, memory_limit=memory_limit)
+        request = Request((), accept_damaged=accept_damaged, memory_limit=memory_limit or MEMORY_LIMIT)
         return enlarger(request, network, Restoration(asked, network))(job)
 
 

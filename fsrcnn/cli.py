@@ -7,12 +7,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -31,8 +33,10 @@ from fsrcnn.weights import shipped_weights
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
 GIB = 2**30  # bytes
+TURN = 0.2  # seconds
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
+T = TypeVar("T")
 Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
 Results = Generator[tuple[Job, Callable[[], tuple[str, ...]]], None, None]
 
@@ -198,7 +202,11 @@ def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
     with ThreadPoolExecutor(min(network.threads, MOST_PICTURES)) as pool:
         try:
             futures = {pool.submit(enlarge, job): job for job in pictures}
-            for future in as_completed(futures):
+            finished: SimpleQueue[Future[tuple[str, ...]]] = SimpleQueue()
+            for future in futures:
+                future.add_done_callback(finished.put)
+            for _ in futures:
+                future = _next_of(finished)
                 yield futures[future], future.result
         except BaseException:
             network.stop()
@@ -207,6 +215,15 @@ def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
     for job in jobs:
         if job.is_video:
             yield job, partial(enlarge, job)
+
+
+def _next_of(queue: SimpleQueue[T]) -> T:
+    """The queue's next item, waited for in short turns: Python does not hear of a Ctrl-C that comes just before a wait
+    until that ends.
+    """
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=TURN)
 
 
 def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
@@ -280,9 +297,9 @@ def _upscale(request: Request) -> int:
     leave_processes()
     failures = sorted(chain(*(names for names, _ in done)))
     if rank == 0:
-        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
         if said := summary([*chain(*(strengths for _, strengths in done))]):
-            print(said, flush=True)
+            print(said)
+        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
     failures += [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""

@@ -23,9 +23,21 @@ MAY_IMPORT = {
     "hubconf": {"fsrcnn"},  # and model.py by its path
 }
 # What model.py, imgproc.py and dataset.py may take from the engine: what both sides need.
-SHARED = {"errors", "files", "geometry", "luma", "resize", "weights", "pytorch"}
+SHARED = {"errors", "files", "geometry", "luma", "resize", "weights", "pytorch", "pictures"}
 # What the engine may take from elsewhere; torch inside of functions alone, but for fsrcnn/pytorch.py.
-ENGINE_NEEDS = {"numpy", "cv2", "pyvips", "PIL", "isal", "safetensors", "llvmlite", "platformdirs", "tqdm", "av"}
+ENGINE_NEEDS = {
+    "numpy",
+    "cv2",
+    "pyvips",
+    "PIL",
+    "isal",
+    "safetensors",
+    "llvmlite",
+    "platformdirs",
+    "tqdm",
+    "av",
+    "simplejpeg",
+}
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - MAY_IMPORT.keys()
 
 

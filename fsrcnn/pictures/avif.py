@@ -45,7 +45,8 @@ def number_colours(path: Path) -> tuple[int, int] | None:
 
 def properties(path: Path, wanted: bytes) -> list[bytes]:
     """The properties of that type of an AVIF file's main picture (ISO/IEC 23008-12, section 9.3)."""
-    boxes = dict(bmff_boxes(dict(bmff_boxes(path)).get(b"meta", b"")[4:]))
+    meta = next((content for type_, content in bmff_boxes(path) if type_ == b"meta"), b"")
+    boxes = dict(bmff_boxes(meta[4:]))
     main = boxes.get(b"pitm", b"")
     item = int.from_bytes(main[4 : 8 if main[:1] > b"\0" else 6], "big")
     inside = list(bmff_boxes(boxes.get(b"iprp", b"")))

@@ -59,7 +59,7 @@ def png_chunks_of(metadata: Metadata) -> bytes:
     colours, chunks = metadata.colours, []
     if colours.cicp:
         chunks.append((b"cICP", bytes([colours.cicp.primaries, colours.cicp.transfer, 0, colours.cicp.full])))
-    chunks += colours.high_range
+    chunks += colours.high_range.items()
     if colours.icc is not None:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(colours.icc)))
     elif colours.srgb is not None:

@@ -21,6 +21,10 @@ from fsrcnn.stamp import STAMP
 
 MOST_TEXT = 2**23  # bytes of all of a file's texts
 MOST = containers.MOST  # bytes of anything else
+MOST_SEGMENTS = 2**26  # bytes of what a JPEG has before its pixels
+MOST_TEXTS = 1000  # as libpng takes
+MOST_NAMES = 3  # in a message
+HIGH_RANGE = {b"mDCV": 24, b"cLLI": 8}  # bytes of PNG's chunks
 
 EXIF_HEAD, XMP_HEAD, EXTENDED_XMP_HEAD = (
     b"Exif\0\0",
@@ -53,7 +57,7 @@ def metadata_of(path: Path, name: str) -> Metadata:
 
 
 def _in_png(path: Path) -> Metadata:
-    found, texts = Metadata(), []
+    found, refused = Metadata(), dict[str, None]()
     for type_, content in png_chunks(path):
         colours = found.colours
         match type_:
@@ -65,9 +69,9 @@ def _in_png(path: Path) -> Metadata:
                     found = replace(found, colours=replace(colours, icc=icc))
             case b"cICP" if len(content) == 4 and content[2] == 0:
                 found = replace(found, colours=replace(colours, cicp=Cicp(content[0], content[1], content[3] == 1)))
-            case b"mDCV" | b"cLLI":
-                found = replace(found, colours=replace(colours, high_range=(*colours.high_range, (type_, content))))
-            case b"sRGB":
+            case b"mDCV" | b"cLLI" if len(content) == HIGH_RANGE[type_]:
+                found = replace(found, colours=replace(colours, high_range={**colours.high_range, type_: content}))
+            case b"sRGB" if len(content) == 1:
                 found = replace(found, colours=replace(colours, srgb=content))
             case b"gAMA" if len(content) == 4 and any(content):
                 found = replace(found, colours=replace(colours, gamma=int.from_bytes(content, "big")))
@@ -79,27 +83,33 @@ def _in_png(path: Path) -> Metadata:
             case b"eXIf":
                 found = replace(found, exif=content.removeprefix(EXIF_HEAD))
             case b"tEXt" | b"zTXt" | b"iTXt":
-                texts.append((type_, content))
-    return _with_png_texts(found, texts)
-
-
-def _with_png_texts(found: Metadata, chunks: Iterable[tuple[bytes, bytes]]) -> Metadata:
-    """Adds the texts of PNG's chunks, and what is written as text: XMP, and what ImageMagick calls raw profiles."""
-    left = MOST_TEXT
-    for type_, content in chunks:
-        keyword = content.partition(b"\0")[0].decode("latin-1")
-        text = _png_text(type_, content, max(left, 0) if keyword != XMP_KEYWORD else MOST)
-        raw = re.fullmatch(r"Raw profile type (\w+)", keyword)
-        if text is None:
-            found = found.saying(f"a text of it ({keyword[:79]!r}) is damaged or too long, and was left out")
-        elif keyword == XMP_KEYWORD:
-            found = replace(found, xmp=text.encode())
-        elif raw and (data := _raw_profile(text)) is not None:
-            found = _with_raw_profile(found, raw[1].lower(), data)
-        else:
-            left -= len(content)
-            found = replace(found, texts=(*found.texts, Text(keyword, text, (type_, content))))
+                keyword = content[:80].partition(b"\0")[0].decode("latin-1")
+                if with_text := _with_png_text(found, keyword, type_, content):
+                    found = with_text
+                elif len(refused) <= MOST_NAMES:
+                    refused[keyword] = None
+    if refused:
+        names = ", ".join(map(repr, list(refused)[:MOST_NAMES])) + (" and others" if len(refused) > MOST_NAMES else "")
+        found = found.saying(f"texts of it are damaged or too long, and were left out ({names})")
     return found
+
+
+def _with_png_text(found: Metadata, keyword: str, type_: bytes, content: bytes) -> Metadata | None:
+    """Adds a text of a PNG chunk, or what is written as text: XMP, and what ImageMagick calls raw profiles. None: it is
+    damaged, or too long.
+    """
+    if len(found.texts) == MOST_TEXTS:
+        return None
+    there = sum(len(text.text) for text in found.texts)
+    text = _png_text(type_, content, MOST if keyword == XMP_KEYWORD else max(MOST_TEXT - there, 0))
+    if text is None:
+        return None
+    if keyword == XMP_KEYWORD:
+        return replace(found, xmp=text.encode())
+    raw = re.fullmatch(r"Raw profile type (\w+)", keyword)
+    if raw and (data := _raw_profile(text)) is not None:
+        return _with_raw_profile(found, raw[1].lower(), data)
+    return replace(found, texts=(*found.texts, Text(keyword, text, (type_, content))))
 
 
 def _png_text(type_: bytes, content: bytes, most: int) -> str | None:
@@ -155,7 +165,7 @@ def _inflated(content: bytes, most: int) -> bytes | None:
 
 def _in_jpeg(path: Path) -> Metadata:
     with mapped(path) as content:
-        segments = list(jpeg_segments(content))
+        segments = _up_to(jpeg_segments(content), MOST_SEGMENTS)
         found = _of_segments(segments)
         others = any(_is_of_several(payload) for payload in _payloads(segments, APP2, MPF_HEAD))
         has_gain_map = (
@@ -180,12 +190,13 @@ def _of_segments(segments: list[tuple[int, bytes]]) -> Metadata:
             unit, x, y = struct.unpack_from(">BHH", jfif, 2)
             found = replace(found, resolution=resolution_of(x, y, {1: "inch", 2: "cm"}.get(unit)))
         break
+    comments = _up_to((each for each in segments if each[0] == COM), MOST_TEXT)[:MOST_TEXTS]
     found = replace(
         found,
         exif=next(_payloads(segments, APP1, EXIF_HEAD), None),
         xmp=next(_payloads(segments, APP1, XMP_HEAD), None),
         iptc=_iptc_in(b"".join(_payloads(segments, APP13, PHOTOSHOP_HEAD))),
-        texts=tuple(Text("Comment", text) for text in map(_comment, _payloads(segments, COM, b"")) if text),
+        texts=tuple(Text("Comment", text) for text in map(_comment, _payloads(comments, COM, b"")) if text),
     )
     if any(_payloads(segments, APP1, EXTENDED_XMP_HEAD)):
         found = found.saying("the result is without the extended XMP")
@@ -195,6 +206,17 @@ def _of_segments(segments: list[tuple[int, bytes]]) -> Metadata:
             return found.saying(DAMAGED_PROFILE)
         found = replace(found, colours=Colours(icc=b"".join(part[2:] for part in parts)))
     return found
+
+
+def _up_to(segments: Iterable[tuple[int, bytes]], most: int) -> list[tuple[int, bytes]]:
+    """The segments from the first, as far as they have no more than `most` bytes together."""
+    taken: list[tuple[int, bytes]] = []
+    for segment in segments:
+        most -= len(segment[1]) + 4  # with its marker and length
+        if most < 0:
+            break
+        taken.append(segment)
+    return taken
 
 
 def _payloads(segments: list[tuple[int, bytes]], wanted: int, head: bytes) -> Iterator[bytes]:
@@ -283,7 +305,10 @@ def _bytes_of(directory: Directory, tag: int) -> bytes | None:
 
 
 def _in_webp(path: Path) -> Metadata:
-    chunks = dict(reversed(list(riff_chunks(path))))  # the first of each counts
+    chunks: dict[bytes, bytes] = {}
+    for type_, content in riff_chunks(path):
+        if type_ in (b"ICCP", b"EXIF", b"XMP "):
+            chunks.setdefault(type_, content)
     block = chunks.get(b"EXIF")
     colours = Colours(icc=chunks.get(b"ICCP"))
     return Metadata(colours, block and block.removeprefix(EXIF_HEAD), chunks.get(b"XMP "))
@@ -291,7 +316,8 @@ def _in_webp(path: Path) -> Metadata:
 
 def _in_gif(path: Path) -> Metadata:
     """What stands before the first picture."""
-    content = path.read_bytes()[:MOST]
+    with path.open("rb") as file:
+        content = file.read(MOST)
     found, at = Metadata(), 13 + (3 << (content[10] & 7) + 1 if len(content) > 10 and content[10] & 0x80 else 0)
     while content[at : at + 1] == b"!" and at + 2 < len(content):
         label, start = content[at + 1], at + 2

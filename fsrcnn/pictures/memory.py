@@ -8,12 +8,13 @@ from pathlib import Path
 import pyvips
 
 from fsrcnn.errors import FailureError
-from fsrcnn.pictures.containers import PROGRESSIVE, SOF, SOS, jpeg_segments, mapped, png_chunks, tiff_tags
+from fsrcnn.pictures.containers import PROGRESSIVE, SOF, SOS, bmff_boxes, jpeg_segments, mapped, png_chunks, tiff_tags
 from fsrcnn.pictures.formats import PictureFormat
 
 GIB = 2**30
 BLOCK = 8  # pixels of a side
 COEFFICIENT = 2  # bytes
+SUBSAMPLED = 0b1100  # of AV1's configuration: chroma has half the columns and rows
 ROWS_PER_STRIP, TILE_LENGTH = 278, 323  # TIFF's tags
 
 
@@ -43,7 +44,7 @@ def decoding_memory(picture: pyvips.Image, path: Path, format_: PictureFormat) -
         case "webp":
             return 2 * whole
         case "heif":
-            return 20 * pixels
+            return _avif_bytes(path) * pixels * (2 if picture.format == "ushort" else 1)
     return 0
 
 
@@ -62,6 +63,14 @@ def _jpeg_coefficients(path: Path) -> int:
                 columns, rows = -(-width // (BLOCK * across)), -(-height // (BLOCK * down))
                 return sum(columns * x * rows * y * BLOCK**2 * COEFFICIENT for x, y in components)
     return 0
+
+
+def _avif_bytes(path: Path) -> int:
+    """Bytes of a pixel of 8 bits: its planes, the decoder's copies of them, and its R, G, B and alpha."""
+    meta = next((payload for type_, payload in bmff_boxes(path) if type_ == b"meta"), b"")
+    at = meta.find(b"av1C") + 4
+    is_subsampled = at >= 4 and at + 2 < len(meta) and meta[at + 2] & SUBSAMPLED == SUBSAMPLED
+    return (15 if is_subsampled else 19) + 4 * (meta.count(b"av1C") > 1)
 
 
 def _tiff_strip(picture: pyvips.Image, path: Path, whole: int) -> int:

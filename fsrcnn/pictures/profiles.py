@@ -5,8 +5,8 @@ functions); ICC.1:2010 (profiles of version 4.3).
 """
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ class Colours:
 
     icc: bytes | None = None
     cicp: Cicp | None = None
-    high_range: tuple[tuple[bytes, bytes], ...] = ()  # PNG's mDCV and cLLI, which belong to cICP
+    high_range: Mapping[bytes, bytes] = field(default_factory=dict)  # PNG's mDCV and cLLI, which belong to cICP
     srgb: bytes | None = None  # of PNG's sRGB, the rendering intent
     gamma: int | None = None  # of gAMA
     chromaticities: tuple[int, ...] | None = None  # of cHRM, as in PRIMARIES

@@ -7,7 +7,7 @@ from fsrcnn.network import Network
 from fsrcnn.pictures.headers import file_quality
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.quality import pixel_quality
-from fsrcnn.pictures.reading import UNREADABLE, failing
+from fsrcnn.pictures.reading import failing_to_read
 from fsrcnn.restore import AUTO, Restore, strength_at
 
 SEEN_COLUMNS = 2048  # of the picture's pixels, from the left, are looked at
@@ -59,7 +59,7 @@ def strength_of(path: Path | None, layout: Layout, top: Top) -> float:
         return 0.0
     qualities = []
     if path:
-        with failing(path, UNREADABLE):
+        with failing_to_read(path):
             qualities.append(file_quality(path))
     qualities.append(pixel_quality(without_alpha(top()[:, :SEEN_COLUMNS], layout)))
     return strength_at(min((quality for quality in qualities if quality is not None), default=None))

@@ -17,6 +17,7 @@ from fsrcnn.pictures.exif import DamagedError, block_of, first_directory, read_d
 from fsrcnn.pictures.formats import format_of
 from fsrcnn.pictures.found import metadata_of
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.pictures.xmp import true_xmp
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 WRITTEN = ("png", "jpg", "tif", "webp", "bmp")
@@ -283,6 +284,19 @@ def test_the_first_exif_and_all_parts_of_a_profile(tmp_path: Path):
     assert "its colour profile is damaged and was left out" in lines
 
 
+def test_xmp_of_any_form_is_read_once():
+    """Prefixes, nesting, comments and thousands of elements."""
+    tiff, xap = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/xap/1.0/"
+    nested = "<t:Thumbnails>" * 20_000 + "</t:Thumbnails>" * 20_000
+    comment = f"<!-- {'<t:Thumbnails>' * 20_000} o:Orientation='6' -->"
+    inner = "<o:Orientation>6</o:Orientation><b xmlns:o='urn:other' o:Orientation='6'/><t:Thumbnails a='>'/>"
+    for other in ("", comment):
+        xmp = f"<a xmlns:o='{tiff}' xmlns:t='{xap}' é='o:Orientation=\"6\"' o:Orientation = '6'>{other}{inner}</a>"
+        true = xmp.replace(inner, inner.replace(">6<", ">1<", 1).removesuffix("<t:Thumbnails a='>'/>"))
+        true = true.replace("o:Orientation = '6'>", "o:Orientation = '1'>")
+        assert true_xmp(xmp.replace(inner, nested + inner).encode(), 2, 2, 2).decode() == true
+
+
 # --- texts ---
 
 
@@ -334,7 +348,7 @@ def test_texts_without_bound_are_left_out_and_said(tmp_path: Path):
     )
     (tmp_path / "a.png").write_bytes(content[:33] + inserted + content[33:])
     result, lines = enlarged(tmp_path / "a.png", "png")
-    assert [line.split("(")[1].split(")")[0] for line in lines] == ["'Key'", "'Other'"]
+    assert lines == ("texts of it are damaged or too long, and were left out ('Key', 'Other')",)
     assert b"zTXt" not in result.read_bytes()
 
 
