@@ -75,12 +75,12 @@ def enlarge_file(
 ) -> tuple[str, ...]:
     """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
+    The suffix of `target` chooses the format. An existing target is replaced once the new file is complete.
     accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
-    decoding a picture may need; None: 2 GiB.
-    The suffix of `target` chooses the format. An existing target is replaced once the new file is complete. Other
-    arguments as for `enlarge`; with restore="auto", what a JPEG's or WebP's header says of its quality counts too, and
-    videos are not restored. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
-    written.
+    decoding a picture may need; None: 2 GiB. Other arguments as for `enlarge`; with restore="auto", what a JPEG's or
+    WebP's header says of its quality counts too, and videos are not restored.
+
+    Raises `Error`, with a message of one line, if a file cannot be read, enlarged or written.
     """
     from fsrcnn.cli import enlarger
     from fsrcnn.pictures.formats import MEMORY_LIMIT
