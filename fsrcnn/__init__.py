@@ -60,20 +60,27 @@ def enlarge_file(
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
     device: str = "auto",
+    accept_damaged: bool = False,
+    memory_limit: int | None = None,
 ) -> tuple[str, ...]:
     """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
-    The suffix of `target` chooses the format. An existing target is replaced once the new file is complete. Other
-    arguments as for `enlarge`. Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
+    The suffix of `target` chooses the format. An existing target is replaced once the new file is complete.
+    accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
+    decoding a picture may take; None: 2 GiB. Other arguments as for `enlarge`.
+
+    Raises `Error`, with a message of one line, if a file cannot be read, enlarged or
     written.
     """
     from fsrcnn.cli import enlarger
+    from fsrcnn.pictures.formats import MEMORY_LIMIT
     from fsrcnn.plan import Request, job_of
 
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, upscale_factor, weights=weights, device=device)
-        return enlarger(Request(()), network, [job])(job)
+        request = Request((), accept_damaged=accept_damaged, memory_limit=memory_limit or MEMORY_LIMIT)
+        return enlarger(request, network, [job])(job)
 
 
 def load(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -17,12 +18,13 @@ from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, r
 from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, shown
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
-from fsrcnn.pictures.formats import FORMATS
+from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.signals import Interrupted, interruptible
 from fsrcnn.weights import shipped_weights
 
+GIB = 2**30
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
@@ -60,6 +62,18 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
     add("--weights", type=_path, metavar="FILE", help="weights file to use in place of the shipped one")
     add("--overwrite", action="store_true", help="replace existing results, which are otherwise left alone")
+    add(
+        "--accept-damaged",
+        action="store_true",
+        help="enlarge JPEGs of which a part is lost, which are otherwise refused",
+    )
+    add(
+        "--memory-limit",
+        type=_gibibytes,
+        default=MEMORY_LIMIT,
+        metavar="GIB",
+        help=f"memory that decoding one picture may take, in GiB; default: {MEMORY_LIMIT / GIB:g}",
+    )
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU; the default), cpu, cuda, cuda:1, ... or mps")
     add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
     add("--quality", type=int, help="videos: the encoder's constant rate factor, 0 is best; default: the encoder's own")
@@ -83,6 +97,14 @@ def _path(text: str) -> Path:
     if (path := _name(text)).startswith("~"):
         raise argparse.ArgumentTypeError(f"got {text!r}, and there is no such user; write ./{text}")
     return Path(path)
+
+
+def _gibibytes(text: str) -> int:
+    """Bytes of a number of GiB."""
+    with suppress(ValueError, OverflowError):
+        if (number := int(float(text) * GIB)) > 0:
+            return number
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected GiB, more than zero")
 
 
 def _check(request: Request) -> None:
@@ -111,7 +133,8 @@ def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
             if job.is_video:
                 settings = request.codec, request.quality, request.preset, request.duration
                 return upscale_video(job.source, job.target, network, *settings).warnings
-            return upscale_picture(*job, network)
+            accepted = request.accept_damaged
+            return upscale_picture(*job, network, accept_damaged=accepted, memory_limit=request.memory_limit)
         except Error:
             raise
         except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from fsrcnn.errors import RequestError
 from fsrcnn.files import is_file, is_folder, is_hidden, real_path, same_file, whole_path
 from fsrcnn.geometry import SCALES
-from fsrcnn.pictures.formats import BY_SUFFIX
+from fsrcnn.pictures.formats import BY_SUFFIX, MEMORY_LIMIT
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos import VIDEO_SUFFIXES
 
@@ -47,6 +47,8 @@ class Request:
     variant: str = "fsrcnn"
     weights: Path | None = None
     overwrite: bool = False
+    accept_damaged: bool = False
+    memory_limit: int = MEMORY_LIMIT  # bytes
     device: str = "auto"
     codec: str | None = None
     quality: int | None = None
