@@ -80,7 +80,7 @@ def enlarge_file(
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, upscale_factor, weights=weights, device=device)
         request = Request((), accept_damaged=accept_damaged, memory_limit=memory_limit or MEMORY_LIMIT)
-        return enlarger(request, network, [job])(job)
+        return enlarger(request, network)(job)
 
 
 def load(

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -30,6 +30,7 @@ MOST_PICTURES = 4  # enlarged at a time
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
 Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
+Results = Generator[tuple[Job, Callable[[], tuple[str, ...]]], None, None]
 
 
 def read_request(arguments: list[str] | None = None) -> Request:
@@ -120,28 +121,31 @@ def _check(request: Request) -> None:
             raise RequestError(f"{field}: got {getattr(request, field)!r}, expected {expected}")
 
 
-def enlarger(request: Request, network: Network, jobs: list[Job]) -> Enlarge:
-    """Returns the function that enlarges one file. Raises RequestError if there are videos and PyAV is missing."""
-    if any(job.is_video for job in jobs):
-        try:
-            from fsrcnn.videos.upscale import upscale_video
-        except ModuleNotFoundError as error:
-            raise RequestError(f"videos need PyAV: pip install av ({error})") from error
+def enlarger(request: Request, network: Network) -> Enlarge:
+    """Returns the function that enlarges one file. It raises Error, whatever is wrong with the file."""
 
     def enlarge(job: Job) -> tuple[str, ...]:
         try:
             if job.is_video:
-                settings = request.codec, request.quality, request.preset, request.duration
-                return upscale_video(job.source, job.target, network, *settings).warnings
+                return _enlarge_video(job, request, network)
             accepted = request.accept_damaged
             return upscale_picture(*job, network, accept_damaged=accepted, memory_limit=request.memory_limit)
         except Error:
             raise
         except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
             kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-            raise FailureError(f"{job.source}: cannot be enlarged ({kind}{error})") from error
+            raise FailureError(f"{job.source}: cannot be enlarged ({kind}{' '.join(str(error).split())})") from error
 
     return enlarge
+
+
+def _enlarge_video(job: Job, request: Request, network: Network) -> tuple[str, ...]:
+    try:
+        from fsrcnn.videos.upscale import upscale_video
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
+    settings = request.codec, request.quality, request.preset, request.duration
+    return upscale_video(job.source, job.target, network, *settings).warnings
 
 
 def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool) -> list[str]:
@@ -149,28 +153,34 @@ def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: boo
     Interrupted, which tells how many are done and, by `overwrite`, whether the same command does the rest.
     """
     failed: list[str] = []
-    with tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if is_shown else True) as bar:
-        done = 0
-        try:
-            for job, result in _results(jobs, enlarge, network):
+    done: list[Job] = []
+
+    def counted(job: Job) -> tuple[str, ...]:
+        warnings = enlarge(job)
+        done.append(job)
+        return warnings
+
+    try:
+        with (
+            tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if is_shown else True) as bar,
+            closing(_results(jobs, counted, network)) as results,
+        ):
+            for job, result in results:
                 try:
                     for warning in result():
                         tqdm.write(shown(f"{job.source}: {warning}"), file=sys.stderr)
-                    done += 1
                 except Error as error:
                     tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
                     failed.append(str(job.source))
                 bar.update()
-        except Interrupted as error:
-            rest = "does all of them again" if overwrite else "goes on"
-            said = f"interrupted: {done:,} of {len(jobs):,} done; the same command {rest}"
-            raise Interrupted(error.number, said) from error
+    except Interrupted as error:
+        rest = "does all of them again" if overwrite else "goes on"
+        said = f"interrupted: {len(done):,} of {len(jobs):,} done; the same command {rest}"
+        raise Interrupted(error.number, said) from error
     return failed
 
 
-def _results(
-    jobs: list[Job], enlarge: Enlarge, network: Network
-) -> Iterator[tuple[Job, Callable[[], tuple[str, ...]]]]:
+def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
     """Yields each job with a function that returns its warnings or raises its error. Several pictures are enlarged at a
     time, so that one is read or written while others are enlarged; then videos one by one: each overlaps its own steps.
     """
@@ -216,9 +226,10 @@ def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
         where = "beside their sources"
     said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
     if plan.finished:
-        said.append(f"{plan.finished:,} were there already (--overwrite does them again)")
+        were = "was" if plan.finished == 1 else "were"
+        said.append(f"{plan.finished:,} {were} there already (--overwrite does them again)")
     if plan.results:
-        said.append(f"{plan.results:,} results of earlier runs left as they are")
+        said.append(f"results of earlier runs, left as they are: {plan.results:,}")
     if plan.unread:
         said.append(f"not read: {unread_text(plan.unread)}")
     return shown("; ".join(said))
@@ -247,7 +258,7 @@ def _upscale(request: Request) -> int:
     if rank == 0:
         for problem in plan.problems:
             print(shown(f"failed: {problem}"), file=sys.stderr)
-    enlarge = enlarger(request, network, plan.jobs)
+    enlarge = enlarger(request, network)
     failed = [run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)]
     if ranks > 1:
         import torch.distributed as dist

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from dataset import (
     compressed_versions,
     evaluation_pair,
     folder_pairs,
+    list_images,
     load_training_images,
     training_paths,
     write_image,
@@ -196,6 +198,17 @@ def test_training_images_smaller_than_a_patch_are_left_out_and_named(tmp_path: P
     assert too_small == [small]
     with pytest.raises(RequestError, match="no picture is 41 x 41"):
         load_training_images([small, large], smallest=41)
+
+
+def test_hidden_files_are_in_no_set(data_dir: Path, tmp_path: Path):
+    """As macOS leaves them beside pictures."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "._a.png").write_bytes(b"\0\5\x16\7")
+    with pytest.raises(RequestError, match="no pictures in this folder"):
+        list_images(tmp_path / "set")
+    shutil.copy(data_dir / "Train" / "chelsea.png", tmp_path / "set" / "a.png")
+    assert [pair.name for pair in folder_pairs(tmp_path / "set", 2)] == ["a"]
+    assert training_paths(tmp_path, ["set"]) == [tmp_path / "set" / "a.png"]
 
 
 def test_pairs_of_a_folder(tmp_path: Path):

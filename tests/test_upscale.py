@@ -317,12 +317,12 @@ def test_a_full_disk_for_the_temporary_file(run: Run, tmp_path: Path, monkeypatc
 @posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_leaves_nothing_half_written(tmp_path: Path, number: int, code: int):
-    source = save(tmp_path / "a.png", np.zeros((3000, 3000, 3), dtype=np.uint8))
+    source = save(tmp_path / "a.png", np.zeros((5000, 5000, 3), dtype=np.uint8))
     heard = functools.partial(signal.signal, number, signal.SIG_DFL)  # what `make test &` ignores is inherited
     process = subprocess.Popen([*COMMAND, source], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not list(tmp_path.glob(".a_x2.*")):
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(number)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == code
