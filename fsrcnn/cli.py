@@ -133,8 +133,9 @@ def enlarger(request: Request, network: Network) -> Enlarge:
         except Error:
             raise
         except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
-            kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-            raise FailureError(f"{job.source}: cannot be enlarged ({kind}{' '.join(str(error).split())})") from error
+            kind = "" if isinstance(error, OSError) else type(error).__name__
+            why = ": ".join(filter(None, [kind, " ".join(str(error).split())]))
+            raise FailureError(f"{job.source}: cannot be enlarged ({why})") from error
 
     return enlarge
 
