@@ -219,10 +219,10 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
 
 def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
     """What has been done, how long it took, where the results are, and what was left alone."""
-    if request.output:
-        where = f"in {request.output}"
-    elif len(plan.jobs) == 1:
+    if len(plan.jobs) == 1:
         where = f"as {plan.jobs[0].target}"
+    elif request.output:
+        where = f"in {request.output}"
     else:
         where = "beside their sources"
     said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
