@@ -5,12 +5,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -27,8 +29,10 @@ from fsrcnn.weights import shipped_weights
 GIB = 2**30
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
+TURN = 0.2  # seconds
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
+T = TypeVar("T")
 Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
 Results = Generator[tuple[Job, Callable[[], tuple[str, ...]]], None, None]
 
@@ -189,7 +193,11 @@ def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
     with ThreadPoolExecutor(min(network.threads, MOST_PICTURES)) as pool:
         try:
             futures = {pool.submit(enlarge, job): job for job in pictures}
-            for future in as_completed(futures):
+            finished: SimpleQueue[Future[tuple[str, ...]]] = SimpleQueue()
+            for future in futures:
+                future.add_done_callback(finished.put)
+            for _ in futures:
+                future = _next_of(finished)
                 yield futures[future], future.result
         except BaseException:
             network.stop()
@@ -198,6 +206,15 @@ def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
     for job in jobs:
         if job.is_video:
             yield job, partial(enlarge, job)
+
+
+def _next_of(queue: SimpleQueue[T]) -> T:
+    """The queue's next item, waited for in short turns: Python does not hear of a Ctrl-C that comes just before a wait
+    until that ends.
+    """
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=TURN)
 
 
 def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
