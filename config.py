@@ -67,8 +67,9 @@ FilePath = Annotated[Path, BeforeValidator(_as_path)]
 Names = Annotated[tuple[Name, ...], SEVERAL, that(lambda names: names and all(names), "one name or several")]
 Paths = Annotated[tuple[FilePath, ...], SEVERAL]
 FolderName = Annotated[str, that(lambda name: Path(name).name == name != "..", "a folder's name, without a path")]
-Count = Annotated[int, that(lambda value: value >= 0, "zero or more")]
-Positive = Annotated[int, that(lambda value: value > 0, "more than zero")]
+HIGHEST = 2**63 - 1  # what PyTorch takes
+Count = Annotated[int, that(lambda value: 0 <= value <= HIGHEST, f"zero or more, at most {HIGHEST}")]
+Positive = Annotated[int, that(lambda value: 0 < value <= HIGHEST, f"more than zero, at most {HIGHEST}")]
 Qualities = Annotated[
     tuple[Annotated[int, that(lambda value: 1 <= value <= 100, "whole numbers from 1 to 100")], ...], SEVERAL
 ]

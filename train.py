@@ -89,6 +89,16 @@ def train(config: Config) -> int | None:
             return train_in(folder, config, device)
         except NotFiniteError as error:
             raise FailureError(unstable(error, config, folder)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            remedy = "lower batch_size, patch_size, d, s or m"
+            raise FailureError(f"{folder}: the training does not fit into memory; {remedy}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, a GPU, or PyTorch on a CPU, which has no type for it, could not get memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:

@@ -119,7 +119,9 @@ def full_disk_named(path: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         cause = os.strerror(error.errno)
-        raise FailureError(f"{path}: {cause}; make room, or write elsewhere, and run the command again") from error
+        raise FailureError(
+            f"{path}: cannot be written: {cause}; make room, or write elsewhere, and run the command again"
+        ) from error
 
 
 def same_file(one: Path, other: Path) -> bool:
