@@ -18,8 +18,9 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from itertools import product
+from itertools import chain, product
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ from fsrcnn.weights import load_weights, shipped_weights
 ROOT = Path(__file__).parents[1]
 KEPT, FIGURES = ROOT / "results" / "fuzz", ROOT / "results" / "benchmark" / "reliability.json"
 SECONDS, MEMORY = 60, 3 * 2**30  # that one input may take
-RENEWED = 2000  # inputs after which a worker is replaced: what leaks slowly is no fault of the next input
+RENEWED = 2000  # inputs after which a process is replaced: what leaks slowly is no fault of the next input
 FAULT = "fault"
 CONTEXT = get_context("spawn")  # libvips and thread pools do not survive a fork
 INTEGERS = (0, 1, 2, 3, 7, 16, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
@@ -334,7 +335,7 @@ def try_requests(number: int, folder: Path) -> str:
     return f"{EXAMPLES} command lines"
 
 
-# --- workers ---
+# --- processes ---
 
 Attempt = Callable[[int, Path], str]  # tries the input of a number in an empty folder; returns what became of it
 
@@ -355,88 +356,56 @@ KINDS = {
 }
 
 
-def serve(pipe: connection.Connection, attempt: Attempt, memory: int, log: Path) -> None:
-    """Tries the inputs whose numbers come, with at most so many bytes of memory; a crash's words are in the log."""
+def serve(pipe: connection.Connection, attempt: Attempt, numbers: list[int], memory: int) -> None:
+    """Tries inputs with at most so many bytes of memory; sends what became of each, and the message of a fault."""
     import resource
 
-    os.environ["OMP_NUM_THREADS"] = os.environ["VIPS_CONCURRENCY"] = "1"  # there is a worker for each core
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 2)
+    os.environ["OMP_NUM_THREADS"] = os.environ["VIPS_CONCURRENCY"] = "1"  # there is a process for each core
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries' warnings
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     pipe.send("ready")
-    with contextlib.suppress(EOFError):  # nothing more comes
-        while True:
-            number = pipe.recv()
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    pipe.send((attempt(number, Path(folder)), ""))
-                except Exception as error:
-                    pipe.send((FAULT, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
-
-
-class Worker:
-    """A process that tries one input at a time."""
-
-    def __init__(self, attempt: Attempt, memory: int) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.log = Path(self.folder.name) / "log"
-        self.pipe, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=serve, args=(theirs, attempt, memory, self.log), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.tried, self.number, self.since = 0, -1, 0.0  # -1: none
-
-    def give(self, number: int) -> None:
-        if not self.tried:
-            self.pipe.recv()  # "ready"
-        self.tried, self.number, self.since = self.tried + 1, number, time.monotonic()
-        self.pipe.send(number)
-
-    def outcome(self, seconds: float) -> tuple[str, str] | None:
-        """What became of the input, and a fault's message; None: not known yet."""
-        if self.pipe.poll():
+    for number in numbers:
+        with tempfile.TemporaryDirectory() as folder:
             try:
-                return self.pipe.recv()
-            except (EOFError, ConnectionError):
-                self.process.join()
-                said = self.log.read_text("utf-8", errors="replace")
-                return FAULT, f"ended the process ({self.process.exitcode}) {said}"
-        return (FAULT, f"took more than {seconds} seconds") if time.monotonic() - self.since > seconds else None
+                pipe.send((attempt(number, Path(folder)), ""))
+            except Exception as error:
+                pipe.send((FAULT, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
 
-    def end(self) -> None:
-        self.pipe.close()  # which ends a worker that is idle
-        self.process.join(2)
-        self.process.kill()
-        self.process.join()
-        self.folder.cleanup()
+
+def tried_in_order(attempt: Attempt, seconds: float, memory: int, numbers: list[int]) -> list[tuple[int, str, str]]:
+    """Tries inputs in a process, which is replaced where one ends it or holds it up."""
+    done: list[tuple[int, str, str]] = []
+    while rest := numbers[len(done) :][:RENEWED]:
+        pipe, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, attempt, rest, memory), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            pipe.recv()  # "ready"
+            for number in rest:
+                if not pipe.poll(seconds):
+                    raise TimeoutError
+                done.append((number, *pipe.recv()))
+            process.join(seconds)
+        except TimeoutError:
+            done.append((number, FAULT, f"took more than {seconds} seconds"))
+        except EOFError:
+            process.join()
+            done.append((number, FAULT, f"ended the process ({process.exitcode})"))
+        finally:
+            process.kill()
+            process.join()
+    return done
 
 
 def tried(
     attempt: Attempt, numbers: Iterable[int], processes: int = 2, seconds: float = SECONDS, memory: int = MEMORY
 ) -> Iterator[tuple[int, str, str]]:
-    """Yields the number of each input as it is done, what became of it, and the message of a fault. A worker that an
-    input ends, or holds up, is replaced.
-    """
-    remaining, workers = iter(numbers), [Worker(attempt, memory) for _ in range(processes)]
-    try:
-        while True:
-            for worker in workers:
-                if worker.number < 0 and (number := next(remaining, -1)) >= 0:
-                    worker.give(number)
-            busy = [worker for worker in workers if worker.number >= 0]
-            if not busy:
-                return
-            connection.wait([worker.pipe for worker in busy], timeout=1)
-            for worker in busy:
-                if done := worker.outcome(seconds):
-                    yield worker.number, *done
-                    worker.number = -1
-                    if done[0] == FAULT or worker.tried >= RENEWED:
-                        worker.end()
-                        workers[workers.index(worker)] = Worker(attempt, memory)
-    finally:
-        for worker in workers:
-            worker.end()
+    """The number of each input, what became of it, and the message of a fault."""
+    numbers = list(numbers)
+    with ThreadPoolExecutor(processes) as pool:
+        shares = [numbers[first::processes] for first in range(processes)]
+        return chain(*pool.map(partial(tried_in_order, attempt, seconds, memory), shares))
 
 
 def record(part: str, figures: object) -> None:
