@@ -53,6 +53,10 @@ WITNESSES, WITNESS = 6, 5.0
 # clearest one's, and the highest within so many qualities to each side.
 SHARE = 0.2
 NEIGHBOURS = 4
+# Standard tables are compared if the best has at least this share of the evidence that the coefficients have if each
+# may have a step of its own. Else it is another program's, believed if all coefficients but so many are this clear.
+FITTING = 0.35
+CLEAR, UNCLEAR = 20.0, 2
 
 EDGE = 8  # levels of a corner beyond which it is the picture's own
 SEARCHED = 512  # rows and columns of a picture in which the grid is searched
@@ -81,14 +85,40 @@ def _quality_on(pixels: NDArray[Any], top: int, left: int) -> float | None:
     if len(blocks) < LEAST_BLOCKS:
         return None
     gains = _gains(blocks)
-    evidence = gains.sum(0)
+    of_steps = gains[:, :, 1:].max(1)  # a step of 1 is no trace
+    of_tables = _of_tables(gains)
+    if of_tables.sum(1).max() >= FITTING * of_steps.max(1).sum():
+        return _standard_quality(of_tables)
+    return _nearest_quality(of_steps)
+
+
+def _of_tables(gains: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The gains of the standard tables' steps at the deviation likeliest for all: qualities x coefficients."""
+    of_tables = gains[np.arange(len(gains)), :, _model().tables - 1]  # qualities x coefficients x deviations
+    return of_tables[np.arange(len(of_tables)), :, of_tables.sum(1).argmax(1)]
+
+
+def _standard_quality(of_tables: NDArray[np.float32]) -> float | None:
+    """The lowest quality whose standard table the coefficients show. of_tables: of `_of_tables`."""
+    evidence = of_tables.sum(1)
     around = np.lib.stride_tricks.sliding_window_view(
         np.pad(evidence, NEIGHBOURS, constant_values=-np.inf), 2 * NEIGHBOURS + 1
     )
     shown = evidence == around.max(1)
     shown &= evidence >= max(EVIDENCE, SHARE * evidence.max())
-    shown &= (gains >= WITNESS).sum(0) >= WITNESSES
+    shown &= (of_tables >= WITNESS).sum(1) >= WITNESSES
     return float(LEAST_QUALITY + shown.argmax()) if shown.any() else None
+
+
+def _nearest_quality(of_steps: NDArray[np.float32]) -> float | None:
+    """The quality of the standard table nearest, in the logarithm, to the steps that the coefficients show, whatever
+    program's they are; None where too many show none. of_steps: gains, coefficients x steps from 2 on.
+    """
+    if (of_steps.max(1) >= CLEAR).sum() < len(of_steps) - UNCLEAR:
+        return None
+    steps = of_steps.argmax(1) + 2
+    distances = np.abs(np.log(_model().tables) - np.log(steps)).sum(1)
+    return float(LEAST_QUALITY + distances.argmin())
 
 
 # --- blocks ---
@@ -137,8 +167,7 @@ def _first_border(corners: NDArray[np.int16]) -> int:
 
 class _Model(NamedTuple):
     """transform: 64 x n, from a block's pixels to the n coefficients that are looked at. gains: bins x (deviations x
-    steps), of a coefficient's value, by the step that it is to be a multiple of, 1, 2 and so on. tables: qualities x n,
-    each step's place in `gains`.
+    steps), of a coefficient's value, by the step that it is to be a multiple of, from 1 on. tables: qualities x n.
     """
 
     transform: NDArray[np.float32]
@@ -162,12 +191,12 @@ def _model() -> _Model:
         gain = np.log((1 - OUTLIERS) * near + OUTLIERS)
         gains.append(np.where(value < step / 2, np.minimum(gain, 0), gain))
     together = np.ascontiguousarray(np.concatenate(gains).T)
-    return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables - 1)
+    return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables)
 
 
 def _gains(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For each coefficient and each quality compared, the logarithm of the likelihood ratio between coefficients that
-    lie near multiples of the quality's step, at the deviation that suits all of them best, and such as lie anywhere.
+    """For each coefficient, deviation and step, the logarithm of the likelihood ratio between values that deviate so
+    from multiples of the step and values that lie anywhere: coefficients x deviations x steps, from 1 on.
     """
     model = _model()
     coefficients = np.abs(blocks @ model.transform)
@@ -175,7 +204,4 @@ def _gains(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     each = np.arange(bins.shape[1], dtype=np.int32)
     counts = np.bincount((bins + each * (BINS + 1)).ravel(), minlength=each.size * (BINS + 1))
     histograms = counts.reshape(-1, BINS + 1)[:, :BINS].astype(np.float32)
-    of_steps = (histograms @ model.gains).reshape(each.size, len(DEVIATIONS), -1)
-    gains: NDArray[np.float32] = of_steps[each, :, model.tables]  # qualities x coefficients x deviations
-    best = gains.sum(1).argmax(1)
-    return gains[np.arange(len(gains)), :, best].T
+    return (histograms @ model.gains).reshape(each.size, len(DEVIATIONS), -1)
