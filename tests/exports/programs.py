@@ -1,5 +1,6 @@
 """The environment of Python 3.12 with programs that load the exported files, and running a script in it."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,10 +11,15 @@ EXPORTED = ROOT / "results" / "exported"
 BIN = ROOT / ".venv" / "programs" / "bin"
 
 
-def run_in_programs(program: str, *arguments: object, timeout: float = 120) -> str:
-    """Runs one of the environment's programs and returns what it prints."""
+def run_in_programs(program: str, *arguments: object, **environment: object) -> bytes:
+    """Runs one of the environment's programs, with these variables too, and returns what it prints."""
     needed((BIN / program).is_file(), "the programs' environment (`make extra`)")
     command = [BIN / program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    variables = os.environ | {name: str(value) for name, value in environment.items()}
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=ROOT, env=variables)
+    assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def vulkan_needed() -> None:
+    needed(any(Path("/usr/share/vulkan/icd.d").glob("lvp_icd.*")), "Mesa's llvmpipe (package mesa-vulkan-drivers)")

@@ -116,7 +116,7 @@ np.savez(folder / "made.npz", **made)
 
 
 def test_the_runtime_of_chainner_reads_every_committed_file(tmp_path: Path):
-    """Also halves of a file: the numbers of 16 bits."""
+    """And one with numbers of 16 bits."""
     packages_needed("onnx", "onnxruntime")
     halves = tmp_path / "fsrcnn_s_x2_rgb_float16.onnx"
     halves.write_bytes(onnx_file(load_weights(shipped_weights("fsrcnn_s", 2)), "rgb", "subpixel", {}, float16=True))
@@ -145,7 +145,7 @@ def test_numbers_of_16_bits_cost_no_quality(interface: Interface):
     results = [from_planes(run_onnx(content, planes(lr)[None])[0]) for content in contents]
     scores = [-10 * np.log10(np.mean((sr - hr) ** 2)) for sr in results]
     assert 0 < np.abs(results[0] - results[1]).max() < FLOAT16_TOLERANCE
-    assert abs(scores[0] - scores[1]) < 0.001
+    assert abs(scores[0] - scores[1]) < 0.005
     assert len(contents[1]) < 0.6 * len(contents[0])
 
 
