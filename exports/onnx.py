@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +41,7 @@ from exports.shared import (
     distance,
     file_name,
     from_planes,
+    json_beside,
     planes,
 )
 from fsrcnn.errors import FailureError
@@ -247,10 +247,8 @@ def metadata(path: Path, weights: Weights, form: Form, interface: str) -> dict[s
         "licence": LICENCE,
         "sha256": weights.digest,
     }
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        score = json.loads(beside.read_text(encoding="utf-8"))["validation"]
-        said["validation_psnr"] = f"{score['psnr']:.3f}"
+    if about := json_beside(path):
+        said["validation_psnr"] = f"{about['validation']['psnr']:.3f}"
     return said
 
 

@@ -1,5 +1,6 @@
 """What the formats share: what an exported file is, and how its results are compared with PyTorch's."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,12 @@ def file_name(path: Path, interface: str, suffix: str, float16: bool = False) ->
     """What an exported file is called: the weights' name, the interface but for luma, and the numbers if of 16 bits."""
     parts = [weights_name(path), *([] if interface == "luma" else [interface]), *(["float16"] if float16 else [])]
     return "_".join(parts) + suffix
+
+
+def json_beside(path: Path) -> dict[str, Any]:
+    """What the json beside a weights file says of its training; empty where there is none."""
+    beside = path.with_suffix(".json")
+    return json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
 
 
 def compared(error: float | None, program: str = "", tolerance: float = TOLERANCE) -> str:

@@ -11,6 +11,9 @@ from exports.coreml import coreml_package, run_coreml
 from exports.graph import CHANNELS
 from exports.shared import Interface, from_planes, reference_of
 
+# A folder that coremltools leaves to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+
 
 @pytest.mark.parametrize(("scale", "interface"), [(2, "luma"), (3, "luma_full"), (4, "rgb")])
 def test_operations_give_the_networks_result(scale: int, interface: Interface):
