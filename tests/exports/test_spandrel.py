@@ -20,7 +20,7 @@ def descriptor(path: Path):
     from exports.spandrel import FSRCNNArch
 
     registry = MAIN_REGISTRY.copy()
-    registry.add(ArchSupport.from_architecture(FSRCNNArch()))
+    registry.add(ArchSupport.from_architecture(FSRCNNArch()), ignore_duplicates=True)
     return ModelLoader(registry=registry).load_from_file(path)
 
 
