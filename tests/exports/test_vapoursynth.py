@@ -1,17 +1,22 @@
 """The scripts for VapourSynth, run by vspipe: the luma of a film, and a film in R, G, B, each by three runtimes."""
 
+import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import skimage.data
+from made import needed
 from numpy.typing import NDArray
-from programs import EXPORTED, ROOT, run_in_programs, vulkan_needed
+from programs import BIN, EXPORTED, ROOT, run_in_programs, vulkan_needed
 
 from exports.shared import Interface, reference_of
 from fsrcnn.weights import load_weights, shipped_weights
-from imgproc import to_uint8
+from imgproc import psnr, to_uint8
 
 # ITU-R BT.709: luma of R, G, B, and how far B and R are from it at most.
 KR, KB = 0.2126, 0.0722
@@ -58,8 +63,8 @@ def planes() -> NDArray[np.uint8]:
     return np.stack([np.clip(y, 16, 235), *np.clip(chroma, 90, 160).transpose(2, 0, 1)])
 
 
-def enlarged(interface: Interface, lr: NDArray[np.floating]) -> NDArray[np.float32]:
-    return reference_of(load_weights(shipped_weights("fsrcnn_s", 2)), interface, lr.astype(np.float32))
+def enlarged(interface: Interface, lr: NDArray[np.floating], variant: str = "fsrcnn_s") -> NDArray[np.float32]:
+    return reference_of(load_weights(shipped_weights(variant, 2)), interface, lr.astype(np.float32))
 
 
 @pytest.mark.parametrize(("runtime", "full_range"), [("ort", False), ("ort", True), ("ov", False), ("ncnn", False)])
@@ -84,3 +89,21 @@ def test_rgb(tmp_path: Path, planes: NDArray[np.uint8], runtime: str):
     differences = (sr[..., 2] - y) / (1 - KB), (sr[..., 0] - y) / (1 - KR)
     expected = np.stack([y * 219 + 16, *(each * 112 + 128 for each in differences)])
     assert np.abs(large - to_uint8(expected)).max() <= 1
+
+
+def test_the_documents_command_encodes_a_film(tmp_path: Path, planes: NDArray[np.uint8]):
+    needed(bool(shutil.which("ffmpeg")), "ffmpeg")
+    page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^vspipe .*$", page, re.M)
+    film_of(tmp_path / "film.mkv", planes, full_range=False)
+    for name in ("exports", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    run_in_programs("vapoursynth", "config", XDG_CONFIG_HOME=tmp_path)
+    paths = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    command = ["bash", "-o", "pipefail", "-c", line]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    with av.open(str(tmp_path / "large.mkv")) as large:
+        (frame,) = large.decode(video=0)
+    expected = to_uint8(enlarged("luma_full", (planes[0] - 16.0) / 219, "fsrcnn") * 219 + 16)
+    assert psnr(frame.to_ndarray()[0], expected) > 35
