@@ -3,10 +3,12 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from exports.shared import Array, Interface, convolutions
-from fsrcnn.geometry import DECONV_KERNEL, DECONV_PADDING, PHASES_REACH, phases
+from fsrcnn.geometry import DECONV_KERNEL, DECONV_PADDING, PHASES_REACH, phases, subpixel_place
 from fsrcnn.luma import GAIN, OFFSET, RGB_TO_YCBCR
+from fsrcnn.pytorch import subpixel_kernel
 from fsrcnn.resize import REACH, TAPS, phase_weights
 from fsrcnn.weights import Weights
 
@@ -17,19 +19,13 @@ INPUT, OUTPUT = "lr", "sr"
 
 
 class Convolution(NamedTuple):
-    """kernel: outputs x channels x k x k. padded: zeros beyond the border keep the size; else it shrinks by k - 1."""
+    """kernel: outputs x channels x k x k. padding: zeros before the first and after the last pixel of each axis."""
 
     sources: tuple[str]
     output: str
     kernel: Array
     biases: Array
-    padded: bool = True
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Zeros before the first and after the last pixel of an axis."""
-        size = self.kernel.shape[2]
-        return ((size - 1) // 2, size // 2) if self.padded else (0, 0)
+    padding: tuple[int, int]
 
 
 class Deconvolution(NamedTuple):
@@ -66,6 +62,15 @@ class EdgePad(NamedTuple):
     width: int
 
 
+class Crop(NamedTuple):
+    """Leaves out `before` pixels at the start and `after` at the end of each axis."""
+
+    sources: tuple[str]
+    output: str
+    before: int
+    after: int
+
+
 class Sum(NamedTuple):
     """Two sources of one shape."""
 
@@ -73,25 +78,27 @@ class Sum(NamedTuple):
     output: str
 
 
-Layer = Convolution | Deconvolution | PRelu | Shuffle | EdgePad | Sum
+Layer = Convolution | Deconvolution | PRelu | Shuffle | EdgePad | Crop | Sum
 
 
-def network_layers(weights: Weights, interface: Interface, form: Form = "subpixel") -> list[Layer]:
+def network_layers(weights: Weights, interface: Interface, form: Form = "subpixel", crops: bool = False) -> list[Layer]:
     """The layers in order, from INPUT to OUTPUT.
 
     rgb: bicubic(RGB) + (network(Y) - bicubic(Y)) / GAIN, whose luma is the network's; bicubic is MATLAB's on a picture
     whose edge is repeated. form: the last layer as a convolution on the small picture and a pixel shuffle, or as the
-    paper's deconvolution.
+    paper's deconvolution. crops: takes the convolution that is smallest, at x3 by a tenth of the network's time, and
+    whose output has to be cropped there.
     """
     layers: list[Layer] = []
     x = INPUT
     if interface != "luma":  # of its own, as the next convolution pads with zeros: folded in, it changed the border
         row = RGB_TO_YCBCR[0] if interface == "rgb" else np.array([GAIN])
-        layers.append(Convolution((x,), "y", row.reshape(1, -1, 1, 1), np.array([OFFSET])))
+        layers.append(Convolution((x,), "y", row.reshape(1, -1, 1, 1), np.array([OFFSET]), (0, 0)))
         x = "y"
     for number, (kernel, biases, slopes) in enumerate(convolutions(weights)):
+        reach = kernel.shape[2] // 2
         layers += [
-            Convolution((x,), f"conv{number}", kernel, biases),
+            Convolution((x,), f"conv{number}", kernel, biases, (reach, reach)),
             PRelu((f"conv{number}",), f"prelu{number}", slopes),
         ]
         x = f"prelu{number}"
@@ -101,7 +108,8 @@ def network_layers(weights: Weights, interface: Interface, form: Form = "subpixe
     if form == "deconvolution":
         layers.append(Deconvolution((x,), large, kernel, biases, weights.upscale_factor))
     else:
-        layers += _subpixel(x, large, kernel, biases, weights.upscale_factor)
+        subpixel = _smallest_subpixel if crops else _subpixel
+        layers += subpixel(x, large, kernel, biases, weights.upscale_factor)
     return layers + (_coloured(large, weights.upscale_factor) if interface == "rgb" else [])
 
 
@@ -109,9 +117,24 @@ def _subpixel(source: str, output: str, kernel: Array, biases: Array, scale: int
     """The deconvolution as the smallest convolution whose output needs no cropping, and a shuffle."""
     before, after = DECONV_PADDING // scale, (DECONV_KERNEL - 1 - DECONV_PADDING + scale - 1) // scale
     taps = slice(PHASES_REACH - before, PHASES_REACH + after + 1)
-    convolution = Convolution((source,), "phases", phases(kernel, scale)[..., taps, taps], biases.repeat(scale**2))
-    assert convolution.padding == (before, after)  # of every scale
-    return [convolution, Shuffle(("phases",), output, scale)]
+    kernel, biases = phases(kernel, scale)[..., taps, taps], biases.repeat(scale**2)
+    return [
+        Convolution((source,), "phases", kernel, biases, (before, after)),
+        Shuffle(("phases",), output, scale),
+    ]
+
+
+def _smallest_subpixel(source: str, output: str, kernel: Array, biases: Array, scale: int) -> list[Layer]:
+    """The deconvolution as the smallest convolution, a shuffle, and a crop where that has more than the output."""
+    kernel = subpixel_kernel(torch.from_numpy(kernel), scale).numpy()
+    padding, before = subpixel_place(scale)
+    after = scale * (2 * padding - kernel.shape[2] + 1) - before
+    shuffled = "shuffled" if before or after else output
+    layers: list[Layer] = [
+        Convolution((source,), "phases", kernel, biases.repeat(scale**2), (padding, padding)),
+        Shuffle(("phases",), shuffled, scale),
+    ]
+    return layers + ([Crop((shuffled,), output, before, after)] if before or after else [])
 
 
 def _coloured(luma: str, scale: int) -> list[Layer]:
@@ -120,9 +143,9 @@ def _coloured(luma: str, scale: int) -> list[Layer]:
     kernel = np.einsum("oc,pij->opcij", difference, bicubic_kernel(scale)).reshape(-1, 3, TAPS, TAPS)
     return [
         EdgePad((INPUT,), "padded", REACH),
-        Convolution(("padded",), "colour_phases", kernel, np.full(len(kernel), -OFFSET / GAIN), padded=False),
+        Convolution(("padded",), "colour_phases", kernel, np.full(len(kernel), -OFFSET / GAIN), (0, 0)),
         Shuffle(("colour_phases",), "colour", scale),
-        Convolution((luma,), "grey", np.full((3, 1, 1, 1), 1 / GAIN), np.zeros(3)),
+        Convolution((luma,), "grey", np.full((3, 1, 1, 1), 1 / GAIN), np.zeros(3), (0, 0)),
         Sum(("colour", "grey"), OUTPUT),
     ]
 

@@ -125,10 +125,12 @@ def _channels(layer: Layer, channels: int) -> int:
 def _add(model: _Model, layer: Layer, sources: list[int], output: int) -> None:
     schema = model.schema
     match layer:
-        case Convolution(kernel=kernel, biases=biases, padded=padded):  # "same" pads by kernel - 1, less of it before
+        case Convolution(kernel=kernel, biases=biases, padding=padding):
+            size, valid = kernel.shape[2], padding == (0, 0)
+            assert valid or padding == ((size - 1) // 2, size // 2)  # which is what SAME means
             constants = [model.constant(kernel.transpose(0, 2, 3, 1)), model.constant(biases)]
-            padding = schema.Padding.SAME if padded else schema.Padding.VALID
-            model.add("CONV_2D", sources + constants, output, "Conv2DOptions", padding=padding, strideW=1, strideH=1)
+            mode = schema.Padding.VALID if valid else schema.Padding.SAME
+            model.add("CONV_2D", sources + constants, output, "Conv2DOptions", padding=mode, strideW=1, strideH=1)
         case PRelu(slopes=slopes):
             model.add("PRELU", [*sources, model.constant(slopes.reshape(1, 1, -1))], output)
         case Shuffle(scale=scale):

@@ -109,5 +109,7 @@ def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
     """A .param and a .bin, compared with PyTorch in ncnn."""
     parts = ncnn_files(weights)
     error = distance(weights, lambda lr: run_ncnn(*parts, lr), "rgb", least=0)
+    name, scale = weights_name(path), f"x{weights.upscale_factor}"
+    name = name if scale in name else f"{name}_{scale}"  # Upscayl takes the scale from the name
     for suffix, content in zip((".param", ".bin"), parts, strict=True):
-        yield Exported(f"{weights_name(path)}{suffix}", content, compared(error, tolerance=FLOAT16_TOLERANCE))
+        yield Exported(f"{name}{suffix}", content, compared(error, tolerance=FLOAT16_TOLERANCE))

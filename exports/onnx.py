@@ -20,6 +20,7 @@ from exports.graph import (
     INPUT,
     OUTPUT,
     Convolution,
+    Crop,
     Deconvolution,
     EdgePad,
     Form,
@@ -56,6 +57,7 @@ from model import FSRCNN
 
 # Old enough for the ONNX Runtime that programs carry, such as chaiNNer's 1.17.
 OPSET, IR_VERSION = 17, 8
+MOST = 2**63 - 1  # the end of an axis
 TORCH_OPSET = 18  # the earliest that PyTorch writes
 FLAT_LEVELS = 65  # flat pictures on which the network's error is measured; between them it is all but a straight line
 
@@ -138,6 +140,8 @@ def _node(layer: Layer) -> tuple[str, list[Array], dict[str, Any]]:
             return "DepthToSpace", [], {"blocksize": scale, "mode": "CRD"}
         case EdgePad(width=width):
             return "Pad", [np.array([0, 0, width, width] * 2)], {"mode": "edge"}
+        case Crop(before=before, after=after):
+            return "Slice", [np.array([before] * 2), np.array([-after or MOST] * 2), np.array([2, 3])], {}
         case Sum():
             return "Add", [], {}
 
@@ -154,7 +158,8 @@ def onnx_file(weights: Weights, interface: Interface, form: Form, said: dict[str
     real = np.float16 if float16 else np.float32
     inside = {INPUT: "lr_float16", OUTPUT: "sr_float16"} if float16 else {}
     nodes, constants = [], []
-    for layer in network_layers(weights, interface, form):
+    crops = interface != "rgb"  # whose files keep to a few operators, for converters to other formats
+    for layer in network_layers(weights, interface, form, crops):
         operator, arrays, attributes = _node(layer)
         inputs = [inside.get(source, source) for source in layer.sources]
         for number, array in enumerate(arrays):

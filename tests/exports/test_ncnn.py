@@ -9,7 +9,9 @@ import skimage.data
 from made import needed, random_network
 from programs import EXPORTED, run_in_programs, vulkan_needed
 
-from exports.ncnn import ncnn_files, run_ncnn
+from config import checked
+from exports.ncnn import export, ncnn_files, run_ncnn
+from exports.request import ExportConfig
 from exports.shared import FLOAT16_TOLERANCE, photograph, reference_of
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.weights import load_weights, shipped_weights
@@ -82,3 +84,11 @@ def test_realesrgan_ncnn_vulkan_enlarges_without_seams(tmp_path: Path, variant: 
         inside = slice(10 * scale, -10 * scale)
         expected = to_uint8(reference_of(weights, "rgb", mirrored)[inside, inside] * 255)
         assert np.abs(whole[name].astype(int) - expected).max() <= 1, name
+
+
+def test_names_tell_the_scale():
+    needed(importlib.util.find_spec("ncnn") is not None, "ncnn (`make extra`)")
+    weights = load_weights(shipped_weights("fsrcnn_s", 3))
+    for path, name in (("mine.safetensors", "mine_x3"), ("fsrcnn_s_x3.safetensors", "fsrcnn_s_x3")):
+        files = export(Path(path), weights, checked(ExportConfig, format="ncnn"))
+        assert [file.name for file in files] == [f"{name}.param", f"{name}.bin"]
