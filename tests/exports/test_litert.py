@@ -13,7 +13,7 @@ from fsrcnn.geometry import SCALES
 
 
 @pytest.mark.parametrize("interface", CHANNELS)
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", (*SCALES, 5, 8))
 def test_interpreter_gives_the_networks_result(interface: Interface, scale: int):
     needed(importlib.util.find_spec("ai_edge_litert") is not None, "ai-edge-litert (`make extra`)")
     weights = random_network(scale, "fsrcnn_s").weights()
