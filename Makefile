@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint extra fuzz soak data page pretrained report help clean
+.PHONY: demo test lint extra fuzz soak data page pretrained exported report help clean
 
 demo: .venv/installed ## install into .venv and score the shipped weights on scikit-image's photographs (the default)
 	$(VENV) validate.py --test-sets Samples --exp-name demo
@@ -13,7 +13,7 @@ demo: .venv/installed ## install into .venv and score the shipped weights on sci
 test: .venv/installed ## run the tests
 	OMP_WAIT_POLICY=passive $(VENV) -m pytest -n 2 --dist worksteal
 
-# Other runtimes, OpenCV's contrib modules in an environment of their own and, if there is npm, packages for Node.
+# Other runtimes, programs in an environment of their own and, if there is npm, packages for Node.
 extra: .venv/extra ## install what the tests of the exported files and of the page need besides
 
 lint: .venv/installed ## check the format and the style of the code
@@ -78,6 +78,15 @@ pretrained-%: .venv/installed
 	$(call train,$*_finetuned,--recipe default_finetune --transfer-from $(BEFORE)/$*.safetensors $(FINETUNING_$*),$(SHIPPED)/$*)
 	$(call train,$*_restore,--recipe restore --transfer-from $(SHIPPED)/$*.safetensors $(RESTORING_$*),$(SHIPPED)/$*_restore)
 
+# What is found in results/exported, made again for every shipped network.
+exported: .venv/extra ## make the files for other programs in results/exported again
+	for variant in fsrcnn fsrcnn_s; do \
+	    for choice in "onnx --interface luma" "onnx --interface luma_full" "onnx --interface rgb" \
+	        "onnx --interface pictures" ncnn mpv; do \
+	        $(VENV) export.py --variant $$variant --format $$choice || exit 1; \
+	    done; \
+	done
+
 report: .venv/installed ## score them on the test sets and write the tables of README.md and docs/, and the curves
 	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples
 	$(VENV) -m benchmarks.report
@@ -88,10 +97,14 @@ report: .venv/installed ## score them on the test sets and write the tables of R
 	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt pytest pytest-timeout pytest-xdist hypothesis ruff mypy types-tqdm hatchling -c constraints.txt
 	@touch $@
 
-.venv/extra: .venv/installed requirements-extra.txt
+# The first Python 3.12 that runs, of PROGRAMS_PYTHON, the path and pyenv: VapourSynth's wheels need it.
+PROGRAMS_PYTHON ?= $(firstword $(foreach python,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12),$(shell $(python) -c "import sys; print(sys.executable)" 2>/dev/null)))
+
+.venv/extra: .venv/installed requirements-extra.txt requirements-programs.txt
+	@test -n "$(PROGRAMS_PYTHON)" || { echo "Python 3.12 is needed besides: make extra PROGRAMS_PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements-extra.txt -c constraints.txt
-	$(PYTHON) -m venv .venv/contrib
-	.venv/contrib/bin/python -m pip install --quiet --disable-pip-version-check "opencv-contrib-python-headless>=4.10,<5"
+	$(PROGRAMS_PYTHON) -m venv .venv/programs
+	.venv/programs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-programs.txt
 	! command -v npm >/dev/null || npm install --prefix .venv --ignore-scripts --no-audit --no-fund --silent $(NODE_PACKAGES)
 	@touch $@
 

@@ -385,6 +385,17 @@ def restored_rows(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def films_table(said: dict[str, Any]) -> str:
+    """What `--restore auto` gains in films, by codec and constant rate factor, in Markdown."""
+    rows = {(row["codec"], row["crf"]): row for row in said["rows"]}
+    codecs, factors = (dict.fromkeys(key) for key in zip(*rows, strict=True))
+    lines = [f"| | {' | '.join(f'CRF {crf}' for crf in factors)} |", "| --- |" + " --- |" * len(factors)]
+    for codec in codecs:
+        cells = (f"{rows[codec, crf]['gain']:+.2f} ({rows[codec, crf]['least_gain']:+.2f})" for crf in factors)
+        lines.append(f"| {codec} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def film_rate(said: dict[str, Any], variant: str) -> float:
     """Frames a second from video file to video file that benchmarks.files measured, without the start-up."""
     video, start = (statistics.median(said["seconds"][task]) for task in (f"video, {variant}", "start"))
@@ -420,8 +431,8 @@ def made_tables() -> dict[str, str]:
     """Every table by the name of its markers."""
     tests = ("pretrained", "quick", "paper", "paper_replicate")
     metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in tests)
-    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability", "restore")
-    speed, training, browser, ablation, files, node, reliability, restore = (
+    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability", "restore", "films")
+    speed, training, browser, ablation, files, node, reliability, restore, films = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -445,6 +456,7 @@ def made_tables() -> dict[str, str]:
         "restore": restore_table(restore),
         "restore-networks": restore_networks_table(restore),
         "restored": restored_rows(restore),
+        "restored-films": films_table(films),
     }
 
 

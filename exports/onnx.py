@@ -2,11 +2,10 @@
 
 import contextlib
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import skimage.data
@@ -16,10 +15,38 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
+from exports.graph import (
+    CHANNELS,
+    INPUT,
+    OUTPUT,
+    Convolution,
+    Crop,
+    Deconvolution,
+    EdgePad,
+    Form,
+    Layer,
+    PRelu,
+    Shuffle,
+    Sum,
+    bicubic_kernel,
+    network_layers,
+)
 from exports.request import ExportConfig
-from exports.shared import Array, Exported, compared, distance
+from exports.shared import (
+    FLOAT16_TOLERANCE,
+    TOLERANCE,
+    Array,
+    Exported,
+    Interface,
+    compared,
+    distance,
+    file_name,
+    from_planes,
+    json_beside,
+    planes,
+)
 from fsrcnn.errors import FailureError
-from fsrcnn.geometry import Sizes
+from fsrcnn.geometry import DECONV_PADDING, Sizes
 from fsrcnn.luma import (
     BLACK_LEVEL,
     LIMIT_REACH,
@@ -32,14 +59,16 @@ from fsrcnn.luma import (
 from fsrcnn.network import network_of
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pytorch import SubpixelFSRCNN
-from fsrcnn.resize import REACH, TAPS, contributions
-from fsrcnn.weights import LICENCE, Weights, weights_name
+from fsrcnn.resize import REACH
+from fsrcnn.weights import LICENCE, Weights
 from model import FSRCNN
 
-OPSET = 23
+# Old enough for the ONNX Runtime that programs carry, such as chaiNNer's 1.17.
+OPSET, IR_VERSION = 17, 8
+MOST = 2**63 - 1  # the end of an axis
+TORCH_OPSET = 18  # the earliest that PyTorch writes
 FLAT_LEVELS = 65  # flat pictures on which the network's error is measured; between them it is all but a straight line
 
-Form = Literal["subpixel", "deconvolution"]
 Picture = NDArray[np.uint8]
 
 
@@ -62,7 +91,7 @@ class _Pictures(nn.Module):
         for name, (matrix, offset) in matrices.items():
             self.register_buffer(name, torch.from_numpy(matrix.T.copy()).float())
             self.register_buffer(f"{name}_offset", torch.from_numpy(offset).float())
-        self.register_buffer("bicubic_kernel", torch.from_numpy(_bicubic_kernel(self.scale)).float())
+        self.register_buffer("bicubic_kernel", torch.from_numpy(bicubic_kernel(self.scale)[:, None]).float())
 
     def forward(self, rgb: Tensor) -> Tensor:
         planes = (rgb.float() @ self.to_ycbcr + self.to_ycbcr_offset).permute(0, 3, 1, 2)
@@ -115,32 +144,67 @@ class _Pictures(nn.Module):
         return F.pixel_shuffle(phases, self.scale).unflatten(0, planes.shape[:2])[:, :, 0]
 
 
-def _bicubic_kernel(scale: int) -> Array:
-    """Bicubic enlargement as a convolution for all phases at once, in float64: scale^2 x 1 x TAPS x TAPS."""
-    middle = slice(scale * REACH, scale * (REACH + 1))  # the phases of the middle one of TAPS pixels
-    weights, places = contributions(TAPS, scale * TAPS, scale)
-    rows = np.zeros((scale, TAPS))
-    np.put_along_axis(rows, places[middle], weights[middle], axis=1)
-    return np.einsum("ai,bj->abij", rows, rows).reshape(-1, 1, TAPS, TAPS)
+def _node(layer: Layer) -> tuple[str, list[Array], dict[str, Any]]:
+    """ONNX's operator, its inputs besides the sources, and its attributes."""
+    match layer:
+        case Convolution(kernel=kernel, biases=biases, padding=(before, after)):
+            return "Conv", [kernel, biases], {"kernel_shape": kernel.shape[2:], "pads": [before] * 2 + [after] * 2}
+        case Deconvolution(kernel=kernel, biases=biases, scale=scale):
+            size = {"pads": [DECONV_PADDING] * 4, "output_padding": [scale - 1] * 2, "strides": [scale] * 2}
+            return "ConvTranspose", [kernel, biases], {"kernel_shape": kernel.shape[2:], **size}
+        case PRelu(slopes=slopes):
+            return "PRelu", [slopes.reshape(-1, 1, 1)], {}
+        case Shuffle(scale=scale):
+            return "DepthToSpace", [], {"blocksize": scale, "mode": "CRD"}
+        case EdgePad(width=width):
+            return "Pad", [np.array([0, 0, width, width] * 2)], {"mode": "edge"}
+        case Crop(before=before, after=after):
+            return "Slice", [np.array([before] * 2), np.array([-after or MOST] * 2), np.array([2, 3])], {}
+        case Sum():
+            return "Add", [], {}
 
 
-def _in_form(weights: Weights, form: Form) -> nn.Module:
-    return SubpixelFSRCNN(weights) if form == "subpixel" else FSRCNN.from_weights(weights)
-
-
-def onnx_file(weights: Weights, form: Form, said: dict[str, str]) -> bytes:
+def onnx_file(weights: Weights, interface: Interface, form: Form, said: dict[str, str], float16: bool = False) -> bytes:
     """The network as an ONNX file with the weights inside.
 
-    Input `lr`: float32, N x 1 x H x W luma in [0, 1], of any N, H and W; output `sr`: N x 1 x scale*H x scale*W, about
-    [0, 1]. form: the last layer as the paper's deconvolution, or as a convolution on the small picture and a pixel
-    shuffle. said: the file's metadata.
+    Input `lr`: float32, N x 1 or 3 x H x W in [0, 1], of any N, H and W; output `sr`: N x 1 or 3 x scale*H x scale*W,
+    about [0, 1]. form: the last layer as the paper's deconvolution, or as a convolution on the small picture and a
+    pixel shuffle. said: the file's metadata. float16: calculates in 16 bits between input and output.
     """
-    size = {0: Dim("n"), 2: Dim("height"), 3: Dim("width")}
-    return _exported(_in_form(weights, form), torch.rand(2, 1, 13, 17), size, said)
+    from onnx import TensorProto, helper, numpy_helper
+
+    real = np.float16 if float16 else np.float32
+    inside = {INPUT: "lr_float16", OUTPUT: "sr_float16"} if float16 else {}
+    nodes, constants = [], []
+    crops = interface != "rgb"  # whose files keep to a few operators, for converters to other formats
+    for layer in network_layers(weights, interface, form, crops):
+        operator, arrays, attributes = _node(layer)
+        inputs = [inside.get(source, source) for source in layer.sources]
+        for number, array in enumerate(arrays):
+            inputs.append(f"{layer.output}.{number}")
+            array = array.astype(real) if array.dtype.kind == "f" else array
+            constants.append(numpy_helper.from_array(np.ascontiguousarray(array), inputs[-1]))
+        nodes.append(
+            helper.make_node(operator, inputs, [inside.get(layer.output, layer.output)], layer.output, **attributes)
+        )
+    if float16:
+        nodes.insert(0, helper.make_node("Cast", [INPUT], [inside[INPUT]], "cast", to=TensorProto.FLOAT16))
+        nodes.append(helper.make_node("Cast", [inside[OUTPUT]], [OUTPUT], "cast_back", to=TensorProto.FLOAT))
+    ends = [
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, ["n", CHANNELS[interface], f"{size}height", f"{size}width"]
+        )
+        for name, size in ((INPUT, ""), (OUTPUT, "large_"))
+    ]
+    graph = helper.make_graph(nodes, "fsrcnn", ends[:1], ends[1:], constants)
+    opset = [helper.make_opsetid("", OPSET)]
+    content = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fsrcnn")
+    helper.set_model_props(content, said)
+    return content.SerializeToString(deterministic=True)
 
 
 def pictures_file(weights: Weights, form: Form, said: dict[str, str]) -> bytes:
-    """The same for colour pictures.
+    """The network as an ONNX file for colour pictures.
 
     Input `lr`: uint8, N x H x W x 3 in R, G, B order; output `sr`: uint8, N x scale*H x scale*W x 3, each picture as
     upscale.py enlarges it, to one level.
@@ -150,26 +214,32 @@ def pictures_file(weights: Weights, form: Form, said: dict[str, str]) -> bytes:
     return _exported(network, torch.zeros(2, 37, 41, 3, dtype=torch.uint8), size, said)
 
 
+def _in_form(weights: Weights, form: Form) -> nn.Module:
+    return SubpixelFSRCNN(weights) if form == "subpixel" else FSRCNN.from_weights(weights)
+
+
 def _exported(network: nn.Module, example: Tensor, size: dict[int, Any], said: dict[str, str]) -> bytes:
+    from onnx import helper, version_converter
+
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's remarks about its own insides
         program = torch.onnx.export(
             network.eval(),
             (example,),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=TORCH_OPSET,
             input_names=["lr"],
             output_names=["sr"],
             dynamic_shapes=(size,),
             verbose=False,
         )
     assert program is not None  # as with dynamo=False
-    content = program.model_proto
+    content = version_converter.convert_version(program.model_proto, OPSET)
+    content.ir_version = IR_VERSION
     for node in content.graph.node:
         node.ClearField("metadata_props")  # paths of the source files here
-    for name, text in said.items():
-        content.metadata_props.add(key=name, value=text)
-    return content.SerializeToString()
+    helper.set_model_props(content, said)
+    return content.SerializeToString(deterministic=True)
 
 
 def run_onnx(content: bytes, lr: Array) -> Array:
@@ -180,21 +250,28 @@ def run_onnx(content: bytes, lr: Array) -> Array:
     return session.run(["sr"], {"lr": lr})[0]
 
 
-def metadata(path: Path, weights: Weights, form: Form) -> dict[str, str]:
+INPUTS = {
+    "luma": f"luma in [0, 1]: Y / {PEAK} with Y in {BLACK_LEVEL}..{WHITE_LEVEL}, as MATLAB's rgb2ycbcr has it",
+    "luma_full": "luma of full range in [0, 1]",
+    "rgb": "R, G, B in [0, 1], N x 3 x H x W",
+    "pictures": f"R, G, B in 0..{PEAK}, uint8, N x H x W x 3",
+}
+
+
+def metadata(path: Path, weights: Weights, form: Form, interface: str) -> dict[str, str]:
     """What the file says of itself: of its weights, its input, and the score in the json beside the weights file."""
     sizes = weights.sizes
     said = {
         "upscale_factor": str(sizes.upscale_factor),
         "variant": sizes.variant or str({"d": sizes.d, "s": sizes.s, "m": sizes.m}),
         "form": form,
-        "input": f"luma in [0, 1]: Y / {PEAK} with Y in {BLACK_LEVEL}..{WHITE_LEVEL}, as MATLAB's rgb2ycbcr has it",
+        "interface": interface,
+        "input": INPUTS[interface],
         "licence": LICENCE,
         "sha256": weights.digest,
     }
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        score = json.loads(beside.read_text(encoding="utf-8"))["validation"]
-        said["validation_psnr"] = f"{score['psnr']:.3f}"
+    if about := json_beside(path):
+        said["validation_psnr"] = f"{about['validation']['psnr']:.3f}"
     return said
 
 
@@ -208,14 +285,15 @@ def compared_with_upscale(weights: Weights, run: Callable[[Picture], Picture]) -
 
 
 def export(path: Path, weights: Weights, config: ExportConfig) -> Iterator[Exported]:
-    """A file, compared in ONNX Runtime: from luma to luma with PyTorch, from pictures to pictures with upscale.py."""
-    said = metadata(path, weights, config.form)
-    if config.pictures:
-        said["input"] = f"R, G, B in 0..{PEAK}, uint8, N x H x W x 3"
+    """A file, compared in ONNX Runtime: pictures with upscale.py's results, all else with PyTorch's."""
+    interface = config.interface or "luma"
+    said = metadata(path, weights, config.form, interface)
+    name = file_name(path, interface, ".onnx", config.float16)
+    if interface == "pictures":
         content = pictures_file(weights, config.form, said)
         comparison = compared_with_upscale(weights, lambda lr: run_onnx(content, lr[None])[0])
-        yield Exported(f"{weights_name(path)}_pictures.onnx", content, comparison)
     else:
-        content = onnx_file(weights, config.form, said)
-        error = distance(weights, lambda lr: run_onnx(content, lr[None, None])[0, 0])
-        yield Exported(f"{weights_name(path)}.onnx", content, compared(error))
+        content = onnx_file(weights, interface, config.form, said, config.float16)
+        error = distance(weights, lambda lr: from_planes(run_onnx(content, planes(lr)[None])[0]), interface)
+        comparison = compared(error, tolerance=FLOAT16_TOLERANCE if config.float16 else TOLERANCE)
+    yield Exported(name, content, comparison)

@@ -97,5 +97,5 @@ def run_opencv(content: bytes, y: Luma) -> Luma:
 def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
     """A graph, compared with PyTorch in OpenCV's dnn module."""
     content = opencv_file(weights)
-    error = distance(weights, lambda y: run_opencv(content, y), GAIN, OFFSET)
+    error = distance(weights, lambda y: run_opencv(content, y), "luma_full")
     yield Exported(f"{weights_name(path)}.pb", content, compared(error))

@@ -18,8 +18,10 @@ class ExportConfig:
     """The settings of an export."""
 
     format: Annotated[str, one_of(*FORMATS)] = "onnx"
-    """onnx: for ONNX Runtime, OpenVINO, cv2.dnn; opencv: for cv2.dnn_superres of opencv-contrib; mpv: a GLSL shader; c:
-    object files and a header; wasm: modules for browsers and Node."""
+    """onnx: for ONNX Runtime, chaiNNer, VapourSynth, OpenVINO, cv2.dnn; ncnn: for Upscayl, realesrgan-ncnn-vulkan;
+    litert: for phones (TensorFlow Lite); coreml: for Apple's systems; opencv: for cv2.dnn_superres of opencv-contrib;
+    mpv: a GLSL shader; c: object files and a header; wasm: modules for browsers and Node; hub: a folder for the
+    Hugging Face Hub."""
     variant: Variant = "fsrcnn"
     """The shipped network: fsrcnn, or the smaller and faster fsrcnn_s."""
     upscale_factor: Scales = SCALES
@@ -32,11 +34,24 @@ class ExportConfig:
     """Folder for the files, named as the weights are."""
     form: Literal["subpixel", "deconvolution"] = "subpixel"
     """ONNX: the last layer as a convolution and a pixel shuffle, or as the paper's deconvolution; equal results."""
-    pictures: bool = False
-    """ONNX: colour pictures in and out, uint8 N x H x W x 3 in R, G, B order, in place of luma."""
+    interface: Literal["luma", "luma_full", "rgb", "pictures"] | None = None
+    """ONNX, LiteRT, Core ML: what a file takes and gives. luma: Y / 255 with Y in 16..235, where none is given;
+    luma_full: luma of full range in [0, 1]; rgb: R, G, B in [0, 1]; pictures: ONNX alone, uint8 N x H x W x 3 in
+    R, G, B order."""
+    float16: bool = False
+    """ONNX: numbers of 16 bits: files half as large, results off by a fraction of a level of 255."""
     target: Annotated[tuple[str, ...], SEVERAL, that(bool, "one target or several")] = ("native",)
     """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or an LLVM triple of one of these architectures. An object file
     for each, except that several levels of x86-64 share one, which runs the best that the processor has."""
+
+    def __post_init__(self) -> None:
+        """Raises RequestError where the format does not have what is asked for."""
+        format_ = FORMATS[self.format]
+        if self.interface and self.interface not in format_.interfaces:
+            choice = " or ".join(format_.interfaces) or "no choice of interface"
+            raise RequestError(f"interface: got {self.interface!r}, {self.format} has {choice}")
+        if self.float16 and (not format_.float16 or self.interface == "pictures"):
+            raise RequestError("float16: only for onnx, and not with interface pictures")
 
 
 def read_export_config(description: str) -> ExportConfig:

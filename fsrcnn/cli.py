@@ -76,7 +76,7 @@ def read_request(arguments: list[str] | None = None) -> Request:
         default=AUTO,
         metavar="auto|0..1",
         help="how strongly compressed pictures are restored: 0 not at all, 1 most; auto (the default): each by its own "
-        "quality, videos not",
+        "quality",
     )
     add("--accept-damaged", action="store_true", help="enlarge damaged JPEGs too, as far as they are there")
     add(
@@ -139,7 +139,7 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
     def enlarge(job: Job) -> tuple[str, ...]:
         try:
             if job.is_video:
-                return _enlarge_video(job, request, network.restored(restoration.of_video()))
+                return _enlarge_video(job, request, network, restoration)
             return upscale_picture(
                 *job, network, restoration, accept_damaged=request.accept_damaged, memory_limit=request.memory_limit
             )
@@ -153,13 +153,15 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
     return enlarge
 
 
-def _enlarge_video(job: Job, request: Request, network: Network) -> tuple[str, ...]:
+def _enlarge_video(job: Job, request: Request, network: Network, restoration: Restoration) -> tuple[str, ...]:
     try:
+        from fsrcnn.videos.quantiser import film_strength
         from fsrcnn.videos.upscale import upscale_video
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
     settings = request.codec, request.quality, request.preset, request.duration
-    return upscale_video(job.source, job.target, network, *settings).warnings
+    strength = restoration.of_video(partial(film_strength, job.source))
+    return upscale_video(job.source, job.target, network.restored(strength), *settings).warnings
 
 
 def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool) -> list[str]:

@@ -8,7 +8,7 @@ from fsrcnn.pictures.headers import file_quality
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.quality import pixel_quality
 from fsrcnn.pictures.reading import failing_to_read
-from fsrcnn.restore import AUTO, Restore, strength_at
+from fsrcnn.restore import AUTO, Restore, nearest_step, strength_at
 
 SEEN_COLUMNS = 2048  # of the picture's pixels, from the left, are looked at
 
@@ -33,9 +33,9 @@ class Restoration:
         """The strength for a picture. path: its file; None: it is an array."""
         return self._kept(strength_of(path, layout, top) if self._asked == AUTO else self._asked)
 
-    def of_video(self) -> float:
-        """The strength for a whole video: "auto" does not restore videos."""
-        return self._kept(0.0 if self._asked == AUTO else self._asked)
+    def of_video(self, told: Callable[[], float]) -> float:
+        """The strength for a whole video. told: returns the one that it seems to need."""
+        return self._kept(nearest_step(told()) if self._asked == AUTO else self._asked)
 
     def _kept(self, strength: float) -> float:
         self.chosen.append(strength)

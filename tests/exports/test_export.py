@@ -54,6 +54,9 @@ def test_formats_without_machine_code_need_no_llvmlite(format_: str, tmp_path: P
     [
         ("c", "llvmlite", "format: c needs pip install llvmlite"),
         ("wasm", "llvmlite platformdirs", "format: wasm needs pip install llvmlite platformdirs"),
+        ("ncnn", "ncnn", "format: ncnn needs pip install ncnn"),
+        ("litert", "ai_edge_litert", "format: litert needs pip install ai-edge-litert"),
+        ("coreml", "coremltools", "format: coreml needs pip install coremltools"),
         ("opencv", "tensorboard", "format: opencv needs pip install tensorboard"),
         ("onnx", "onnx onnxruntime onnxscript", "format: onnx needs pip install onnx onnxscript onnxruntime"),
         ("mpv", "torch skimage cv2", "format: mpv needs pip install torch scikit-image opencv-python"),
@@ -73,12 +76,19 @@ def test_wasm_needs_a_linker(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "jpeg"}, "format: got 'jpeg', expected onnx, opencv, mpv, c or wasm"),
+        ({"format": "jpeg"}, f"format: got 'jpeg', expected {', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}"),
         ({"variant": "srcnn"}, "variant: got 'srcnn', expected fsrcnn or fsrcnn_s"),
         ({"upscale_factor": (5,)}, "upscale_factor: got 5, expected 2, 3 or 4"),
         ({"target": ()}, "target: got (), expected one target or several"),
         ({"restore": 1.5}, "restore: got 1.5, expected a number from 0 to 1"),
         ({"restore": float("nan")}, "restore: got nan, expected a number from 0 to 1"),
+        ({"interface": "rgba"}, "interface: got 'rgba', expected 'luma', 'luma_full', 'rgb' or 'pictures'"),
+        ({"format": "mpv", "interface": "rgb"}, "interface: got 'rgb', mpv has no choice of interface"),
+        (
+            {"format": "litert", "interface": "pictures"},
+            "interface: got 'pictures', litert has luma or luma_full or rgb",
+        ),
+        ({"format": "ncnn", "float16": True}, "float16: only for onnx, and not with interface pictures"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], message: str):
@@ -159,7 +169,9 @@ def exported(weights: Path, format_: str) -> dict[str, bytes]:
 
 
 def test_further_scale_is_one_line_for_onnx(x8: Case):
-    needed(all(map(importlib.util.find_spec, FORMATS["onnx"])), f"{', '.join(FORMATS['onnx'])} (`make extra`)")
+    needed(
+        all(map(importlib.util.find_spec, FORMATS["onnx"].packages)), "onnx, onnxscript or onnxruntime (`make extra`)"
+    )
     (content,) = exported(x8.weights, "onnx").values()
     np.testing.assert_allclose(run_onnx(content, x8.lr[None, None])[0, 0], x8.sr, rtol=0, atol=1e-5)
 

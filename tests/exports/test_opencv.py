@@ -2,7 +2,6 @@
 installed together.
 """
 
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import pytest
 import skimage.data
 from made import needed
 from numpy.typing import NDArray
+from programs import ROOT, run_in_programs
 
 from dataset import folder_pairs
 from exports.opencv import opencv_file
@@ -20,8 +20,6 @@ from fsrcnn.luma import GAIN, OFFSET
 from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import imresize, luma, to_uint8
 
-ROOT = Path(__file__).parents[2]
-CONTRIB = ROOT / ".venv" / "contrib" / "bin" / "python"
 # PSNR in dB on Set5, by the same protocol, of the files that the class's users have.
 THEIRS = {2: 34.82, 3: 30.54, 4: 28.36}
 PROGRAM = """
@@ -41,14 +39,11 @@ def upsampled(
     folder: Path, variant: str, scale: int, pictures: dict[str, NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.uint8]]:
     """H x W x 3 pictures in B, G, R order, as the class enlarges them."""
-    needed(CONTRIB.is_file(), "OpenCV's contrib modules (`make extra`)")
     (folder / "sr").mkdir()
     (folder / "graph.pb").write_bytes(opencv_file(load_weights(shipped_weights(variant, scale))))
     for name, pixels in pictures.items():
         cv2.imwrite(str(folder / f"{name}.png"), pixels)
-    command = [CONTRIB, "-c", PROGRAM, folder / "graph.pb", str(scale), folder]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_in_programs("python", "-c", PROGRAM, folder / "graph.pb", scale, folder)
     return {name: cv2.imread(str(folder / "sr" / f"{name}.png")) for name in pictures}
 
 
