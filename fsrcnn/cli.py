@@ -245,7 +245,7 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
     return plans[0]
 
 
-def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
+def last_line(plan: Plan, done: int, seconds: float, restored: list[float], request: Request) -> str:
     """What has been done, how long it took, where the results are, and what was left alone."""
     if len(plan.jobs) == 1:
         where = f"as {plan.jobs[0].target}"
@@ -254,6 +254,8 @@ def last_line(plan: Plan, done: int, seconds: float, request: Request) -> str:
     else:
         where = "beside their sources"
     said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
+    if text := summary(restored):
+        said.append(text)
     if plan.finished:
         were = "was" if plan.finished == 1 else "were"
         said.append(f"{plan.finished:,} {were} there already (--overwrite does them again)")
@@ -299,9 +301,8 @@ def _upscale(request: Request) -> int:
     leave_processes()
     failures = sorted(chain(*(names for names, _ in done)))
     if rank == 0:
-        if said := summary([*chain(*(strengths for _, strengths in done))]):
-            print(said)
-        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, request), flush=True)
+        chosen = [*chain(*(strengths for _, strengths in done))]
+        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, chosen, request), flush=True)
     failures += [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""

@@ -243,9 +243,8 @@ def weights_seeds() -> list[Seed]:
         torch.save({"state_dict": tensors}, buffer := io.BytesIO(), _use_new_zipfile_serialization=as_zip)
         seeds.append(Seed(kind, ".pth", buffer.getvalue()))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "last.pth"
-        save_run(start_run(saved_config(), torch.device("cpu")), saved_config(), path)
-        return [*seeds, Seed("checkpoint", ".pth", path.read_bytes())]
+        save_run(start_run(saved_config(), torch.device("cpu")), saved_config(), Path(folder))
+        return [*seeds, Seed("checkpoint", ".pth", (Path(folder) / "last.pth").read_bytes())]
 
 
 SHIPPED = shipped_weights("fsrcnn_s", 2)
@@ -253,7 +252,7 @@ SHIPPED = shipped_weights("fsrcnn_s", 2)
 
 def loaded(seed: Seed, folder: Path) -> object:
     """What a weights file or checkpoint holds; None: it is refused. Raises WrongError."""
-    path = folder / f"a{seed.suffix}"
+    path = folder / f"last{seed.suffix}"
     path.write_bytes(seed.content)
     try:
         if not seed.kind.startswith("checkpoint"):
@@ -262,7 +261,7 @@ def loaded(seed: Seed, folder: Path) -> object:
 
         from training.run import load_run
 
-        run = load_run(saved_config(), torch.device("cpu"), path)
+        run = load_run(saved_config(), torch.device("cpu"), folder)
         return run.step, [(key, zlib.crc32(value.numpy().tobytes())) for key, value in run.model.state_dict().items()]
     except fsrcnn.Error as error:
         check_line(str(error))

@@ -171,7 +171,7 @@ def test_a_full_disk_keeps_what_is_there(registry: Path, tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=REGISTRY.parent.parent, check=False)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: Set/")
+    assert last.startswith(f"error: {data}/Set/")
     assert "File too large" in last
     assert there(data) == {"Set/a.png": FILES["Set/a.png"]}
 

@@ -166,7 +166,8 @@ def test_folder_keeps_its_structure_and_finished_files(run: Run, tmp_path: Path)
     code, said, _ = run(pictures / "**/*.png", pictures, "--output", output, "--upscale-factor", 3)
     assert code == 0
     assert said.startswith("1 enlarged in ")
-    assert said.endswith(f" s, as {output / 'sub' / 'b_x3.jpg'}; 2 were there already (--overwrite does them again)\n")
+    there = "2 were there already (--overwrite does them again)"
+    assert said.endswith(f" s, as {output / 'sub' / 'b_x3.jpg'}; restored: 1 of 1, by 0.60; {there}\n")
     assert (output / "a_x3.png").read_text(encoding="utf-8") == "mine"
     code, said, _ = run(pictures / "a.png", "--output", output, "--upscale-factor", 3, "--overwrite")
     assert "1 enlarged" in said

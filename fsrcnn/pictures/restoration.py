@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from fsrcnn.errors import FailureError
 from fsrcnn.network import Network
 from fsrcnn.pictures.headers import file_quality
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.quality import pixel_quality
-from fsrcnn.pictures.reading import failing_to_read
 from fsrcnn.restore import AUTO, Restore, nearest_step, strength_at
 
 SEEN_COLUMNS = 2048  # of the picture's pixels, from the left, are looked at
@@ -59,8 +59,10 @@ def strength_of(path: Path | None, layout: Layout, top: Top) -> float:
         return 0.0
     qualities = []
     if path:
-        with failing_to_read(path):
+        try:
             qualities.append(file_quality(path))
+        except OSError as error:
+            raise FailureError(f"{path}: cannot be read ({error.strerror})") from error
     qualities.append(pixel_quality(without_alpha(top()[:, :SEEN_COLUMNS], layout)))
     return strength_at(min((quality for quality in qualities if quality is not None), default=None))
 

@@ -119,7 +119,7 @@ def test_a_jpeg_is_restored_by_its_quality_and_a_clean_picture_is_not(
     flags = ["--output", tmp_path / "sr", "--format", "png", "--variant", "fsrcnn_s", "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["upscale.py", str(folder), *map(str, flags)])
     assert cli.upscale() == 0
-    assert capsys.readouterr().out.splitlines() == ["4 enlarged", "restored: 2 of 4, by 0.25 to 0.90"]
+    assert "; restored: 2 of 4, by 0.25 to 0.90" in capsys.readouterr().out.splitlines()[-1]
     for name, strength in (("40", 0.9), ("90", 0.25), ("clean", 0), ("deep", 0)):
         source = sources.get(name, folder / f"{name}.png")
         fsrcnn.enlarge_file(source, tmp_path / "one.png", variant="fsrcnn_s", restore=strength, device="cpu")
