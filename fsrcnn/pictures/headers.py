@@ -5,19 +5,16 @@ for reading.py to say.
 """
 
 import struct
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcnn.pictures.containers import SOF, Content, jpeg_segments, mapped, riff_chunks
 from fsrcnn.pictures.quality import QUALITIES, standard_tables
 
-# JPEG's markers (T.81, table B.1).
-START_OF_IMAGE, START_OF_SCAN, QUANTISATION_TABLES, FILL = 0xD8, 0xDA, 0xDB, 0xFF
-FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, whatever its coding
+JPEG, QUANTISATION_TABLES = b"\xff\xd8", 0xDB  # how a file begins, and a marker (T.81, table B.1)
 LARGEST_STEP = 255  # of a table of 8 bits
 
 # The index of VP8's quantiser (RFC 6386, section 9.6), and the JPEG's quality for which the restoring weights help as
@@ -44,46 +41,27 @@ def file_quality(path: Path) -> float | None:
     A JPEG's is that of the standard table nearest to its luma's in the logarithm: the quality itself for libjpeg's, a
     neighbour for other programs'. Of a JPEG without YCbCr it is the first channel's. Raises OSError.
     """
-    with path.open("rb") as file:
-        start = file.read(12)
-        if start.startswith(bytes((0xFF, START_OF_IMAGE))):
-            table = jpeg_table(file)
+    with mapped(path) as content:
+        if content[:2] == JPEG:
+            table = jpeg_table(content)
             return None if table is None else table_quality(table)
-        if start[:4] == b"RIFF" and start[8:] == b"WEBP":
-            index = webp_quantiser(file)
-            return None if index is None else float(np.interp(index, VP8_INDICES, VP8_QUALITIES))
-    return None
+    index = webp_quantiser(path)
+    return None if index is None else float(np.interp(index, VP8_INDICES, VP8_QUALITIES))
 
 
 # --- JPEG ---
 
 
-def jpeg_table(file: BinaryIO) -> NDArray[np.int64] | None:
+def jpeg_table(content: Content) -> NDArray[np.int64] | None:
     """The quantisation steps of a JPEG's first channel, 64 row by row; None where there are none before its pixels."""
     tables: dict[int, NDArray[np.int64]] = {}
     number = None
-    for marker, content in _jpeg_segments(file):
+    for marker, payload in jpeg_segments(content):
         if marker == QUANTISATION_TABLES:
-            tables |= _tables_in(content)
-        elif marker in FRAMES and len(content) > 8:
-            number = content[8]
+            tables |= _tables_in(payload)
+        elif marker in SOF and len(payload) > 8:
+            number = payload[8]
     return tables.get(number) if number is not None else None
-
-
-def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The tables and the frame header before a JPEG's pixels: their markers and contents."""
-    file.seek(2)
-    while len(start := file.read(2)) == 2 and start[0] == FILL:
-        if start[1] == FILL:  # any marker may be preceded by fill bytes
-            file.seek(-1, 1)
-            continue
-        length = int.from_bytes(file.read(2), "big") - 2
-        if start[1] == START_OF_SCAN or length < 0:
-            return
-        if start[1] == QUANTISATION_TABLES or start[1] in FRAMES:
-            yield start[1], file.read(length)
-        else:
-            file.seek(length, 1)
 
 
 def _tables_in(content: bytes) -> dict[int, NDArray[np.int64]]:
@@ -115,22 +93,12 @@ def table_quality(table: NDArray[np.int64]) -> float:
 # --- WebP ---
 
 
-def webp_quantiser(file: BinaryIO) -> float | None:
+def webp_quantiser(source: Path | bytes) -> float | None:
     """The index of the quantiser of a lossy WebP, 0 (finest) to 127, the mean over its segments; None for others."""
-    for name, frame in _riff_chunks(file):
-        if name == b"VP8 " and len(frame) > VP8_FRAME.size and frame[3:6] == VP8_START:
+    for type_, frame in riff_chunks(source):
+        if type_ == b"VP8 " and len(frame) > VP8_FRAME.size and frame[3:6] == VP8_START:
             return _vp8_quantiser(frame[VP8_FRAME.size : VP8_BYTES])
     return None
-
-
-def _riff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a WebP: name and the first bytes."""
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
-        size = int.from_bytes(head[4:], "little")
-        content = file.read(min(size, VP8_BYTES))
-        yield head[:4], content
-        file.seek(size + size % 2 - len(content), 1)
 
 
 class _Bits:

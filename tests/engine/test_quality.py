@@ -97,7 +97,7 @@ def test_webps_quality_falls_with_its_quantiser(tmp_path: Path):
     assert 80 < qualities[4] < 92
     assert qualities[-1] == 20
     # libwebp's own statement of it: the base quantiser of one segment at quality 0 is the coarsest.
-    assert webp_quantiser(saved(PHOTOGRAPHS["coffee"], "WEBP", quality=0)) == pytest.approx(127)
+    assert webp_quantiser(saved(PHOTOGRAPHS["coffee"], "WEBP", quality=0).getvalue()) == pytest.approx(127)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP"])
@@ -162,7 +162,7 @@ def test_other_programs_tables_show_a_neighbours_quality():
     for table in (robidoux // 2, robidoux * 2 // 5):
         for name in ("astronaut", "chelsea", "coffee"):
             file = saved(PHOTOGRAPHS[name], qtables=[table[ZIGZAG].tolist()] * 2)
-            said = table_quality(jpeg_table(file))
+            said = table_quality(jpeg_table(file.getvalue()))
             assert pixel_quality(np.asarray(Image.open(file))) == pytest.approx(said, abs=6)
 
 
