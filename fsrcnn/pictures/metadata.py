@@ -1,6 +1,6 @@
 """What belongs to a picture beside its pixels: what is kept of it, and made true of the result.
 
-found.py finds it in a file, embedding.py puts it into one.
+metadata_reading.py finds it in a file, metadata_writing.py puts it into one.
 """
 
 from dataclasses import dataclass, field, replace

@@ -12,8 +12,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from fsrcnn.pictures.embedding import png_chunk, png_chunks_of
 from fsrcnn.pictures.metadata import Metadata
+from fsrcnn.pictures.metadata_writing import png_chunk, png_chunks_of
 from fsrcnn.pictures.pixels import Layout, Pixels
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

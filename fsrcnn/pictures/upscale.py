@@ -9,10 +9,10 @@ from tqdm import tqdm
 from fsrcnn.errors import FailureError, shown
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
-from fsrcnn.pictures.embedding import embed, lost_in_png
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, format_in, format_of, written_format_of
-from fsrcnn.pictures.found import metadata_of
 from fsrcnn.pictures.metadata import true_of
+from fsrcnn.pictures.metadata_reading import metadata_of
+from fsrcnn.pictures.metadata_writing import embed, lost_in_png
 from fsrcnn.pictures.png import png_header, write_png
 from fsrcnn.pictures.reading import failing, failing_to_read, layout_of, read_picture, read_windows
 from fsrcnn.pictures.restoration import Restoration

@@ -11,7 +11,7 @@ from made import network, noise
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from fsrcnn.pictures.found import metadata_of
+from fsrcnn.pictures.metadata_reading import metadata_of
 from fsrcnn.pictures.profiles import (
     BRADFORD,
     CURVES,

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fsrcnn.pictures.exif import DamagedError, block_of, first_directory, read_directory, true_exif
 from fsrcnn.pictures.formats import format_of
-from fsrcnn.pictures.found import metadata_of
+from fsrcnn.pictures.metadata_reading import metadata_of
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.pictures.xmp import true_xmp
 

@@ -14,7 +14,8 @@ from isal import isal_zlib
 
 from fsrcnn.pictures import exif
 from fsrcnn.pictures.exif import Directory, Field
-from fsrcnn.pictures.found import (
+from fsrcnn.pictures.metadata import Metadata, Resolution, Text
+from fsrcnn.pictures.metadata_reading import (
     APP0,
     APP1,
     APP2,
@@ -28,7 +29,6 @@ from fsrcnn.pictures.found import (
     XMP_HEAD,
     XMP_KEYWORD,
 )
-from fsrcnn.pictures.metadata import Metadata, Resolution, Text
 from fsrcnn.pictures.profiles import is_like_srgb, profile_for
 
 MOST_SEGMENT = 2**16 - 3  # bytes of a JPEG segment's payload
