@@ -1,4 +1,4 @@
-"""Enlarged pictures written by libvips or Pillow, which take a whole picture; metadata_writing.py adds what belongs to them.
+"""Enlarged pictures written by libvips or Pillow, which take a whole picture; metadata is added by metadata_writing.py.
 
 A large picture's strips wait in a temporary file.
 """
