@@ -22,14 +22,14 @@ async function pooled(pool, module, lr, width, height, sr) {
 }
 
 async function ours(name, threads, lr, width, height) {
-  const module = new URL(`../web/made/${name}.wasm`, import.meta.url).href;
+  const address = new URL(`../web/made/${name}.wasm`, import.meta.url).href;
   if (threads === 1) {
-    const network = await Network.load(module);
+    const network = await Network.load(address);
     return () => network.upscale(lr, width, height);
   }
   const scale = Number(name.at(-1));
   const [pool, sr] = [new Pool(threads), new Float32Array(lr.length * scale ** 2)];
-  return () => pooled(pool, module, lr, width, height, sr);
+  return () => pooled(pool, { address, strength: 0 }, lr, width, height, sr);
 }
 
 async function onnx(name, provider, lr, width, height) {

@@ -36,13 +36,14 @@ export class Film {
   }
 
   /** Enlarges the film from now on. Calls onFrame after each frame with the number of frames in the last second. */
-  enlarge(variant, scale, pool, onFrame) {
+  enlarge(variant, scale, strength, pool, onFrame) {
     const { width, height } = this;
     if (width * height * scale ** 2 > LARGEST) {
       const size = `${width} x ${height} at x${scale}`;
       throw new Refusal(`${size} is more than this page enlarges live; choose a smaller scale.`);
     }
-    Object.assign(this, { scale, pool, onFrame, module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
+    Object.assign(this, { scale, pool, onFrame, reach: reachOf(variant, scale) });
+    this.module = moduleOf(variant, scale, strength);
     Object.assign(this, { taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
     this.free = Array.from({ length: SLOTS }, () => new Slot(width, height, scale));
     [this.large.width, this.large.height] = [width * scale, height * scale];

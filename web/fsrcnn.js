@@ -23,6 +23,21 @@ export class Network {
     return Network.from(await response.arrayBuffer());
   }
 
+  /**
+   * Moves the weights towards another network's, 0: not at all, 1: all the way. The other is of the same variant and
+   * scale and has not run yet, nor has this one: their memories differ in the weights alone, of 32 bits.
+   */
+  blend(other, strength) {
+    const end = this.exports.__heap_base.value;
+    if (other.exports.__heap_base.value !== end) throw new Error("the restoring weights are of another network");
+    const views = [this, other].map(({ exports }) => [Uint32Array, Float32Array].map((View) =>
+      new View(exports.memory.buffer, 0, Math.floor(end / View.BYTES_PER_ELEMENT))));
+    const [[bits, weights], [otherBits, otherWeights]] = views;
+    for (let i = 0; i < bits.length; i++) {
+      if (bits[i] !== otherBits[i]) weights[i] += strength * (otherWeights[i] - weights[i]);
+    }
+  }
+
   constructor(exports) {
     this.exports = exports;
     this.upscaleFactor = exports.upscale_upscale_factor();

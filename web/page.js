@@ -5,6 +5,7 @@ import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
 import { enlarge, LARGEST, megapixels, Picture, prepare, Refusal, Result } from "./pictures.js";
 import { pngFile } from "./png.js";
 import { Pool } from "./pool.js";
+import { strengthOf } from "./quality.js";
 import { View } from "./view.js";
 
 const EXAMPLES = { astronaut: "png", chelsea: "png", coffee: "png", motorcycle: "webm" };
@@ -14,11 +15,14 @@ const SIMD = new Uint8Array([
 ]);
 const CANCELLED = "cancelled";
 const UPDATED = 500; // milliseconds between two updates of the frames per second
+const HEAD = 2 ** 22; // bytes of a file, at most, before its pixels
+// The strength for every film, whose codec the browser does not tell: what gains at every rate of every codec measured.
+const FILM_STRENGTH = 0.1;
 
 const $ = (id) => document.getElementById(id);
 const view = new View(Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])));
 let pool;
-let opened = null; // { name, picture } or { name, film }
+let opened = null; // { name, strength, picture } or { name, strength, film }; strength: how strongly it is restored
 let work = new AbortController(); // of the picture that is enlarged now
 let finished = null; // the whole Result
 
@@ -52,13 +56,15 @@ function attempt(task) {
 const open = attempt(async (file) => {
   say(`Reading ${file.name} …`);
   const { name } = file;
-  if (file.type.startsWith("video/")) await start({ name, film: await Film.open(file) });
-  else await start({ name, picture: await Picture.read(file) });
+  if (file.type.startsWith("video/")) return start({ name, film: await Film.open(file), strength: FILM_STRENGTH });
+  const picture = await Picture.read(file);
+  const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
+  return start({ name, picture, strength: strengthOf(head, picture) });
 });
 
 const openCamera = attempt(async () => {
   say("Waiting for the camera …");
-  await start({ name: "camera", film: await Film.open(null) });
+  await start({ name: "camera", film: await Film.open(null), strength: 0 });
 });
 
 const openExample = attempt(async (file) => {
@@ -91,6 +97,16 @@ function close() {
   $("controls").hidden = $("progress").hidden = $("download").hidden = true;
 }
 
+/** How strongly what is opened is restored: as the user set it, or as it seems to need it. */
+function strength() {
+  if (opened && $("auto").getAttribute("aria-pressed") === "true") $("strength").value = opened.strength;
+  return Number($("strength").value);
+}
+
+function restored(strength) {
+  return strength ? `, restored by ${strength}` : "";
+}
+
 /** Enlarges the opened picture or film by the current settings. */
 const show = attempt(async () => {
   if (!opened) return;
@@ -111,10 +127,11 @@ async function showPicture(picture) {
   $("done").value = 0;
   $("progress").hidden = false;
   try {
-    await prepare(setting("variant"), scale, pool);
+    const [variant, restoring] = [setting("variant"), strength()];
+    await prepare(variant, scale, restoring, pool);
     signal.throwIfAborted();
     const began = performance.now();
-    await enlarge(result, setting("variant"), pool, {
+    await enlarge(result, variant, restoring, pool, {
       signal,
       onStrip(done) {
         $("done").value = done;
@@ -123,7 +140,7 @@ async function showPicture(picture) {
     });
     const seconds = (performance.now() - began) / 1000;
     const rate = (result.width * result.height) / 1e6 / seconds;
-    say(`${sizes} in ${seconds.toFixed(2)} s, ${rate.toFixed(1)} megapixels a second`);
+    say(`${sizes} in ${seconds.toFixed(2)} s, ${rate.toFixed(1)} megapixels a second${restored(restoring)}`);
     finished = result;
     $("download").hidden = false;
   } finally {
@@ -132,9 +149,9 @@ async function showPicture(picture) {
 }
 
 function showFilm(film) {
-  const scale = Number(setting("scale"));
+  const [scale, restoring] = [Number(setting("scale")), strength()];
   let updated = 0;
-  film.enlarge(setting("variant"), scale, pool, (shown, error) => {
+  film.enlarge(setting("variant"), scale, restoring, pool, (shown, error) => {
     if (error) return explain(error);
     view.refresh();
     const { currentTime, duration } = film.video;
@@ -145,7 +162,7 @@ function showFilm(film) {
   });
   const { width, height, small, large } = film;
   view.show(width * scale, height * scale, [new ElementLayer(small, scale), new ElementLayer(large, 1)]);
-  say(`${width} × ${height} → ${width * scale} × ${height * scale}`);
+  say(`${width} × ${height} → ${width * scale} × ${height * scale}${restored(restoring)}`);
 }
 
 function cancel() {
@@ -178,6 +195,14 @@ function connect() {
   });
   $("camera").addEventListener("click", openCamera);
   for (const set of ["scales", "variants"]) $(set).addEventListener("change", show);
+  $("auto").addEventListener("click", ({ currentTarget }) => {
+    toggle(currentTarget, currentTarget.getAttribute("aria-pressed") !== "true");
+    show();
+  });
+  $("strength").addEventListener("change", () => {
+    toggle($("auto"), false);
+    show();
+  });
   $("download").addEventListener("click", download);
   $("cancel").addEventListener("click", cancel);
   $("close").addEventListener("click", () => {
@@ -247,7 +272,7 @@ function main() {
     return;
   }
   pool = new Pool(navigator.hardwareConcurrency || 2);
-  prepare(setting("variant"), Number(setting("scale")), pool).catch(explain);
+  prepare(setting("variant"), Number(setting("scale")), 0, pool).catch(explain);
   connect();
   listExamples();
   navigator.serviceWorker?.register("service-worker.js"); // for offline use; plain http has no service workers

@@ -12,8 +12,11 @@ const DRAWN = 2 ** 23; // pixels of a result that is drawn as it is; a larger on
 /** An error whose message the page shows to its user. */
 export class Refusal extends Error {}
 
-export function moduleOf(variant, scale) {
-  return new URL(`made/${variant}_x${scale}.wasm`, import.meta.url).href;
+/** Where a network's module and the restoring one are, and how far the weights lie between the two, 0 to 1. */
+export function moduleOf(variant, scale, strength) {
+  const [address, restoring] = ["", "_restore100"].map((suffix) =>
+    new URL(`made/${variant}_x${scale}${suffix}.wasm`, import.meta.url).href);
+  return { address, restoring, strength };
 }
 
 /** Pixels of the picture to each side that an enlarged pixel depends on, by the layers' kernels. */
@@ -89,18 +92,18 @@ function cropped(rgba, stride, { left, top, width, height }) {
 }
 
 /** Makes the workers load a network, so that the first picture does not wait for it. */
-export function prepare(variant, scale, pool) {
-  return pool.each("prepare", { module: moduleOf(variant, scale), reach: reachOf(variant, scale) });
+export function prepare(variant, scale, strength, pool) {
+  return pool.each("prepare", { module: moduleOf(variant, scale, strength), reach: reachOf(variant, scale) });
 }
 
 /**
  * Fills a result by the workers. Calls onStrip after each strip with the fraction of the picture that is done. Throws
  * the signal's reason if it is aborted.
  */
-export async function enlarge(result, variant, pool, { signal, onStrip }) {
+export async function enlarge(result, variant, strength, pool, { signal, onStrip }) {
   const { picture, scale } = result;
   const { width, height, alpha } = picture;
-  const [module, reach] = [moduleOf(variant, scale), reachOf(variant, scale)];
+  const [module, reach] = [moduleOf(variant, scale, strength), reachOf(variant, scale)];
   const margin = marginOf(reach, alpha);
   const most = Math.min(Math.ceil(STRIP / (width * scale ** 2)), Math.ceil(height / pool.size / 2));
   const rows = Math.max(LEAST_ROWS, most);

@@ -2,10 +2,11 @@
 
 const NAME = "fsrcnn";
 const PAGE = ["./", "style.css", "icon.svg", "handle.svg"];
-const SCRIPTS = ["films", "fsrcnn", "layers", "page", "pictures", "planes", "png", "pool", "view", "worker"];
+const SCRIPTS = ["films", "fsrcnn", "layers", "page", "pictures", "planes", "png", "pool", "quality", "view", "worker"];
 const EXAMPLES = ["astronaut.png", "chelsea.png", "coffee.png", "motorcycle.png", "motorcycle.webm"];
 const MODULES = ["fsrcnn", "fsrcnn_s"].flatMap((variant) =>
-  [2, 3, 4].flatMap((scale) => [`${variant}_x${scale}.wasm`, `${variant}_x${scale}.relaxed.wasm`]));
+  [2, 3, 4].flatMap((scale) => ["", "_restore100"].flatMap((weights) =>
+    [".wasm", ".relaxed.wasm"].map((suffix) => `${variant}_x${scale}${weights}${suffix}`))));
 const MADE = [...EXAMPLES, ...MODULES].map((name) => `made/${name}`);
 const FILES = [...PAGE, ...SCRIPTS.map((name) => `${name}.js`), ...MADE];
 

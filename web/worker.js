@@ -3,31 +3,45 @@
 import { Network } from "./fsrcnn.js";
 import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
 
-const networks = new Map(); // by the module's address
-const flatErrors = new Map(); // by that and by the size of the flat pictures
+const KEPT = 3; // networks at most, the last ones used: each has megabytes of memory
+const networks = new Map(); // by the module's addresses and the strength
+const flatErrors = new WeakMap(); // of each network, by the size of the flat pictures
 
+/** module: see moduleOf in pictures.js. */
 function networkOf(module) {
-  if (!networks.has(module)) networks.set(module, Network.load(module));
-  networks.get(module).catch(() => networks.delete(module)); // the next picture tries again
-  return networks.get(module);
+  const key = Object.values(module).join();
+  const network = networks.get(key) ?? load(module);
+  networks.delete(key);
+  networks.set(key, network); // as the last one
+  if (networks.size > KEPT) networks.delete(networks.keys().next().value);
+  network.catch(() => networks.delete(key)); // the next picture tries again
+  return network;
 }
 
-function flatErrorsOf(module, network, { width, height, reach }) {
+async function load({ address, restoring, strength }) {
+  if (!strength) return Network.load(address);
+  const [network, other] = await Promise.all([address, restoring].map((each) => Network.load(each)));
+  network.blend(other, strength);
+  return network;
+}
+
+function flatErrorsOf(network, { width, height, reach }) {
+  if (!flatErrors.has(network)) flatErrors.set(network, new Map());
   const size = [width, height].map((length) => flatLength(length, reach));
-  const key = [module, size].join();
-  if (!flatErrors.has(key)) flatErrors.set(key, measureFlatErrors(network, ...size));
-  return flatErrors.get(key);
+  const [known, key] = [flatErrors.get(network), size.join()];
+  if (!known.has(key)) known.set(key, measureFlatErrors(network, ...size));
+  return known.get(key);
 }
 
 const TASKS = {
   /** Loads a network and measures the errors on flat colour that `rows` needs for most pictures. */
   async prepare({ module, reach }) {
-    flatErrorsOf(module, await networkOf(module), { width: Infinity, height: Infinity, reach });
+    flatErrorsOf(await networkOf(module), { width: Infinity, height: Infinity, reach });
   },
   /** Enlarges rows of a picture: see enlargedRows in planes.js. */
   async rows({ module, ...rows }) {
     const network = await networkOf(module);
-    return enlargedRows(network, flatErrorsOf(module, network, rows), rows);
+    return enlargedRows(network, flatErrorsOf(network, rows), rows);
   },
   /** Enlarges part of a picture by bicubic interpolation. */
   bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import io
 import os
 import shutil
 import threading
@@ -18,6 +19,7 @@ from made import needed, network
 from numpy.typing import NDArray
 from PIL import Image
 
+import fsrcnn
 from dataset import write_image
 from evaluation.scores import upscale_luma
 from exports.page import write_film
@@ -370,3 +372,39 @@ def test_camera_is_enlarged_live(page: "playwright.Page"):
     page.wait_for_function(PLAYING)
     assert page.locator("#seek").is_hidden()
     page.click("#close")
+
+
+def jpeg_in_png(path: Path, quality: int) -> Path:
+    """A photograph saved as JPEG and then without loss."""
+    file = io.BytesIO()
+    Image.fromarray(skimage.data.coffee()[::2, ::2].copy()).save(file, "JPEG", quality=quality)
+    Image.open(file).save(path)
+    return path
+
+
+def test_compressed_pictures_are_restored_as_upscale_py_does(page: "playwright.Page", tmp_path: Path):
+    source = jpeg_in_png(tmp_path / "compressed.png", 50)
+    choose(page, source)
+    assert status(page, "megapixels a second").endswith(", restored by 0.85")
+    assert page.input_value("#strength") == "0.85"
+    fsrcnn.enlarge_file(source, tmp_path / "expected.png", 2, variant="fsrcnn_s")
+    difference = np.abs(read(downloaded(page, tmp_path)) - read(tmp_path / "expected.png"))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.001
+
+
+def test_a_jpegs_tables_are_read_and_the_slider_takes_another_strength(page: "playwright.Page", tmp_path: Path):
+    Image.fromarray(skimage.data.coffee()[:40, :48]).save(tmp_path / "small.jpg", quality=70)
+    choose(page, tmp_path / "small.jpg")
+    assert status(page, "megapixels a second").endswith(", restored by 0.7")
+    before = read(downloaded(page, tmp_path))
+    slider = page.get_by_label("How strongly compressed pictures are restored")
+    slider.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("!document.querySelector('#status').textContent.includes('restored')")
+    assert status(page, "megapixels a second")
+    assert page.get_attribute("#auto", "aria-pressed") == "false"
+    assert (read(downloaded(page, tmp_path)) != before).any()
+    page.click("#auto")
+    assert status(page, "restored by 0.7")
+    assert (read(downloaded(page, tmp_path)) == before).all()
