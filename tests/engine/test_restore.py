@@ -21,6 +21,7 @@ from fsrcnn.pictures.restoration import Restoration, summary, without_alpha
 from fsrcnn.pictures.strips import enlarged_strips
 from fsrcnn.restore import checked_restore, nearest_step, parsed_restore, restoring_path, strength_at
 from fsrcnn.videos.frames import sample_planes
+from fsrcnn.videos.quantiser import film_strength
 from fsrcnn.weights import Weights, load_weights, save_weights, shipped_weights
 from imgproc import imresize, luma, psnr, rgb_to_ycbcr, to_uint8
 
@@ -133,13 +134,15 @@ def test_a_jpeg_is_restored_by_its_quality_and_a_clean_picture_is_not(
     assert restored > plain + 1
 
 
-def test_a_videos_strength_is_given(tmp_path: Path):
-    source = make_clip(tmp_path / "a.mkv")
-    results = [tmp_path / f"{restore}.mkv" for restore in ("auto", 0, 0.5)]
-    for target, restore in zip(results, ("auto", 0, 0.5), strict=True):
+def test_a_videos_strength_is_given_or_by_its_quantiser(tmp_path: Path):
+    source = make_clip(tmp_path / "a.mkv", codec="libx264")
+    estimated = nearest_step(film_strength(source))
+    assert estimated > 0
+    results = [tmp_path / f"{restore}.mkv" for restore in ("auto", 0, estimated)]
+    for target, restore in zip(results, ("auto", 0, estimated), strict=True):
         fsrcnn.enlarge_file(source, target, variant="fsrcnn_s", restore=restore, device="cpu")
     by_auto, plain, restored = (first_luma(path) for path in results)
-    np.testing.assert_array_equal(by_auto, plain)
+    np.testing.assert_array_equal(by_auto, restored)
     assert (restored != plain).any()
 
 
