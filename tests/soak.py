@@ -24,6 +24,7 @@ from fsrcnn.errors import FailureError, run_script
 from tests.fuzz import ROOT, record
 from tests.made import save_data
 from training.log import read_log
+from training.run import LAST, PREVIOUS
 
 KILLS, PICTURES, MANY, BAD, MINUTES = 20, 500, 5000, 50, 30
 READING = 1.0  # seconds between two readings of memory and open files
@@ -91,7 +92,7 @@ def kill_training(folder: Path) -> dict[str, Any]:
     whole, killed = (folder / name / "run" for name in ("whole", "killed"))
 
     def arguments() -> list[Any]:
-        resume = ["--resume"] * (killed / "last.pth").is_file()
+        resume = ["--resume"] * any((killed / name).is_file() for name in (LAST, PREVIOUS))
         return [*flags, "--results-dir", killed.parent, *resume]
 
     def rows() -> int:
