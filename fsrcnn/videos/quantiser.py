@@ -43,6 +43,7 @@ def film_strength(path: Path) -> float:
         if codec not in STRENGTHS:
             return FIXED.get(codec, 0.0)
         source.video.codec_context.options = {"export_side_data": "venc_params"}
+        source.video.codec_context.thread_count = 1  # FFmpeg's threads change the numbers while they are told
         frames = (item for item in read(source.container, source.video) if isinstance(item, av.VideoFrame))
         told = list(_quantisers(islice(frames, FRAMES)))
     if not told:
