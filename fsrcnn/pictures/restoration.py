@@ -22,7 +22,7 @@ class Restoration:
     """
 
     def __init__(self, asked: Restore, network: Network) -> None:
-        self._asked = asked
+        self._asked = asked if asked == AUTO else nearest_step(asked)
         self.chosen: list[float] = []
         if asked != AUTO:
             network.restored(asked)
