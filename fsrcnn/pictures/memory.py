@@ -19,10 +19,10 @@ ROWS_PER_STRIP, TILE_LENGTH = 278, 323  # TIFF's tags
 
 
 def check_memory(path: Path, need: int, limit: int) -> None:
-    """Raises FailureError, naming the file, if its decoder needs more than `limit` bytes."""
+    """Raises FailureError, naming the file, if it needs more than `limit` bytes."""
     if need > limit:
         raise FailureError(
-            f"{path}: needs {need / GIB:.1f} GiB of memory to be decoded, more than the limit of {limit / GIB:g} GiB; "
+            f"{path}: needs {need / GIB:.1f} GiB of memory, more than the limit of {limit / GIB:.2g} GiB; "
             f"--memory-limit {-(-need // GIB)} allows it"
         )
 

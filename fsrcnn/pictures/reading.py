@@ -27,6 +27,7 @@ from fsrcnn.pictures.strips import LARGEST
 
 BITS = {"uchar": 8, "ushort": 16}  # of a sample, by libvips' name of its type
 BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4,)}  # by libvips' interpretation
+TURNED = 2  # copies of a picture that is turned: as decoded, and turned
 SUBFILE, REDUCED = 254, 1  # TIFF's NewSubfileType, and its bit for a smaller version of another page
 
 pyvips.cache_set_max(0)  # nothing is read twice, and what is kept would stay open
@@ -102,6 +103,7 @@ def read_picture(
         if format_.name == "heif":
             picture = decoded_by_pillow(picture, path)
         if picture.get_typeof("orientation") and picture.get("orientation") > 1:
+            check_memory(path, TURNED * layout_of(picture).nbytes, memory_limit)
             picture = _read_by_libvips(path, format_, access="random").autorot()
     return picture, tuple(notes)
 

@@ -12,7 +12,7 @@ from fsrcnn.restore import AUTO, Restore, nearest_step, strength_at
 
 SEEN_COLUMNS = 2048  # of the picture's pixels, from the left, are looked at
 
-Top = Callable[[], Pixels]  # reads the first rows of a picture, as many as `strips.SEEN_ROWS`
+Top = Callable[[], Pixels]  # reads the first rows of a picture, as strips.py does
 
 
 class Restoration:

@@ -16,6 +16,7 @@ COLUMNS = 1024  # LR pixels of its width that are enlarged at once
 LARGEST = 2**30  # LR pixels of a picture
 
 SEEN_ROWS = 1024  # from the top, that are looked at to choose how strongly the picture is restored
+MOST_PIXELS = 2**24  # of a strip, and of the rows that are looked at, however wide the picture is
 
 Windows = Callable[[list[Span]], Iterator[Pixels]]
 Strength = Callable[[Callable[[], Pixels]], float]
@@ -28,18 +29,19 @@ def enlarged_strips(
 
     windows: reads a picture of this layout: yields its rows in the window of each span, h x W x bands. Reading, the
     network, and what is done with the strips overlap.
-    strength: how strongly the picture is restored, given a function that reads its first SEEN_ROWS; None: not at all.
+    strength: how strongly the picture is restored, given a function that reads its first rows; None: not at all.
     """
     scale, beside = network.upscale_factor, margin(network, layout)
-    rows = list(spans(layout.height, ROWS, beside))
+    rows = list(spans(layout.height, strip_height(layout), beside))
     parts = list(spans(layout.width, COLUMNS, beside))
     read, seen = windows(rows), list[Pixels]()
 
     def top() -> Pixels:
-        first = [span for span in rows if span.start < SEEN_ROWS]
+        most = min(SEEN_ROWS, max(strip_height(layout), MOST_PIXELS // layout.width))
+        first = [span for span in rows if span.start < most]
         seen.extend(islice(read, len(first)))
         inside = [window[span.inside(1)] for span, window in zip(first, seen, strict=True)]
-        return np.concatenate(inside)[:SEEN_ROWS]
+        return np.concatenate(inside)[:most]
 
     enlarger = Enlarger(network.restored(strength(top)) if strength else network, layout)
 
@@ -56,6 +58,18 @@ def enlarged_strips(
         yield from strips
 
 
+def strip_height(layout: Layout) -> int:
+    """LR rows of a strip: few where they are long."""
+    return max(1, min(ROWS, MOST_PIXELS // layout.width))
+
+
+def strip_memory(layout: Layout, network: Network) -> int:
+    """Bytes of the strips, read and enlarged, that are in memory at a time."""
+    height, scale = strip_height(layout), network.upscale_factor
+    rows = height + 2 * margin(network, layout) + height * scale**2
+    return (network.threads + 2) * rows * layout.width * layout.bands * layout.bits // 8
+
+
 def strip_count(layout: Layout) -> int:
     """How many strips `enlarged_strips` yields."""
-    return math.ceil(layout.height / ROWS)
+    return math.ceil(layout.height / strip_height(layout))

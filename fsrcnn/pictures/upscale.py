@@ -10,13 +10,14 @@ from fsrcnn.errors import FailureError, shown
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, format_in, format_of, written_format_of
+from fsrcnn.pictures.memory import check_memory
 from fsrcnn.pictures.metadata import true_of
 from fsrcnn.pictures.metadata_reading import metadata_of
 from fsrcnn.pictures.metadata_writing import embed, lost_in_png
 from fsrcnn.pictures.png import png_header, write_png
 from fsrcnn.pictures.reading import failing, failing_to_read, layout_of, read_picture, read_windows
 from fsrcnn.pictures.restoration import Restoration
-from fsrcnn.pictures.strips import enlarged_strips, strip_count
+from fsrcnn.pictures.strips import enlarged_strips, strip_count, strip_memory
 from fsrcnn.pictures.writing import (
     gathered,
     is_too_deep,
@@ -57,6 +58,7 @@ def upscale_picture(
         if objection := why_not_held(picture, scale, to_format):
             raise FailureError(f"{source}: {objection}")
         layout = layout_of(picture)
+        check_memory(source, strip_memory(layout, network), memory_limit)
         colours = layout.bands - layout.has_alpha
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
