@@ -15,6 +15,7 @@ import pyvips
 from PIL.AvifImagePlugin import AvifImageFile
 
 from fsrcnn.errors import Error, FailureError
+from fsrcnn.files import FULL, MAKE_ROOM
 from fsrcnn.parts import Span
 from fsrcnn.pictures.avif import decoded_by_pillow
 from fsrcnn.pictures.bmp import read_bmp
@@ -40,7 +41,8 @@ def failing(path: Path, what: str) -> Iterator[None]:
         yield
     except (pyvips.Error, OSError) as error:
         reason = _system_error(error.detail) if isinstance(error, pyvips.Error) else error.strerror or str(error)
-        raise FailureError(f"{path}: {what}" + (f" ({reason})" if reason else "")) from error
+        advice = f"; {MAKE_ROOM}" if any(os.strerror(number) in reason for number in FULL) else ""
+        raise FailureError(f"{path}: {what}" + (f" ({reason})" if reason else "") + advice) from error
 
 
 @contextmanager
