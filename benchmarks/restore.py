@@ -106,7 +106,7 @@ def scores(hr: Picture, lr: Picture, case: Case) -> dict[str, Any]:
             upscale_picture(small, large, network, restoration)
             sr = read_image(large)
             found[method] = compared(unrounded_luma(sr), sr)
-    return found | {"strength": restored.chosen[0]}
+    return found | {"strength": next(iter(restored.chosen.values()))}
 
 
 def described(case: Case, found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def _enlarge_video(job: Job, request: Request, network: Network, restoration: Re
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
     settings = request.codec, request.quality, request.preset, request.duration
-    strength = restoration.of_video(partial(film_strength, job.source))
+    strength = restoration.of_video(job.source, film_strength)
     return upscale_video(job.source, job.target, network.restored(strength), *settings).warnings
 
 
@@ -292,7 +292,7 @@ def _upscale(request: Request) -> int:
             print(shown(f"failed: {problem}"), file=sys.stderr)
     enlarge = enlarger(request, network, restoration)
     failed = run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)
-    done = [(failed, restoration.chosen)]
+    done = [(failed, [strength for path, strength in restoration.chosen.items() if str(path) not in failed])]
     if ranks > 1:
         import torch.distributed as dist
 

@@ -45,6 +45,10 @@ DEVIATIONS = (
 )  # of a coefficient from a multiple, in levels: by rounded pixels; saved again in small steps
 OUTLIERS = 0.05  # share of coefficients that lie anywhere
 
+# Of so many blocks, those are looked at that have so many coefficients of so many levels. One has a twin if their
+# difference has less than this share of its energy.
+COMPARED, BUSY, LARGE, TWIN = 192, 6, 8, 0.03
+
 # A quality is believed whose steps have at least this evidence (the logarithm of a likelihood ratio), and at least so
 # much of it from each of so many coefficients: in smooth shades few are not 0.
 EVIDENCE = 40.0
@@ -82,11 +86,12 @@ def pixel_quality(pixels: NDArray[Any]) -> float | None:
 def _quality_on(pixels: NDArray[Any], top: int, left: int) -> float | None:
     """The lowest quality shown on the grid of blocks that begins at the row `top` and the column `left`."""
     blocks = distinct_blocks(pixels, top, left)
-    if len(blocks) < LEAST_BLOCKS:
+    if len(blocks) < LEAST_BLOCKS or repeats(blocks):
         return None
     gains = _gains(blocks)
     of_steps = gains[:, :, 1:].max(1)  # a step of 1 is no trace
-    of_tables = _of_tables(gains)
+    # A picture on its side has its tables on their side.
+    of_tables = max(_of_tables(gains), _of_tables(gains[_model().turned]), key=lambda each: each.sum(1).max())
     if of_tables.sum(1).max() >= FITTING * of_steps.max(1).sum():
         return _standard_quality(of_tables)
     return _nearest_quality(of_steps)
@@ -144,6 +149,20 @@ def distinct_blocks(pixels: NDArray[Any], top: int, left: int) -> NDArray[np.flo
     return luma[first].astype(np.float32) / np.float32(UNIT)
 
 
+def repeats(blocks: NDArray[np.float32]) -> bool:
+    """Whether most of the blocks that have much in them resemble another but for some noise. Coefficients that have few
+    values would look like multiples of a step. blocks: of `distinct_blocks`, which leaves their order to chance.
+    """
+    coefficients = blocks[:COMPARED] @ _model().transform
+    busy = coefficients[(np.abs(coefficients) >= LARGE).sum(1) >= BUSY]
+    products = busy @ busy.T
+    energy = products.diagonal()
+    differences = energy[:, None] + energy - 2 * products
+    np.fill_diagonal(differences, np.inf)
+    twins = differences.min(1, initial=np.inf) < TWIN * energy
+    return len(busy) >= LEAST_BLOCKS and bool(2 * twins.sum() > len(busy))
+
+
 def shown_grid(pixels: NDArray[Any]) -> tuple[int, int]:
     """The first row and column of the 8 x 8 blocks at whose borders the picture has the most corners: differences
     between neighbours that the next row or column has not.
@@ -168,11 +187,13 @@ def _first_border(corners: NDArray[np.int16]) -> int:
 class _Model(NamedTuple):
     """transform: 64 x n, from a block's pixels to the n coefficients that are looked at. gains: bins x (deviations x
     steps), of a coefficient's value, by the step that it is to be a multiple of, from 1 on. tables: qualities x n.
+    turned: of each coefficient the number of the one whose row is its column.
     """
 
     transform: NDArray[np.float32]
     gains: NDArray[np.float32]
     tables: NDArray[np.int64]
+    turned: NDArray[np.int64]
 
 
 @cache
@@ -181,6 +202,7 @@ def _model() -> _Model:
     cosines = np.cos((2 * place + 1) * frequency * np.pi / 16) * np.where(frequency, 0.5, np.sqrt(1 / 8))
     order = (frequency + place).ravel()
     used = np.flatnonzero((order > 0) & (order <= HIGHEST))
+    turned = np.searchsorted(used, (SIDE * place + frequency).ravel()[used])
     tables = standard_tables().reshape(-1, SIDE**2)[LEAST_QUALITY - 1 : MOST_QUALITY, used]
     step = np.arange(1, tables.max() + 1)[:, None]
     value = np.arange(BINS) / BINS_A_LEVEL
@@ -191,7 +213,7 @@ def _model() -> _Model:
         gain = np.log((1 - OUTLIERS) * near + OUTLIERS)
         gains.append(np.where(value < step / 2, np.minimum(gain, 0), gain))
     together = np.ascontiguousarray(np.concatenate(gains).T)
-    return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables)
+    return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables, turned)
 
 
 def _gains(blocks: NDArray[np.float32]) -> NDArray[np.float32]:

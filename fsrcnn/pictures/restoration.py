@@ -16,14 +16,14 @@ Top = Callable[[], Pixels]  # reads the first rows of a picture, as many as `str
 
 
 class Restoration:
-    """Chooses the strength for each picture and keeps what was chosen. Several threads may share one.
+    """Chooses the strength for each picture and keeps what was chosen, by files. Several threads may share one.
 
     asked: a strength, or "auto". Raises RequestError for a strength above 0 that the network has no weights for.
     """
 
     def __init__(self, asked: Restore, network: Network) -> None:
-        self._asked = asked
-        self.chosen: list[float] = []
+        self._asked = asked if asked == AUTO else nearest_step(asked)
+        self.chosen: dict[Path | None, float] = {}
         if asked != AUTO:
             network.restored(asked)
         elif not network.can_restore:
@@ -31,14 +31,14 @@ class Restoration:
 
     def of_picture(self, path: Path | None, layout: Layout, top: Top) -> float:
         """The strength for a picture. path: its file; None: it is an array."""
-        return self._kept(strength_of(path, layout, top) if self._asked == AUTO else self._asked)
+        return self._kept(path, strength_of(path, layout, top) if self._asked == AUTO else self._asked)
 
-    def of_video(self, told: Callable[[], float]) -> float:
+    def of_video(self, path: Path, told: Callable[[Path], float]) -> float:
         """The strength for a whole video. told: returns the one that it seems to need."""
-        return self._kept(nearest_step(told()) if self._asked == AUTO else self._asked)
+        return self._kept(path, nearest_step(told(path)) if self._asked == AUTO else self._asked)
 
-    def _kept(self, strength: float) -> float:
-        self.chosen.append(strength)
+    def _kept(self, path: Path | None, strength: float) -> float:
+        self.chosen[path] = strength
         return strength
 
 

@@ -14,10 +14,14 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from fsrcnn.videos.frames import bits_of, side_data
+from fsrcnn.videos.frames import bits_of, sample_planes, side_data
 from fsrcnn.videos.source import open_source, read
 
 FRAMES = 12  # from the start, which tell the quantiser
+# Black frames, which many films begin with, are coded finely whatever the rest is. So frames without contrast, luma of
+# a smaller standard deviation in levels of 255, are passed over, in so many from the start.
+LEAST_CONTRAST = 4
+SEARCHED = 300
 
 # The strength for a quantiser, on each codec's own scale, 0 to 51 and 0 to 255; in between it is interpolated.
 STRENGTHS: dict[str, dict[float, float]] = {
@@ -45,12 +49,18 @@ def film_strength(path: Path) -> float:
         source.video.codec_context.options = {"export_side_data": "venc_params"}
         source.video.codec_context.thread_count = 1  # FFmpeg's threads change the numbers while they are told
         frames = (item for item in read(source.container, source.video) if isinstance(item, av.VideoFrame))
-        told = list(_quantisers(islice(frames, FRAMES)))
+        pictures = (frame for frame in islice(frames, SEARCHED) if _has_contrast(frame))
+        told = list(_quantisers(islice(pictures, FRAMES)))
     if not told:
         return 0.0
     strengths = STRENGTHS[codec]
     beyond = STEPS_A_BIT * (bits_of(source.first) - 8) if codec == "h264" else 0
     return float(np.interp(np.mean(told) - beyond, list(strengths), list(strengths.values())))
+
+
+def _has_contrast(frame: av.VideoFrame) -> bool:
+    luma = sample_planes(frame)[0][::4, ::4]
+    return bool(luma.std() >= LEAST_CONTRAST * 2 ** (bits_of(frame) - 8))
 
 
 def _quantisers(frames: Iterator[av.VideoFrame]) -> Iterator[float]:

@@ -157,6 +157,13 @@ def test_pictures_saved_twice_show_the_lower_quality(first: int, then: int):
         assert pixel_quality(twice) == pytest.approx(min(first, then), abs=2)
 
 
+@pytest.mark.parametrize("quality", [30, 60, 85])
+def test_turned_pictures_show_it_too(quality: int):
+    for name in ("astronaut", "chelsea", "coffee"):
+        turned = np.rot90(compressed(PHOTOGRAPHS[name], quality))
+        assert pixel_quality(turned) == pytest.approx(quality, abs=2)
+
+
 def test_other_programs_tables_show_a_neighbours_quality():
     robidoux = np.array(ROBIDOUX.split(), int)
     for table in (robidoux // 2, robidoux * 2 // 5):
@@ -192,6 +199,9 @@ def made() -> dict[str, Pixels]:
     for size in (8, 12, 16, 24, 32):
         tile = random.integers(0, 256, (size, size, 3), np.uint8)
         found[f"tile of {size}"] = np.tile(tile, (256 // size, 320 // size, 1))
+        for deviation in (0.5, 1, 2):
+            noisy = found[f"tile of {size}"] * 0.8 + 20 + random.normal(0, deviation, found[f"tile of {size}"].shape)
+            found[f"tile of {size}, noise of {deviation}"] = np.rint(noisy).astype(np.uint8)
         tiles = [astronaut[10 * at :][:size, 12 * at :][:, :size] for at in range(10)]
         places = random.integers(0, 10, (256 // size, 320 // size))
         found[f"map of {size}"] = np.block([[[tiles[at]] for at in row] for row in places])

@@ -43,6 +43,15 @@ def test_lossless_films_are_not_restored(tmp_path: Path):
     assert strength(tmp_path / "film.mkv", "libx264", 0) == 0
 
 
+def test_black_frames_at_the_start_tell_nothing(tmp_path: Path):
+    black = [np.zeros_like(FRAMES[0])] * 20
+    encode(tmp_path / "whole.mkv", FRAMES, "libx264", 33)
+    encode(tmp_path / "film.mkv", black + FRAMES, "libx264", 33)
+    encode(tmp_path / "black.mkv", black, "libx264", 33)
+    assert film_strength(tmp_path / "film.mkv") == pytest.approx(film_strength(tmp_path / "whole.mkv"), abs=0.15)
+    assert film_strength(tmp_path / "black.mkv") == 0
+
+
 def test_a_frames_quantiser_is_the_mean_over_its_area():
     blocks = np.zeros((2, 6), np.int32)
     blocks[:, 2:5] = [[16, 16, 4], [8, 8, -6]]  # width, height and difference

@@ -146,6 +146,21 @@ def test_a_videos_strength_is_given_or_by_its_quantiser(tmp_path: Path):
     assert (restored != plain).any()
 
 
+def test_what_failed_is_not_said_and_steps_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    write_jpeg(Path("a.jpg"), np.tile(reduced_photograph(), (6, 1, 1)), 60)
+    write_image(Path("cut.png"), np.tile(reduced_photograph(), (6, 1, 1)))
+    whole = Path("cut.png").read_bytes()
+    Path("cut.png").write_bytes(whole[: len(whole) * 9 // 10])
+    flags = ["--variant", "fsrcnn_s", "--device", "cpu", "--output", "sr", "--restore", "0.33"]
+    monkeypatch.setattr("sys.argv", ["upscale.py", "a.jpg", "cut.png", *flags])
+    with pytest.raises(fsrcnn.Error, match="1 of 2 failed"):
+        cli.upscale()
+    assert "; restored: 1 of 1, by 0.35" in capsys.readouterr().out
+
+
 def test_what_is_said():
     assert summary([]) == summary([0, 0]) == ""
     assert summary([0, 0.25, 0.85]) == "restored: 2 of 3, by 0.25 to 0.85"
