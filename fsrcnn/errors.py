@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -41,6 +42,8 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's main function and exits with the code it returns (None: 0). Prints Error and OSError as one line
     on standard error; any other exception is a bug of ours and keeps its traceback.
     """
+    if sys.stderr is None:  # closed by who started it; progress bars need one
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # to the end
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -16,6 +16,7 @@ from typing import Any
 from fsrcnn.errors import FailureError
 
 FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # a disk, the longest file, a user's share of a disk
+MAKE_ROOM = "make room, or write elsewhere, and run the command again"
 # Bytes of a file's stem and of its suffix that the name of its unfinished file repeats: so few that some encrypted
 # file systems, which take names of 143 bytes, take it too.
 MOST_OF_STEM, MOST_OF_SUFFIX = 60, 20
@@ -118,10 +119,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        cause = os.strerror(error.errno)
-        raise FailureError(
-            f"{path}: cannot be written: {cause}; make room, or write elsewhere, and run the command again"
-        ) from error
+        raise FailureError(f"{path}: cannot be written: {os.strerror(error.errno)}; {MAKE_ROOM}") from error
 
 
 def same_file(one: Path, other: Path) -> bool:

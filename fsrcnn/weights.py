@@ -201,6 +201,8 @@ def _with_our_keys(state_dict: Mapping[Any, Any]) -> Tensors:
     try:
         if any(value.numel() * value.element_size() > value.untyped_storage().nbytes() for value in arrays.values()):
             raise RuntimeError("a small file's tensor may repeat its values until they fill the memory")
+        if any(value.is_complex() for value in arrays.values()):
+            raise TypeError("half of each value would be lost")
         return {key: value.detach().float().numpy() for key, value in arrays.items()}
     except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse tensors, tensors without values
         raise RequestError("not an FSRCNN's weights: holds tensors that are no plain arrays") from error

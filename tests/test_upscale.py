@@ -273,7 +273,9 @@ def test_pytorch_is_not_imported(tmp_path: Path):
 
 
 @posix
-@pytest.mark.parametrize(("suffix", "limit"), [(".png", 20_000), (".bmp", 43_240)])  # 43,200 bytes of pixels
+@pytest.mark.parametrize(
+    ("suffix", "limit"), [(".png", 20_000), (".tif", 20_000), (".bmp", 43_240)]
+)  # 43,200 bytes of pixels
 def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str, limit: int):
     source = tmp_path / f"a{suffix}"
     Image.fromarray(noise(60, 60, 3)).save(source)
@@ -282,6 +284,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str, limit: int):
     )
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+    assert "make room, or write elsewhere, and run the command again" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [source]
 
@@ -300,6 +303,14 @@ def test_png_from_strips_has_the_pixels_of_a_large_result_in_a_file(
     np.testing.assert_array_equal(load(tmp_path / "a_x2.png"), load(tmp_path / "a_x2.tif"))
     with Image.open(tmp_path / "a_x2.png") as enlarged:
         enlarged.verify()  # its checksums
+
+
+@posix
+def test_without_a_place_for_errors_pictures_are_enlarged(tmp_path: Path):
+    source = save(tmp_path / "a.png", noise(9, 8, 3))
+    done = subprocess.run([*COMMAND, source], stdout=subprocess.PIPE, preexec_fn=functools.partial(os.close, 2))
+    assert done.returncode == 0
+    assert load(tmp_path / "a_x2.png").shape == (18, 16, 3)
 
 
 @posix

@@ -20,6 +20,9 @@ METADATA = {*range(0xE0, 0xF0), 0xFE}  # markers of segments that no pixel depen
 COEFFICIENTS = 64  # of a block
 SEQUENTIAL = {0xC0, 0xC1}  # of SOF's markers, with Huffman codes
 DHT = 0xC4  # marker of tables of Huffman codes
+APP2, MPF_HEAD = 0xE2, b"MPF\0"  # marker, and head, of the list of further pictures
+FILL = b"\0\xff"  # bytes that disks and cameras fill up with
+SAMSUNG_END, SAMSUNG_FILM = b"SEFT", b"MotionPhoto_Data"
 READ_AHEAD = 8  # bytes that libjpeg-turbo may have read and does not count as left over
 HOLE = bytes(32)  # in compressed pixels: a part of the file that was not written, unless zeros mean flat blocks
 
@@ -65,7 +68,7 @@ def content_damage(content: Content) -> Damage:
     lost, doubtful, harmless = _warning(content), list[str](), list[str]()
     if not ended:
         harmless.append("the file lacks its end marker; the picture is whole")
-    elif after := len(content) - parts[-1].stop:
+    elif after := _foreign_after(content, parts):
         harmless.append(f"{after} bytes after the end of the picture are not in the result")
     if lost and UNCHECKED in lost and not missing and any(part.marker == SOS for part in parts):
         return Damage(None, (), ("its rare sampling of chroma was not checked for damage",), checked=False)
@@ -142,11 +145,23 @@ def _has_hole(content: Content, parts: list[Part]) -> bool:
             is_flat = is_flat and content[at + first_table] == 0
             at += first_table + sum(content[at + 1 : at + first_table])
     one_scan = content[scan.start] == content[frame.start + 5]
-    return one_scan and not is_flat and content.find(HOLE, scan.stop) >= 0
+    stop = parts[-1].at if parts[-1].marker == EOI else len(content)
+    return one_scan and not is_flat and content.find(HOLE, scan.stop, stop) >= 0
 
 
 def _scan_start(content: bytes) -> int:
     return next(part.stop for part in jpeg_parts(content) if part.marker == SOS)
+
+
+def _foreign_after(content: Content, parts: list[Part]) -> int:
+    """How many bytes follow the end marker that a user should know of: not those that only fill, nor pictures that the
+    file itself lists (MPF), of which metadata_reading.py tells, nor what Samsung's phones note behind every picture.
+    """
+    if any(part.marker == APP2 and content[part.start : part.start + len(MPF_HEAD)] == MPF_HEAD for part in parts):
+        return 0
+    after = content[parts[-1].stop :]
+    is_note = after.endswith(SAMSUNG_END) and SAMSUNG_FILM not in after
+    return 0 if is_note or not after.strip(FILL) else len(after)
 
 
 def _missing_scans(content: Content, parts: list[Part]) -> str | None:

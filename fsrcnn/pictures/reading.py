@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
+from PIL.AvifImagePlugin import AvifImageFile
 
 from fsrcnn.errors import Error, FailureError
+from fsrcnn.files import FULL, MAKE_ROOM
 from fsrcnn.parts import Span
 from fsrcnn.pictures.avif import decoded_by_pillow
 from fsrcnn.pictures.bmp import read_bmp
-from fsrcnn.pictures.containers import png_chunks, tiff_tags
+from fsrcnn.pictures.containers import bmff_boxes, png_chunks, tiff_tags
 from fsrcnn.pictures.damage import UNKNOWN, Damage, jpeg_damage, why_unreadable
 from fsrcnn.pictures.formats import MEMORY_LIMIT, Library, PictureFormat, format_in, format_of
 from fsrcnn.pictures.memory import check_memory, decoding_memory
@@ -40,7 +42,8 @@ def failing(path: Path, what: str) -> Iterator[None]:
         yield
     except (pyvips.Error, OSError) as error:
         reason = _system_error(error.detail) if isinstance(error, pyvips.Error) else error.strerror or str(error)
-        raise FailureError(f"{path}: {what}" + (f" ({reason})" if reason else "")) from error
+        advice = f"; {MAKE_ROOM}" if any(os.strerror(number) in reason for number in FULL) else ""
+        raise FailureError(f"{path}: {what}" + (f" ({reason})" if reason else "") + advice) from error
 
 
 @contextmanager
@@ -82,9 +85,8 @@ def read_picture(
         if not path.stat().st_size:
             raise FailureError(f"{path}: the file is empty; replace or remove it")
         format_ = format_in(path)
-        notes = (
-            [] if format_ is format_of(path) else [f"is a {format_.name.upper()} in spite of its suffix; read as that"]
-        )
+        what = "an AVIF" if format_.name == "heif" else f"a {format_.name.upper()}"
+        notes = [] if format_ is format_of(path) else [f"is {what} in spite of its suffix; read as that"]
         if format_.name == "tiff" and (objection := why_samples_not_read(path)):
             raise FailureError(f"{path}: {objection}")
         if format_.read_by is Library.PILLOW:
@@ -169,6 +171,9 @@ def _has_several_pictures(picture: pyvips.Image, path: Path, format_: PictureFor
     """Whether a file has more than one picture, not counting smaller versions of its first."""
     if format_.name == "png":
         return _is_animated(path)
+    if format_.name == "heif" and any(type_ == b"moov" for type_, _ in bmff_boxes(path)):  # libvips sees one picture
+        with AvifImageFile(path) as image:
+            return bool(image.n_frames > 1)
     pages = picture.get("n-pages") if picture.get_typeof("n-pages") else 1
     if format_.name == "tiff" and pages > 1:
         first, *others = (bool(int(page.get(SUBFILE, (0,))[0]) & REDUCED) for page in tiff_tags(path))

@@ -28,8 +28,8 @@ def why_samples_not_read(path: Path) -> str | None:
     if kind in UNREAD:
         return f"{UNREAD[kind]}; convert it to grey, RGB or CMYK"
     apart = _number(tags, PLANES, default=1) == 2 and _number(tags, SAMPLES, default=1) > 1
-    if apart and (TILE_WIDTH in tags or COLOURS.get(kind) == 1 or kind == PALETTE):
-        # libvips reads the rows of grey and alpha in a wrong order.
+    if apart and (TILE_WIDTH in tags or COLOURS.get(kind) == 1 or kind in (PALETTE, YCBCR)):
+        # libvips reads the rows of grey and alpha in a wrong order, and libtiff mixes up planes of YCbCr.
         return (
             "channels in planes of their own, which are read of strips of RGB and CMYK only; convert it to another TIFF"
         )

@@ -258,3 +258,26 @@ def test_each_file_is_told_by_its_own_error(tmp_path: Path):
     assert together == alone
     assert sum(map(bool, alone)) > 70
     assert all(line.startswith(f"{path}: ") for path, line in zip(paths, alone, strict=True) if line)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "after",
+    [bytes(4096), b"\xff" * 512, b"\n\1Image_UTC_Data1672628645000SEFHk\0\0\0SEFT"],
+    ids=["zeros", "fill", "a Samsung phone's note"],
+)
+def test_what_fills_up_after_the_end_is_no_damage(kind: str, after: bytes):
+    assert content_damage(jpeg(kind) + after) == (None, (), (), True)
+
+
+def test_zeros_in_what_follows_the_end_are_no_lost_pixels():
+    film = b"\0\0\0\x18ftypmp42" + bytes(100) + b"mdat"
+    damage = content_damage(jpeg() + film)
+    assert not damage.lost
+    assert damage.harmless == (f"{len(film)} bytes after the end of the picture are not in the result",)
+
+
+def test_pictures_that_the_file_lists_are_not_said_twice():
+    content, preview = jpeg(), jpeg("grey")
+    listed = b"\xff\xe2\0\x0eMPF\0MM\0*\0\0\0\x08"
+    assert content_damage(content[:2] + listed + content[2:] + preview) == (None, (), (), True)

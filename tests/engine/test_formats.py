@@ -79,6 +79,10 @@ def test_a_wrong_suffix_is_said(tmp_path: Path):
     wrong = upscale_picture(tmp_path / "a.png", tmp_path / "wrong.png", network("fsrcnn_s", 2))
     assert (right, wrong) == ((), ("is a JPEG in spite of its suffix; read as that",))
     assert (tmp_path / "right.png").read_bytes() == (tmp_path / "wrong.png").read_bytes()
+    Image.fromarray(noise(9, 8, 3)).save(tmp_path / "a.avif")
+    (tmp_path / "a.avif").rename(tmp_path / "a.jpg")
+    said = upscale_picture(tmp_path / "a.jpg", tmp_path / "avif.png", network("fsrcnn_s", 2))
+    assert said == ("is an AVIF in spite of its suffix; read as that",)
 
 
 def png_chunk(type_: bytes, payload: bytes) -> bytes:
@@ -98,10 +102,11 @@ def test_one_frame_or_one_page_is_one_picture(tmp_path: Path):
     picture.save(tmp_path / "thumbnail.tif", save_all=True, append_images=[thumbnail])
     assert [page.get(254) for page in tiff_tags(tmp_path / "thumbnail.tif")] == [None, (1,)]
     picture.save(tmp_path / "pages.tif", save_all=True, append_images=[other])
+    picture.save(tmp_path / "moving.avif", save_all=True, append_images=[other])
     for name in ("one.png", "thumbnail.tif"):
         assert upscale_picture(tmp_path / name, tmp_path / "result.png", network("fsrcnn_s", 2)) == ()
         assert load(tmp_path / "result.png").shape == (18, 16, 3)
-    for name in ("default.png", "pages.tif"):
+    for name in ("default.png", "pages.tif", "moving.avif"):
         with pytest.raises(FailureError, match=f"{name}: an animation or several pages"):
             upscale_picture(tmp_path / name, tmp_path / "none.png", network("fsrcnn_s", 2))
 

@@ -95,6 +95,13 @@ def test_ycbcr_with_fewer_samples_of_chroma(tmp_path: Path):
     assert np.abs(read[::2, ::2].astype(int) - RGB[::2, ::2]).max() <= 3
 
 
+def test_ycbcr_in_planes_is_refused(tmp_path: Path):
+    planes = np.ascontiguousarray(ycbcr(RGB).transpose(2, 0, 1))
+    tiff(tmp_path / "a.tif", planes, photometric="ycbcr", planarconfig="separate")
+    with pytest.raises(FailureError, match="channels in planes of their own"):
+        read_picture(tmp_path / "a.tif")
+
+
 # --- channels that are neither colour nor transparency ---
 
 

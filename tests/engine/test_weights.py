@@ -207,6 +207,13 @@ def test_a_small_file_does_not_become_a_large_tensor(tmp_path: Path):
         load_weights(tmp_path / "other.pth", 2)
 
 
+def test_complex_values_are_no_weights(tmp_path: Path):
+    weights = {key: value.to(torch.complex64) for key, value in random_network(2).state_dict().items()}
+    torch.save(weights, tmp_path / "other.pth")
+    with pytest.raises(RequestError, match="tensors that are no plain arrays"):
+        load_weights(tmp_path / "other.pth", 2)
+
+
 def broken(change: Callable[[dict[str, np.ndarray]], object], scale: int = 3) -> Weights:
     """A network's weights after a change to their arrays."""
     weights = random_network(3, "fsrcnn_s").weights()
