@@ -53,8 +53,8 @@ For compressed pictures: {percent:g}% of the weights are of a network that also 
 
 
 def model_card(name: str, weights: Weights, about: dict[str, Any], restore: float) -> str:
-    """The text of README.md. about: the json beside the weights file; empty: there is none. restore: how far the weights
-    are blended with restoring ones.
+    """The text of README.md. about: the json beside the weights file; empty: there is none. restore: how far the
+    weights are blended with restoring ones.
     """
     training = TRAINING.format(sets=", ".join(about["recipe"]["train_sets"]), **about["validation"]) if about else ""
     training += RESTORING.format(percent=100 * restore) if restore else ""
