@@ -1,1 +1,1 @@
-"""Speed beside peers: `python -m benchmarks.network`, `.files`, `.training`; `.report` fills the documents' tables."""
+"""Speed beside peers: `python -m benchmarks.network` and others; `.report` fills the documents' tables."""

@@ -265,6 +265,24 @@ def node_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def programs_table(said: dict[str, Any]) -> str:
+    """What benchmarks.programs found numbers of 16 bits to cost, in Markdown."""
+    exact, *reduced = next(iter(said["psnr"].values()))
+    lines = [f"| dB lost | {' | '.join(reduced)} |", "| --- " * (1 + len(reduced)) + "|"]
+    for name, scores in said["psnr"].items():
+        lines.append(f"| {name} | {' | '.join(f'{scores[exact] - scores[way]:.3f}' for way in reduced)} |")
+    return "\n".join(lines)
+
+
+def programs_speed_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.programs wrote, in Markdown."""
+    medians = {name: statistics.median(rounds) for name, rounds in said["milliseconds"].items()}
+    peer = max(medians.values())
+    lines = [f"| {said['width']} x {said['height']} | | times as fast |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {each:.0f} ms | {peer / each:.0f} |" for name, each in medians.items()]
+    return "\n".join(lines)
+
+
 def training_speed_table(said: dict[str, Any]) -> str:
     """The medians that benchmarks.training wrote, in Markdown."""
     head = "scale | steps/s | a plain loop's | times | steps/s of the deconvolution alone | cutting patches"
@@ -431,8 +449,19 @@ def made_tables() -> dict[str, str]:
     """Every table by the name of its markers."""
     tests = ("pretrained", "quick", "paper", "paper_replicate")
     metrics, quick, *paper = (read_json(TEST / name / "metrics.json") for name in tests)
-    measured = ("network", "training", "browser", "ablation", "files", "node", "reliability", "restore", "films")
-    speed, training, browser, ablation, files, node, reliability, restore, films = (
+    measured = (
+        "network",
+        "training",
+        "browser",
+        "ablation",
+        "files",
+        "node",
+        "programs",
+        "reliability",
+        "restore",
+        "films",
+    )
+    speed, training, browser, ablation, files, node, programs, reliability, restore, films = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -451,6 +480,8 @@ def made_tables() -> dict[str, str]:
         "browser": browser_table(browser),
         "browser-films": film_table(browser),
         "node": node_table(node),
+        "programs": programs_table(programs),
+        "programs-speed": programs_speed_table(programs),
         "reliability": reliability_table(reliability),
         "training-speed": training_speed_table(training),
         "restore": restore_table(restore),

@@ -47,11 +47,14 @@ def coreml_package(weights: Weights, interface: Interface) -> dict[str, bytes]:
         return values[OUTPUT]
 
     side = ct.RangeDim(1, LARGEST, default=256)
+    passes = ct.PassPipeline.DEFAULT
+    passes.remove_passes(["common::prelu_to_lrelu"])  # equal slopes would make another operation of a PReLU
     with contextlib.redirect_stderr(io.StringIO()), TemporaryDirectory() as folder:  # progress bars
         model = ct.convert(
             Builder.program(input_specs=[given], opset_version=ct.target.iOS16)(program),
             inputs=[ct.TensorType(INPUT, (1, channels, side, side))],
             compute_precision=ct.precision.FLOAT32,
+            pass_pipeline=passes,
             minimum_deployment_target=ct.target.iOS16,
         )
         model.short_description, model.license = f"FSRCNN x{weights.upscale_factor}, {interface}", LICENCE

@@ -47,11 +47,17 @@ the parameters and of what the file says of itself: {sha256}.
 TRAINING = """
 Trained on {sets}; {psnr:.2f} dB PSNR of luma on the validation pictures.
 """
+RESTORING = """
+For compressed pictures: {percent:g}% of the weights are of a network that also removes the traces of compression.
+"""
 
 
-def model_card(name: str, weights: Weights, about: dict[str, Any]) -> str:
-    """The text of README.md. about: the json beside the weights file; empty: there is none."""
+def model_card(name: str, weights: Weights, about: dict[str, Any], restore: float) -> str:
+    """The text of README.md. about: the json beside the weights file; empty: there is none. restore: how far the
+    weights are blended with restoring ones.
+    """
     training = TRAINING.format(sets=", ".join(about["recipe"]["train_sets"]), **about["validation"]) if about else ""
+    training += RESTORING.format(percent=100 * restore) if restore else ""
     return CARD.format(
         name=name,
         scale=weights.upscale_factor,
@@ -80,11 +86,11 @@ def weights_content(weights: Weights) -> bytes:
         return path.read_bytes()
 
 
-def export(path: Path, weights: Weights, _: ExportConfig) -> Iterator[Exported]:
+def export(path: Path, weights: Weights, config: ExportConfig) -> Iterator[Exported]:
     """The files of a folder that is called as the weights are."""
     name = weights_name(path)
     files = {
-        "README.md": model_card(name, weights, json_beside(path)).encode(),
+        "README.md": model_card(name, weights, json_beside(path), config.restore).encode(),
         "config.json": configuration(weights).encode(),
         WEIGHTS_FILE: weights_content(weights),
     }

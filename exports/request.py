@@ -52,6 +52,10 @@ class ExportConfig:
             raise RequestError(f"interface: got {self.interface!r}, {self.format} has {choice}")
         if self.float16 and (not format_.float16 or self.interface == "pictures"):
             raise RequestError("float16: only for onnx, and not with interface pictures")
+        if self.form != "subpixel" and self.format != "onnx":
+            raise RequestError(f"form: only for onnx, {self.format} has one form")
+        if self.target != ("native",) and self.format != "c":
+            raise RequestError(f"target: only for c, {self.format} is the same for every processor")
 
 
 def read_export_config(description: str) -> ExportConfig:
@@ -79,5 +83,5 @@ def _restoring(path: Path, weights: Weights, strength: float) -> tuple[Path, Wei
     restoring = restoring_weights(path, weights)
     if restoring is None:
         raise RequestError(f"restore: got {strength:g}, and there is no {restoring_path(path)}; leave --restore out")
-    name = f"{weights_name(path)}_restore{100 * strength:.0f}{path.suffix}"
+    name = f"{weights_name(path)}_restore{100 * strength:g}{path.suffix}"
     return path.with_name(name), blended(weights, restoring, strength)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made import needed
 
-from benchmarks import ablation, browser, files, network, node, report, restore, training
+from benchmarks import ablation, browser, files, network, node, programs, report, restore, training
 from fsrcnn.errors import FailureError
 from training import threads as training_threads
 
@@ -26,6 +26,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
         node: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1},
         browser: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1, "FILM_SECONDS": 1, "SCREENSHOT": tmp_path / "page.png"},
+        programs: {"PICTURES": ("chelsea",), "VARIANTS": ("fsrcnn_s",), "SCALES": (4,), "WIDTH": 20, "ROUNDS": 1},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
         restore: {"QUALITIES": (40, restore.CLEAN)},
@@ -130,6 +131,18 @@ def test_ablation_goes_on_where_it_was(
     assert [(cell["m"], cell["weights"]) for cell in cells] == [(2, 8832), (3, 10128)]  # as the paper has them
     assert all(20 < cell["BSDS200"] == pytest.approx(cell["validation"], abs=1e-3) for cell in cells)
     assert "| 48, 12, 3 | 10,128 |" in report.ablation_table(json.loads(result.read_text(encoding="utf-8")))
+
+
+def test_programs_with_numbers_of_16_bits(result: Path):
+    needed(programs.PYTHON.is_file(), "the programs' environment (`make extra`)")
+    needed(any(Path("/usr/share/vulkan/icd.d").glob("lvp_icd.*")), "Mesa's llvmpipe (package mesa-vulkan-drivers)")
+    programs.main()
+    said = json.loads(result.read_text(encoding="utf-8"))
+    exact, *reduced = said["psnr"]["fsrcnn_s_x4"].values()
+    assert all(exact > 25 and abs(exact - each) < 0.2 for each in reduced)
+    assert report.programs_table(said).count("\n") == 2
+    assert [*said["milliseconds"]] == [programs.PEER, "fsrcnn_s_x2"]
+    assert report.programs_speed_table(said).splitlines()[2].endswith(" ms | 1 |")
 
 
 def test_restore_goes_on_where_it_was(

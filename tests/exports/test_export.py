@@ -88,6 +88,8 @@ def test_wasm_needs_a_linker(tmp_path: Path):
             {"format": "litert", "interface": "pictures"},
             "interface: got 'pictures', litert has luma or luma_full or rgb",
         ),
+        ({"format": "ncnn", "form": "deconvolution"}, "form: only for onnx, ncnn has one form"),
+        ({"target": ("aarch64",)}, "target: only for c, onnx is the same for every processor"),
         ({"format": "ncnn", "float16": True}, "float16: only for onnx, and not with interface pictures"),
     ],
 )
@@ -105,6 +107,9 @@ def test_restored_weights_are_blended_and_named(tmp_path: Path):
     ours, restoring = (load_weights(each).parameters for each in (plain, restoring_path(plain)))
     for name, value in blended.parameters.items():
         np.testing.assert_allclose(value, 0.4 * ours[name] + 0.6 * restoring[name], atol=1e-6)
+    assert [each.stem for each in chosen_weights(checked(ExportConfig, **settings | {"restore": 0.005}))] == [
+        "fsrcnn_s_x2_restore0.5"
+    ]
     alone = tmp_path / "run" / "best.safetensors"
     save_weights(load_weights(plain), alone)
     with pytest.raises(RequestError, match=r"restore: got 0\.6, and there is no .*best_restore\.safetensors"):

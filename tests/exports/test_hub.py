@@ -10,6 +10,7 @@ from made import needed, noise
 import fsrcnn
 from config import checked
 from exports.formats import exporter
+from exports.hub import model_card
 from exports.request import ExportConfig
 from fsrcnn.weights import load_weights, shipped_weights
 
@@ -32,6 +33,8 @@ def test_card_and_weights_are_read(tmp_path: Path):
     )
     assert "FSRCNN(32, 5, 1)" in card.text
     assert "dB" in card.text
+    assert "compressed" not in card.text
+    assert "60% of the weights" in model_card("restored", weights, {}, 0.6)
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert (said["upscale_factor"], said["sha256"]) == (3, weights.digest)
     lr = noise(9, 12) / np.float32(255)

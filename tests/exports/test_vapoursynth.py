@@ -21,27 +21,35 @@ from imgproc import psnr, to_uint8
 # ITU-R BT.709: luma of R, G, B, and how far B and R are from it at most.
 KR, KB = 0.2126, 0.0722
 TO_Y = np.array([KR, 1 - KR - KB, KB])
+RANGES = {"untagged": 0, "limited": 1, "full": 2}  # FFmpeg's numbers
 EXACT = 'num_streams=2, config=lambda: {"INFERENCE_PRECISION_HINT": "f32"})'  # OpenVINO's own choice may be 16 bits
 
 
-def film_of(path: Path, planes: NDArray[np.uint8], full_range: bool) -> None:
-    """Writes a frame, 3 x H x W Y, Cb, Cr, as a film without loss."""
+def film_of(path: Path, planes: NDArray[np.uint8], levels: str, pixel_format: str = "yuv444p") -> None:
+    """Writes a frame, 3 x H x W Y, Cb, Cr, as a film without loss; levels: its range, or untagged."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("ffv1", rate=25)
         stream.height, stream.width = planes.shape[1:]
-        stream.pix_fmt = "yuv444p"
-        stream.codec_context.color_range = 2 if full_range else 1
-        frame = av.VideoFrame.from_ndarray(planes, "yuv444p")
-        frame.color_range = 2 if full_range else 1
+        stream.pix_fmt = pixel_format
+        frame = av.VideoFrame.from_ndarray(planes if pixel_format == "yuv444p" else planes[0], pixel_format)
+        stream.codec_context.color_range = frame.color_range = RANGES[levels]
         output.mux(stream.encode(frame))
         output.mux(stream.encode())
 
 
-def piped(folder: Path, script: Path, runtime: str, network: Path, planes: NDArray[np.uint8], full_range: bool = False):
+def piped(
+    folder: Path,
+    script: Path,
+    runtime: str,
+    network: Path,
+    planes: NDArray[np.uint8],
+    levels: str = "limited",
+    pixel_format: str = "yuv444p",
+):
     """What vspipe makes of the frame by a script, in which another runtime may take the place of ONNX Runtime."""
     if runtime == "ncnn":
         vulkan_needed()
-    film_of(folder / "film.mkv", planes, full_range)
+    film_of(folder / "film.mkv", planes, levels, pixel_format)
     text = script.read_text(encoding="utf-8")
     assert text.count("core.ort.Model") == text.count("num_streams=2)") == 1
     text = text.replace("core.ort", f"core.{runtime}").replace(
@@ -54,7 +62,7 @@ def piped(folder: Path, script: Path, runtime: str, network: Path, planes: NDArr
     content = run_in_programs("vspipe", *arguments, XDG_CONFIG_HOME=folder, HOME=folder)
     samples = content.split(b"FRAME\n", 1)[1]
     large = np.frombuffer(samples, np.uint8)
-    return large.reshape(3, 2 * planes.shape[1], 2 * planes.shape[2]).astype(int)
+    return large.reshape(-1, 2 * planes.shape[1], 2 * planes.shape[2]).astype(int)
 
 
 @pytest.fixture
@@ -67,14 +75,24 @@ def enlarged(interface: Interface, lr: NDArray[np.floating], variant: str = "fsr
     return reference_of(load_weights(shipped_weights(variant, 2)), interface, lr.astype(np.float32))
 
 
-@pytest.mark.parametrize(("runtime", "full_range"), [("ort", False), ("ort", True), ("ov", False), ("ncnn", False)])
-def test_luma(tmp_path: Path, planes: NDArray[np.uint8], runtime: str, full_range: bool):
+@pytest.mark.parametrize(
+    ("runtime", "levels"),
+    [("ort", "untagged"), ("ort", "limited"), ("ort", "full"), ("ov", "limited"), ("ncnn", "limited")],
+)
+def test_luma(tmp_path: Path, planes: NDArray[np.uint8], runtime: str, levels: str):
+    """Of films of every range; y4m, which does not say the range, is taken for limited."""
     network = EXPORTED / "fsrcnn_s_x2_luma_full.onnx"
-    large = piped(tmp_path, ROOT / "exports" / "luma.vpy", runtime, network, planes, full_range)
-    black, span = (0, 255) if full_range else (16, 219)
-    expected = to_uint8(enlarged("luma_full", (planes[0].astype(float) - black) / span) * span + black)
+    large = piped(tmp_path, ROOT / "exports" / "luma.vpy", runtime, network, planes, levels)
+    black, span = (0, 255) if levels == "full" else (16, 219)
+    expected = to_uint8(enlarged("luma_full", (planes[0].astype(float) - black) / span) * 219 + 16)
     assert np.abs(large[0] - expected).max() <= 1
     assert np.abs(large[1:].mean((1, 2)) - planes[1:].mean((1, 2))).max() < 1
+
+
+def test_luma_of_a_grey_film(tmp_path: Path, planes: NDArray[np.uint8]):
+    network = EXPORTED / "fsrcnn_s_x2_luma_full.onnx"
+    (large,) = piped(tmp_path, ROOT / "exports" / "luma.vpy", "ort", network, planes, "full", "gray")
+    assert np.abs(large - to_uint8(enlarged("luma_full", planes[0] / 255) * 255)).max() <= 1
 
 
 @pytest.mark.parametrize("runtime", ["ort", "ov", "ncnn"])
@@ -95,7 +113,7 @@ def test_the_documents_command_encodes_a_film(tmp_path: Path, planes: NDArray[np
     needed(bool(shutil.which("ffmpeg")), "ffmpeg")
     page = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^vspipe .*$", page, re.M)
-    film_of(tmp_path / "film.mkv", planes, full_range=False)
+    film_of(tmp_path / "film.mkv", planes, "untagged")
     for name in ("exports", "results"):
         (tmp_path / name).symlink_to(ROOT / name)
     run_in_programs("vapoursynth", "config", XDG_CONFIG_HOME=tmp_path)
