@@ -15,6 +15,9 @@ from PIL import Image
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.pictures.containers import tiff_tags
 from fsrcnn.pictures.formats import BY_SUFFIX, FORMATS, Library, Mark, format_in, format_of
+from fsrcnn.pictures.pixels import Layout
+from fsrcnn.pictures.reading import read_picture
+from fsrcnn.pictures.strips import strip_height, strip_memory
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.videos import VIDEO_SUFFIXES
 
@@ -184,7 +187,27 @@ def test_a_picture_that_needs_much_memory_is_refused(tmp_path: Path):
     Image.fromarray(noise(200, 200, 3)).save(tmp_path / "a.webp")
     with pytest.raises(FailureError, match="more than the limit"):
         upscale_picture(tmp_path / "a.webp", tmp_path / "b.png", network("fsrcnn_s", 2), memory_limit=100_000)
-    assert upscale_picture(tmp_path / "a.webp", tmp_path / "b.png", network("fsrcnn_s", 2), memory_limit=300_000) == ()
+    assert (
+        upscale_picture(tmp_path / "a.webp", tmp_path / "b.png", network("fsrcnn_s", 2), memory_limit=5_000_000) == ()
+    )
+
+
+def test_a_turned_picture_needs_memory_for_all_of_it_twice(tmp_path: Path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(noise(40, 30, 3)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(FailureError, match="of memory, more than the limit"):
+        read_picture(tmp_path / "a.jpg", memory_limit=2 * 40 * 30 * 3 - 1)
+    picture, _ = read_picture(tmp_path / "a.jpg", memory_limit=2 * 40 * 30 * 3)
+    assert (picture.width, picture.height) == (40, 30)
+
+
+def test_strips_of_wide_pictures_have_few_rows():
+    small = network("fsrcnn_s", 2)
+    wide = Layout(height=300, width=2**22, bands=3, bits=8, has_alpha=False)
+    assert [strip_height(wide._replace(width=width)) for width in (100, 2**16, 2**22, 2**30)] == [256, 256, 4, 1]
+    rows = 4 + 2 * small.reach + 4 * 4
+    assert strip_memory(wide, small) == (small.threads + 2) * rows * 2**22 * 3
 
 
 KIB = "int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
