@@ -122,11 +122,13 @@ def make_plan(request: Request) -> Plan:
     found, problems, unread = find_inputs(request.inputs, request.output)
     sources = without_results(found)
     if sources and request.output and _names_one_file(request.output):
-        jobs = [_only_job(sources, request.output)]
+        jobs = [_only_job(sources, request.output, request.format)]
     else:
         jobs = _jobs_of_folders(sources, request, problems)
     to_do, finished = _to_do(jobs, sources, request.overwrite, problems)
-    plan = Plan(to_do, problems, finished, len(found) - len(sources), unread)
+    targets = {whole_path(job.target) for job in jobs}
+    left = [each for each in found if each not in sources and whole_path(each.source) not in targets]
+    plan = Plan(to_do, problems, finished, len(left), unread)
     if plan.is_nothing and len(problems) == 1:
         raise RequestError(str(problems[0]))
     return plan
@@ -283,8 +285,10 @@ def _names_one_file(output: Path) -> bool:
     return output.suffix.lower() in SUFFIXES and not is_folder(output)
 
 
-def _only_job(sources: list[Found], output: Path) -> Job:
+def _only_job(sources: list[Found], output: Path, format_: str) -> Job:
     """The job for a single result, `output`. Raises RequestError for several inputs, or if the formats do not fit."""
+    if format_ != "same" and f".{format_}" not in getattr(BY_SUFFIX.get(output.suffix.lower()), "suffixes", ()):
+        raise RequestError(f"format: got {format_}, and output is {output}; leave one of the two out")
     if len(sources) > 1:
         raise RequestError(f"output: {output} is one file, and there are {len(sources)} inputs; name a folder")
     return job_of(sources[0].source, output)

@@ -156,6 +156,7 @@ REFUSED = [
     (["a.png", "sub/a.png", "--output", "out"], "a.png and sub/a.png: would both become out/a_x2.png"),
     (["a.gif", "--suffix", "_x2/"], "suffix: got '_x2/'"),
     (["**.png"], "**.png: cannot be searched"),
+    (["a.png", "--output", "b.png", "--format", "jpg"], "format: got jpg, and output is b.png; leave one"),
 ]
 
 
@@ -228,9 +229,10 @@ def test_the_last_line_says_how_many_how_long_and_where(run: Run, tmp_path: Path
     save(tmp_path / "in/a.png", noise(5, 4, 3))
     save(tmp_path / "in/b.png", noise(5, 4, 3))
     assert re.fullmatch(r"2 enlarged in \d+\.\d s, beside their sources\n", run("in")[1])
-    already = r"2 were there already \(--overwrite does them again\); results of earlier runs, left as they are: 2"
-    assert re.fullmatch(rf"0 enlarged; {already}\n", run("in")[1])
-    assert re.fullmatch(r"2 enlarged in \d+\.\d s, in out; results .*: 2\n", run("in", "--output", "out")[1])
+    assert run("in")[1] == "0 enlarged; 2 were there already (--overwrite does them again)\n"
+    left = "results of earlier runs, left as they are: 2"
+    assert re.fullmatch(rf"2 enlarged in \d+\.\d s, beside their sources; {left}\n", run("in", "--suffix", "_b")[1])
+    assert re.fullmatch(r"2 enlarged in \d+\.\d s, in out; results .*: 4\n", run("in", "--output", "out")[1])
 
 
 # --- results are known again ---
