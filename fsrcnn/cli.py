@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -14,12 +15,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
-from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, shown
+from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, SeveralPicturesError, shown
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
@@ -32,6 +33,7 @@ from fsrcnn.weights import shipped_weights
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
+SEVERAL = "animated or of several pages"
 GIB = 2**30  # bytes
 TURN = 0.2  # seconds
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
@@ -141,7 +143,12 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
             if job.is_video:
                 return _enlarge_video(job, request, network, restoration)
             return upscale_picture(
-                *job, network, restoration, accept_damaged=request.accept_damaged, memory_limit=request.memory_limit
+                job.source,
+                job.target,
+                network,
+                restoration,
+                accept_damaged=request.accept_damaged,
+                memory_limit=request.memory_limit,
             )
         except Error:
             raise
@@ -164,11 +171,15 @@ def _enlarge_video(job: Job, request: Request, network: Network, restoration: Re
     return upscale_video(job.source, job.target, network.restored(strength), *settings).warnings
 
 
-def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool) -> list[str]:
-    """Does the jobs, prints their warnings and errors, and returns the names of the files that failed. Raises
-    Interrupted, which tells how many are done and, by `overwrite`, whether the same command does the rest.
+def run_jobs(
+    jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool
+) -> tuple[list[str], list[str]]:
+    """Does the jobs, prints their warnings and errors, and returns the names of the files that failed, and of those
+    with several pictures that nobody named. Raises Interrupted, which tells how many are done and, by `overwrite`,
+    whether the same command does the rest.
     """
     failed: list[str] = []
+    several: list[str] = []
     done: list[Job] = []
 
     def counted(job: Job) -> tuple[str, ...]:
@@ -186,14 +197,27 @@ def run_jobs(jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: boo
                     for warning in result():
                         tqdm.write(shown(f"{job.source}: {warning}"), file=sys.stderr)
                 except Error as error:
-                    tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
-                    failed.append(str(job.source))
+                    if isinstance(error, SeveralPicturesError) and not job.is_named:
+                        several.append(str(job.source))
+                    else:
+                        tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
+                        failed.append(str(job.source))
                 bar.update()
     except Interrupted as error:
         rest = "does all of them again" if overwrite else "goes on"
         said = f"interrupted: {len(done):,} of {len(jobs):,} done; the same command {rest}"
         raise Interrupted(error.number, said) from error
-    return failed
+    return failed, several
+
+
+class Outcome(NamedTuple):
+    """What became of jobs: the names of files that failed, how many files of several pictures were left out, and the
+    strengths of those that were enlarged.
+    """
+
+    failed: list[str]
+    several: int
+    restored: list[float]
 
 
 def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
@@ -245,8 +269,10 @@ def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
     return plans[0]
 
 
-def last_line(plan: Plan, done: int, seconds: float, restored: list[float], request: Request) -> str:
+def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Request) -> str:
     """What has been done, how long it took, where the results are, and what was left alone."""
+    several = sum(each.several for each in outcomes)
+    done = len(plan.jobs) - several - sum(len(each.failed) for each in outcomes)
     if len(plan.jobs) == 1:
         where = f"as {plan.jobs[0].target}"
     elif request.output:
@@ -254,15 +280,15 @@ def last_line(plan: Plan, done: int, seconds: float, restored: list[float], requ
     else:
         where = "beside their sources"
     said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
-    if text := summary(restored):
+    if text := summary([*chain(*(each.restored for each in outcomes))]):
         said.append(text)
     if plan.finished:
         were = "was" if plan.finished == 1 else "were"
         said.append(f"{plan.finished:,} {were} there already (--overwrite does them again)")
     if plan.results:
         said.append(f"results of earlier runs, left as they are: {plan.results:,}")
-    if plan.unread:
-        said.append(f"not read: {unread_text(plan.unread)}")
+    if unread := plan.unread + Counter({SEVERAL: several}):
+        said.append(f"not read: {unread_text(unread)}")
     return shown("; ".join(said))
 
 
@@ -291,19 +317,18 @@ def _upscale(request: Request) -> int:
         for problem in plan.problems:
             print(shown(f"failed: {problem}"), file=sys.stderr)
     enlarge = enlarger(request, network, restoration)
-    failed = run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)
-    done = [(failed, [strength for path, strength in restoration.chosen.items() if str(path) not in failed])]
+    failed, several = run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)
+    restored = [strength for path, strength in restoration.chosen.items() if str(path) not in failed]
+    outcomes = [Outcome(failed, len(several), restored)]
     if ranks > 1:
         import torch.distributed as dist
 
-        done = done * ranks
-        dist.all_gather_object(done, done[rank])
+        outcomes = outcomes * ranks
+        dist.all_gather_object(outcomes, outcomes[rank])
     leave_processes()
-    failures = sorted(chain(*(names for names, _ in done)))
     if rank == 0:
-        chosen = [*chain(*(strengths for _, strengths in done))]
-        print(last_line(plan, len(plan.jobs) - len(failures), time.monotonic() - started, chosen, request), flush=True)
-    failures += [problem.name for problem in plan.problems]
+        print(last_line(plan, outcomes, time.monotonic() - started, request), flush=True)
+    failures = sorted(chain(*(each.failed for each in outcomes))) + [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""
         names = ", ".join(failures[:MOST_NAMES]) + more

@@ -26,6 +26,10 @@ class FailureError(Error):
     """The request was fine and carrying it out failed: exit code 1."""
 
 
+class SeveralPicturesError(FailureError):
+    """A file holds an animation or several pages, no single picture."""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises RequestError for an invalid command line."""
 

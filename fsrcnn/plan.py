@@ -85,10 +85,11 @@ class Search(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A file to enlarge and the file to write the result to."""
+    """A file to enlarge, the file to write the result to, and whether the user named the source itself."""
 
     source: Path
     target: Path
+    is_named: bool = True
 
     @property
     def is_video(self) -> bool:
@@ -316,9 +317,9 @@ def _jobs_of_folders(sources: list[Found], request: Request, problems: list[Prob
     keeps its format has it; the others are problems, and so are all if that is none or several.
     """
     by_target: dict[str, list[Job]] = {}
-    for source, place, _ in sources:
+    for source, place, is_named in sources:
         folder = request.output / place.parent if request.output else source.parent
-        job = Job(source, folder / _result_name(source, request))
+        job = Job(source, folder / _result_name(source, request), is_named)
         by_target.setdefault(_as_the_system_sees(job.target), []).append(job)
     kept = []
     for jobs in by_target.values():

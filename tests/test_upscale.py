@@ -111,7 +111,10 @@ def test_stills_of_formats_that_are_only_read_become_png(run: Run, tmp_path: Pat
     rgb.quantize(16).save(tmp_path / "a.gif")
     rgb.save(tmp_path / "b.avif")
     rgb.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.fromarray(255 - noise(9, 8, 3))])
-    code, _, errors = run(tmp_path)
+    code, said, errors = run(tmp_path)
+    assert (code, errors) == (0, "")
+    assert said.endswith("; not read: 1 animated or of several pages\n")
+    code, _, errors = run(tmp_path / "moving.gif")
     assert code == 1
     assert "moving.gif: an animation" in errors
     assert sorted(path.name for path in tmp_path.glob("*_x2*")) == ["a_x2.png", "b_x2.png"]
@@ -176,8 +179,6 @@ def test_folder_keeps_its_structure_and_finished_files(run: Run, tmp_path: Path)
 
 def test_one_bad_file_does_not_stop_the_others(run: Run, tmp_path: Path):
     pictures = {
-        "animation.webp": b"",
-        "animation.png": b"",
         "cut.png": save(tmp_path / "good.png", noise(60, 60, 3)).read_bytes()[:-3000],
         "cut.jpg": save(tmp_path / "good.jpg", noise(60, 60, 3)).read_bytes()[:-1500],
         "cut.webp": save(tmp_path / "good.webp", noise(60, 60, 3)).read_bytes()[:-1500],
@@ -186,25 +187,27 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, tmp_path: Path):
         "empty.png": b"",
         "float.tif": b"",
         "long.webp": save(tmp_path / "long.webp", noise(1, 8192, 3)).read_bytes(),
-        "pages.tif": b"",
         "text.png": b"not a picture",
     }
     for name, content in pictures.items():
         (tmp_path / name).write_bytes(content)
+    several = ("animation.webp", "animation.png", "pages.tif")
     frames = [Image.fromarray(noise(9, 8, 3)), Image.fromarray(noise(9, 8, 3) // 2)]
-    for name in ("animation.webp", "animation.png", "pages.tif"):
+    for name in several:
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     cv2.imwrite(str(tmp_path / "float.tif"), np.zeros((9, 8), dtype=np.float32))
     code, output, errors = run(tmp_path)
     assert code == 1
-    assert "4 enlarged" in output
+    assert output.startswith("4 enlarged in ")
+    assert output.endswith("; not read: 3 animated or of several pages\n")
     failures = [line for line in errors.splitlines() if line.startswith("failed: ")]
     assert len(failures) == len(pictures)
     for name, line in zip(sorted(pictures), sorted(failures), strict=True):
         assert str(tmp_path / name) in line
-    assert errors.splitlines()[-1].startswith(f"error: {len(pictures)} of {len(pictures) + 4} failed: ")
+    assert errors.splitlines()[-1].startswith(f"error: {len(pictures)} of {len(pictures) + 4 + len(several)} failed: ")
     assert all(name in errors.splitlines()[-1] for name in pictures)
-    results = sorted(path.name for path in tmp_path.iterdir() if path.name not in pictures and "good." not in path.name)
+    before = {*pictures, *several}
+    results = sorted(path.name for path in tmp_path.iterdir() if path.name not in before and "good." not in path.name)
     assert results == ["good_x2.jpg", "good_x2.png", "good_x2.tif", "good_x2.webp"]  # and nothing half-written
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyvips
 from PIL.AvifImagePlugin import AvifImageFile
 
-from fsrcnn.errors import Error, FailureError
+from fsrcnn.errors import Error, FailureError, SeveralPicturesError
 from fsrcnn.files import FULL, MAKE_ROOM
 from fsrcnn.parts import Span
 from fsrcnn.pictures.avif import decoded_by_pillow
@@ -93,7 +93,9 @@ def read_picture(
             picture = _read_by_pillow(path, memory_limit)
         else:
             picture = _read_by_libvips(path, format_, access="sequential")
-        if objection := _objection(picture, path, format_):
+        if _has_several_pictures(picture, path, format_):
+            raise SeveralPicturesError(f"{path}: an animation or several pages; save the pictures one by one")
+        if objection := _objection(picture):
             raise FailureError(f"{path}: {objection}")
         if format_.read_by is Library.LIBVIPS:
             check_memory(path, decoding_memory(picture, path, format_), memory_limit)
@@ -153,10 +155,8 @@ def _jpeg_notes(path: Path, damage: Damage, accept_damaged: bool) -> list[str]:
     return [*accepted, *(f"perhaps damaged: {each}; look at the result" for each in doubtful), *harmless]
 
 
-def _objection(picture: pyvips.Image, path: Path, format_: PictureFormat) -> str | None:
+def _objection(picture: pyvips.Image) -> str | None:
     """Why the picture cannot be enlarged without damage, and what to do; None: it can."""
-    if _has_several_pictures(picture, path, format_):
-        return "an animation or several pages; save the pictures one by one"
     if picture.format not in BITS:
         return f"samples of type {picture.format}; convert it to 8 or 16 bits a channel"
     if picture.bands not in BANDS.get(picture.interpretation, ()):
