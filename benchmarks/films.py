@@ -23,6 +23,7 @@ from fsrcnn.luma import PEAK
 from fsrcnn.network import LumaPlane, Network, network_of
 from fsrcnn.videos.frames import sample_planes
 from fsrcnn.videos.quantiser import film_strength
+from fsrcnn.videos.target import own_priority
 from fsrcnn.weights import PRETRAINED, SUFFIX, load_weights
 from imgproc import imresize, psnr, rgb_to_ycbcr, to_uint8
 
@@ -63,7 +64,7 @@ def film(photograph: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 def encode(path: Path, frames: list[NDArray[np.uint8]], codec: str, factor: int) -> None:
     options = CODECS.get(codec, {}) | {"crf": str(factor)}
-    with av.open(str(path), "w") as output:
+    with own_priority(), av.open(str(path), "w") as output:
         stream = cast(VideoStream, output.add_stream(codec, rate=RATE, options=options))
         stream.width, stream.height = frames[0].shape[1::-1]
         stream.pix_fmt = PIXEL_FORMAT

@@ -24,6 +24,7 @@ from fsrcnn.native.target import Target, host
 from fsrcnn.network import Network, load_network
 from fsrcnn.pytorch import SubpixelFSRCNN
 from fsrcnn.videos.frames import bits_of, sample_planes
+from fsrcnn.videos.target import own_priority
 from fsrcnn.weights import load_weights, shipped_weights
 from model import FSRCNN, initialise
 
@@ -150,7 +151,7 @@ def make_clip(
     **settings: Any,
 ) -> Path:
     """Writes a clip of moving patterns; `settings` are set on its encoder."""
-    with av.open(str(path), "w") as output:
+    with own_priority(), av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=25, options=settings.pop("options", {}))
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format

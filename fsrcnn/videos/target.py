@@ -188,7 +188,7 @@ def _start(output: OutputContainer, target: Path, codec: str) -> None:
     """Opens the encoder and writes the header. Raises RequestError where one of them refuses."""
     av.logging.set_level(av.logging.ERROR)  # for the encoder's own words
     try:
-        with av.logging.Capture(), _own_priority():
+        with av.logging.Capture(), own_priority():
             output.start_encoding()
     except av.FFmpegError as error:
         raise RequestError(
@@ -199,7 +199,7 @@ def _start(output: OutputContainer, target: Path, codec: str) -> None:
 
 
 @contextmanager
-def _own_priority() -> Iterator[None]:
+def own_priority() -> Iterator[None]:
     """Undoes what SVT-AV1 does when root starts it: the calling thread, and every thread and process that this one
     starts later, get real-time priority over all others.
     """
