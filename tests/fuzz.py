@@ -417,10 +417,13 @@ def tried(
         return chain(*pool.map(partial(tried_in_order, attempt, seconds, memory), shares))
 
 
-def record(part: str, figures: object) -> None:
-    """Writes the figures of one part of the tests into the file that docs/reliability.md is filled from."""
+def record(part: str, figures: dict[str, Any]) -> None:
+    """Writes the figures of one part of the tests into the file that docs/reliability.md is filled from; those of the
+    kinds that fuzzing did not try this time stay.
+    """
     known = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    write_json(FIGURES, known | {part: figures})
+    kept = known.get(part, {}) if part == "fuzz" else {}
+    write_json(FIGURES, known | {part: kept | figures})
 
 
 def keep(folder: Path, name: str, number: int, message: str) -> None:
