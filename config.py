@@ -212,14 +212,19 @@ class Config:
     ] = "zeros"
     """What a network that is validated sees beyond a picture: zeros, as in training by default, or the outermost pixels
     again, as in the paper's MATLAB script, which weights trained with patch_margin 2 need."""
+    ensemble: bool = False
+    """Score each network a second time, by the means of its results for the eight turned and mirrored forms of each
+    picture, under its name with a + behind it."""
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 # What each script reads, and so offers as flags.
 READ_BY = {
-    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights"},
-    "valid": set("upscale_factor variant device exp_name results_dir data_dir test_sets weights border".split()),
+    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights", "ensemble"},
+    "valid": set(
+        "upscale_factor variant device exp_name results_dir data_dir test_sets weights border ensemble".split()
+    ),
     "prepare": set("data_dir source train_sets validation_set test_sets".split()),
 }
 

@@ -14,6 +14,7 @@ from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, 
 from evaluation.comparison import labelled, stacked
 from evaluation.scores import print_table, score_set, told_apart
 from fsrcnn.devices import select_device
+from fsrcnn.ensemble import Ensemble
 from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import is_hidden, write_json
 from fsrcnn.network import network_of
@@ -45,16 +46,29 @@ def _from_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def load_networks(config: Config) -> dict[str, tuple[Path, Weights]]:
-    """File and weights of each network to score, by name: the file's, or its folder's for a run's best.safetensors."""
-    found: dict[str, tuple[Path, Weights]] = {}
+class Scored(NamedTuple):
+    """A network to score: the weights, their file, and whether its results are the means of eight."""
+
+    path: Path
+    weights: Weights
+    ensemble: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}, the mean of eight" if self.ensemble else f"{self.path}"
+
+
+def load_networks(config: Config) -> dict[str, Scored]:
+    """The networks to score by name: the file's, or its folder's for a run's best.safetensors; the means' with a +."""
+    found: dict[str, Scored] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
     for name, path in told_apart(chosen_files(config), weights_name).items():
         weights = load_weights(path, scale_of_others)
         if weights.upscale_factor not in config.upscale_factor:
             scale, wanted = weights.upscale_factor, ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
             raise RequestError(f"weights: {path} is for x{scale}, expected {wanted}; add --upscale-factor {scale}")
-        found[name] = path, weights
+        found[name] = Scored(path, weights, ensemble=False)
+        if config.ensemble:
+            found[f"{name}+"] = Scored(path, weights, ensemble=True)
     return found
 
 
@@ -93,23 +107,25 @@ def main() -> None:
     shown: set[str] = set()
     total = len(networks) * sum(each.pictures for each in sets.values())
     with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
-        for name, (path, weights) in networks.items():
+        for name, scored in networks.items():
             metrics[name], candidates = {}, []
+            path, weights, _ = scored
             network = network_of(weights, device)
+            network = Ensemble(network) if scored.ensemble else network
             for set_name, (own, _, pairs_at) in sets.items():
                 pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own
                 scores, candidate = score_set(network, pairs, config.border, pictures, shown, bar)
                 metrics[name][set_name] = {"weights": path.as_posix(), "sha256": weights.digest, **scores}
                 candidates.append(candidate)
             best = max(candidates, key=lambda candidate: candidate.rank)
-            rows.append(labelled(best.row, f"{path}"))
+            rows.append(labelled(best.row, f"{scored}"))
             shown.add(best.name)
     write_json(folder / "metrics.json", metrics)
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
     print("\nPSNR in dB and SSIM of the luma, by the paper's protocol. The weights:")
-    for name, (path, _) in networks.items():
-        print(f"  {name}: {path}")
+    for name, scored in networks.items():
+        print(f"  {name}: {scored}")
     print(f"{folder} holds metrics.json, comparison.png and the recovered pictures of each weights file and set.")
 
 

@@ -38,7 +38,7 @@ PART = 512  # LR pixels of a part, along each axis, for PyTorch's operations
 LEAST_ROWS = 32  # LR rows that are worth a thread
 
 
-def _luma_plane(lr: LumaPlane) -> LumaPlane:
+def luma_plane(lr: LumaPlane) -> LumaPlane:
     """The array as the compiled function takes it: float32, the pixels of a row without gaps."""
     if not isinstance(lr, np.ndarray) or isinstance(lr, np.ma.MaskedArray) or lr.dtype.kind != "f":
         what = f"an array of {lr.dtype}" if isinstance(lr, np.ndarray) else type(lr).__name__
@@ -65,9 +65,11 @@ def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
 class Network:
     """A network with its weights. sizes: layers, scale and reach. threads: how many can usefully run it at a time.
 
-    make_form: makes the network with its weights blended with the restoring ones by a strength; None: it has none.
+    extra_planes: how many more planes, float32, of the result's size are in memory while a thread makes one. make_form:
+    makes the network with its weights blended with the restoring ones by a strength; None: it has none.
     """
 
+    extra_planes = 0
     make_form: "Callable[[float], Network] | None" = None
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
@@ -127,6 +129,10 @@ class Network:
         """Enlarges rows first..last - 1 of a plane, on this thread alone: to scale*(last - first) x scale*W."""
         raise NotImplementedError
 
+    def flat(self, luma: np.float32, height: int, width: int) -> LumaPlane:
+        """Enlarges a plane of one luma, on this thread alone."""
+        return self.rows(np.full((height, width), luma), 0, height)
+
     def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
         """Enlarges samples of 8 or more bits into sr, on this thread alone, rounded (halves up) and clipped."""
         peak, gain, offset = map(np.float32, (PEAK, *gain_and_offset(bits, full_range)))
@@ -147,7 +153,7 @@ class CompiledNetwork(Network):
         self._forward = forward.Forward(weights, target)
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
-        lr = _luma_plane(lr)
+        lr = luma_plane(lr)
         sr = self._empty(lr)
         lefts = self._forward.lefts(lr.shape[1])
         strips = min(self.threads // math.gcd(len(lefts), self.threads), math.ceil(len(lr) / LEAST_ROWS))
@@ -186,7 +192,7 @@ class TorchNetwork(Network):
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         import torch
 
-        lr, scale, reach = _luma_plane(lr), self.upscale_factor, self.reach
+        lr, scale, reach = luma_plane(lr), self.upscale_factor, self.reach
         sr = np.empty([scale * length for length in lr.shape], np.float32)
         for rows, columns in itertools.product(*(spans(length, PART, reach) for length in lr.shape)):
             window = torch.from_numpy(np.ascontiguousarray(lr[rows.window, columns.window])).to(self._device)

@@ -48,6 +48,7 @@ class Request:
     variant: str = "fsrcnn"
     weights: Path | None = None
     restore: Restore = AUTO
+    ensemble: bool = False
     accept_damaged: bool = False
     memory_limit: int = MEMORY_LIMIT
     overwrite: bool = False

@@ -189,7 +189,7 @@ def flat_error(network: Network, height: int, width: int, levels: int) -> NDArra
     """
 
     def error(luma: np.float32) -> NDArray[np.float32]:
-        sr = network.rows(np.full((height, width), luma), 0, height) - luma
+        sr = network.flat(luma, height, width) - luma
         return sr.reshape(height, network.upscale_factor, width, network.upscale_factor).transpose(0, 2, 1, 3)
 
     errors = network.pool.map(error, np.linspace(BLACK, WHITE, levels, dtype=np.float32))

@@ -64,10 +64,12 @@ def strip_height(layout: Layout) -> int:
 
 
 def strip_memory(layout: Layout, network: Network) -> int:
-    """Bytes of the strips, read and enlarged, that are in memory at a time."""
+    """Bytes of the strips, read and enlarged, that are in memory at a time, and of the network's extra planes."""
     height, scale = strip_height(layout), network.upscale_factor
     rows = height + 2 * margin(network, layout) + height * scale**2
-    return (network.threads + 2) * rows * layout.width * layout.bands * layout.bits // 8
+    strips = (network.threads + 2) * rows * layout.width * layout.bands * layout.bits // 8
+    plane = 4 * height * scale**2 * min(layout.width, COLUMNS)  # float32
+    return strips + network.threads * network.extra_planes * plane
 
 
 def strip_count(layout: Layout) -> int:
