@@ -5,7 +5,7 @@
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,6 +127,8 @@ RELIABILITY = {
 # The README's rows of compressed pictures, and its picture of one:
 RESTORED_SET, RESTORED_QUALITIES = "LIVE1", (80, 60, 40)
 SHOWN_QUALITY = 60
+# The sets whose gain by means of several results is shown: the validation pictures first.
+ENSEMBLE_SETS = ("validation", *SETS)
 # The README's numbered facts:
 FACTS = """\
 1. **{least:.2f} to {most:.2f} dB above the paper** on Set5, Set14 and BSD100 at x2, x3 and x4.
@@ -147,8 +149,10 @@ def results_table(
     references: dict[str, dict[tuple[str, int], Score]],
     sets: Sequence[str] = SETS,
 ) -> str:
-    """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of each row in bold."""
-    columns = ["set, scale", "bicubic", *references, "this repository"]
+    """A variant's scores beside bicubic interpolation's and others', in Markdown; the best of each row in bold, without
+    the last column, of the means of eight results.
+    """
+    columns = ["set, scale", "bicubic", *references, "this repository", "`--ensemble`"]
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for set_name in sets:
         for scale in SCALES:
@@ -158,7 +162,8 @@ def results_table(
             psnr = max(f"{score[0]:.2f}" for score in row if score)
             ssim = max(f"{score[1]:.4f}" for score in row if score and score[1])
             cells = " | ".join(_cell(score, {psnr, ssim}) for score in row)
-            lines.append(f"| {set_name} x{scale} | {cells} |")
+            finest = metrics[f"{variant}_x{scale}+"][set_name]["fsrcnn"]
+            lines.append(f"| {set_name} x{scale} | {cells} | {_cell((finest['psnr'], finest['ssim']), set())} |")
     return "\n".join(lines)
 
 
@@ -414,6 +419,34 @@ def films_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ensemble_table(said: dict[str, Any]) -> str:
+    """What means of several results gain over one, by network, set and way, in Markdown."""
+    one, *ways = next(iter(next(iter(said["psnr"].values())).values()))
+    lines = [f"| dB gained: {', '.join(ENSEMBLE_SETS)} | {' | '.join(ways)} |", "| --- " * (1 + len(ways)) + "|"]
+    for network, sets in said["psnr"].items():
+        found = [sets[name] for name in ENSEMBLE_SETS]
+        cells = (", ".join(f"{scores[way] - scores[one]:.2f}" for scores in found) for way in ways)
+        lines.append(f"| {network} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ensemble_speed_table(said: dict[str, Any]) -> str:
+    """How long one result and the mean of eight take, in Markdown; the least times, as the ratio is what counts."""
+    planes, films = said["planes"], said["films"]
+    size, frame = ("{width} x {height}".format(**each) for each in (planes, films))
+    lines = ["| | one result | `--ensemble` | times as long |", "| --- " * 4 + "|"]
+
+    def row(what: str, rounds: dict[str, list[float]], shown: Callable[[float], str]) -> None:
+        one, eight = map(min, rounds.values())
+        lines.append(f"| {what} | {shown(one)} | {shown(eight)} | {eight / one:.1f} |")
+
+    for network, rounds in planes["seconds"].items():
+        row(f"{network}, luma in memory, to {size}", rounds, lambda time: f"{1e3 * time:.0f} ms")
+    for network, rounds in films["seconds"].items():
+        row(f"{network}, H.264, {frame}", rounds, lambda time: f"{films['frames'] / time:.1f} frames/s")
+    return "\n".join(lines)
+
+
 def film_rate(said: dict[str, Any], variant: str) -> float:
     """Frames a second from video file to video file that benchmarks.files measured, without the start-up."""
     video, start = (statistics.median(said["seconds"][task]) for task in (f"video, {variant}", "start"))
@@ -460,8 +493,9 @@ def made_tables() -> dict[str, str]:
         "reliability",
         "restore",
         "films",
+        "ensemble",
     )
-    speed, training, browser, ablation, files, node, programs, reliability, restore, films = (
+    speed, training, browser, ablation, files, node, programs, reliability, restore, films, ensemble = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -488,6 +522,8 @@ def made_tables() -> dict[str, str]:
         "restore-networks": restore_networks_table(restore),
         "restored": restored_rows(restore),
         "restored-films": films_table(films),
+        "ensemble": ensemble_table(ensemble),
+        "ensemble-speed": ensemble_speed_table(ensemble),
     }
 
 

@@ -79,6 +79,21 @@ def test_validate_scores_samples_where_no_set_is_there(run: Run, tmp_path: Path)
     ) == ["Samples"]
 
 
+def test_validate_scores_the_means_of_eight_under_a_plus(run: Run, tmp_path: Path):
+    flags = ["--test-sets", "Samples", "--upscale-factor", 4, "--variant", "fsrcnn_s", "--device", "cpu", "--ensemble"]
+    code, output, errors = run("validate", *flags)
+    assert code == 0, errors
+    folder = tmp_path / "results" / "test" / "fsrcnn_s"
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    plain, finest = metrics["fsrcnn_s_x4"]["Samples"], metrics["fsrcnn_s_x4+"]["Samples"]
+    assert plain["bicubic"] == finest["bicubic"]
+    assert finest["fsrcnn"]["psnr"] > plain["fsrcnn"]["psnr"] + 0.05
+    assert output.count("fsrcnn_s_x4+") == 2
+    assert {path.name for path in (folder / "fsrcnn_s_x4+" / "Samples").iterdir()} == {
+        f"{name}.png" for name in finest["images"]
+    }
+
+
 def test_train_runs_and_refuses_to_write_over_a_run(run: Run, data_dir: Path, tmp_path: Path):
     flags = ["--data-dir", data_dir, "--train-sets", "Train", "--steps", 2, "--batch-size", 2, "--device", "cpu"]
     code, output, _ = run("train", *flags)
