@@ -90,7 +90,7 @@ exported: .venv/extra ## make the files for other programs in results/exported a
 	done
 
 report: .venv/installed ## score them on the test sets and write the tables of README.md and docs/, and the curves
-	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples
+	$(VENV) validate.py --exp-name pretrained --weights $(NETWORKS:%=results/pretrained/%.safetensors) --test-sets Set5 Set14 BSD100 Samples --ensemble
 	$(VENV) -m benchmarks.report
 
 .venv/installed: requirements.txt constraints.txt

@@ -33,7 +33,7 @@ from fsrcnn.weights import shipped_weights
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "ensemble.json"
-VALIDATION, *SETS = ("validation", "Set5", "Set14", "BSD100")
+VALIDATION, SETS = "validation", ("Set5", "Set14", "BSD100")
 WIDTH, HEIGHT = 1280, 720  # of the enlarged plane that is timed, as far as the scale divides it
 ROUNDS = 7
 FILM_SCALE, FRAMES, FILM_ROUNDS = 2, 24, 3
@@ -118,9 +118,8 @@ def main() -> None:
     films: dict[str, dict[str, list[float]]] = {}
     for name, network in tqdm(networks().items(), unit="network", dynamic_ncols=True, disable=None):
         scale = network.upscale_factor
-        sets = {each: folder_pairs(set_folder(data_dir, each), scale) for each in SETS}
-        sets[VALIDATION] = iter(validation_pairs(data_dir, scale))
-        psnr[name] = {each: set_scores(network, pairs) for each, pairs in sets.items()}
+        psnr[name] = {VALIDATION: set_scores(network, validation_pairs(data_dir, scale))}
+        psnr[name] |= {each: set_scores(network, folder_pairs(set_folder(data_dir, each), scale)) for each in SETS}
         planes[name] = time_planes(network)
         if scale == FILM_SCALE:
             films[name] = time_films(network)

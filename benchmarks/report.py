@@ -127,8 +127,6 @@ RELIABILITY = {
 # The README's rows of compressed pictures, and its picture of one:
 RESTORED_SET, RESTORED_QUALITIES = "LIVE1", (80, 60, 40)
 SHOWN_QUALITY = 60
-# The sets whose gain by means of several results is shown: the validation pictures first.
-ENSEMBLE_SETS = ("validation", *SETS)
 # The README's numbered facts:
 FACTS = """\
 1. **{least:.2f} to {most:.2f} dB above the paper** on Set5, Set14 and BSD100 at x2, x3 and x4.
@@ -421,11 +419,11 @@ def films_table(said: dict[str, Any]) -> str:
 
 def ensemble_table(said: dict[str, Any]) -> str:
     """What means of several results gain over one, by network, set and way, in Markdown."""
-    one, *ways = next(iter(next(iter(said["psnr"].values())).values()))
-    lines = [f"| dB gained: {', '.join(ENSEMBLE_SETS)} | {' | '.join(ways)} |", "| --- " * (1 + len(ways)) + "|"]
+    scored = next(iter(said["psnr"].values()))
+    one, *ways = next(iter(scored.values()))
+    lines = [f"| dB gained: {', '.join(scored)} | {' | '.join(ways)} |", "| --- " * (1 + len(ways)) + "|"]
     for network, sets in said["psnr"].items():
-        found = [sets[name] for name in ENSEMBLE_SETS]
-        cells = (", ".join(f"{scores[way] - scores[one]:.2f}" for scores in found) for way in ways)
+        cells = (", ".join(f"{found[way] - found[one]:.2f}" for found in sets.values()) for way in ways)
         lines.append(f"| {network} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made import needed
 
-from benchmarks import ablation, browser, files, network, node, programs, report, restore, training
+from benchmarks import ablation, browser, ensemble, files, network, node, programs, report, restore, training
 from fsrcnn.errors import FailureError
 from training import threads as training_threads
 
@@ -30,6 +30,10 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
         restore: {"QUALITIES": (40, restore.CLEAN)},
+        ensemble: {
+            **{"VARIANTS": ("fsrcnn_s",), "SCALES": (2,), "SETS": ("Train",), "WIDTH": 80, "HEIGHT": 40, "FRAMES": 2},
+            **{"ROUNDS": 1, "FILM_ROUNDS": 1},
+        },
         ablation: {"SIZES": {"d": (48,), "s": (12,), "m": (2, 3)}},
     }
     for module, values in settings.items():
@@ -143,6 +147,22 @@ def test_programs_with_numbers_of_16_bits(result: Path):
     assert report.programs_table(said).count("\n") == 2
     assert [*said["milliseconds"]] == [programs.PEER, "fsrcnn_s_x2"]
     assert report.programs_speed_table(said).splitlines()[2].endswith(" ms | 1 |")
+
+
+def test_the_mean_of_eight_beside_those_of_fewer(
+    result: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--data-dir", str(data_dir)])
+    monkeypatch.setattr(ensemble, "keep_freed_memory", lambda: None)  # for the rest of this process
+    ensemble.main()
+    said = json.loads(result.read_text(encoding="utf-8"))
+    for scores in said["psnr"]["fsrcnn_s x2"].values():
+        one, _, turns, mirrored, eight = scores.values()
+        assert one < min(turns, mirrored) < max(turns, mirrored) < eight
+    assert report.ensemble_table(said) in (shown := capsys.readouterr().out)
+    plane, film = report.ensemble_speed_table(said).splitlines()[2:]
+    assert plane in shown
+    assert film.startswith("| fsrcnn_s x2, H.264, 640 x 360 | ")
 
 
 def test_restore_goes_on_where_it_was(
