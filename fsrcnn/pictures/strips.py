@@ -68,8 +68,8 @@ def strip_memory(layout: Layout, network: Network) -> int:
     height, scale = strip_height(layout), network.upscale_factor
     rows = height + 2 * margin(network, layout) + height * scale**2
     strips = (network.threads + 2) * rows * layout.width * layout.bands * layout.bits // 8
-    plane = 4 * height * scale**2 * min(layout.width, COLUMNS)  # float32
-    return strips + network.threads * network.extra_planes * plane
+    plane = 4 * min(height, layout.height) * min(layout.width, COLUMNS) * scale**2  # float32
+    return strips + min(network.threads, strip_count(layout)) * network.extra_planes * plane
 
 
 def strip_count(layout: Layout) -> int:
