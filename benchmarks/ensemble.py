@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "ensemble.json"
 VALIDATION, SETS = "validation", ("Set5", "Set14", "BSD100")
 WIDTH, HEIGHT = 1280, 720  # of the enlarged plane that is timed, as far as the scale divides it
-ROUNDS = 7
-FILM_SCALE, FRAMES, FILM_ROUNDS = 2, 24, 3
+ROUNDS = 20
+FILM_SCALE, FRAMES, FILM_ROUNDS = 2, 24, 5
 
 Plane = NDArray[np.floating]
 Form = tuple[int, bool]  # quarter turns, after mirroring from left to right if that is so
