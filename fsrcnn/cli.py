@@ -81,7 +81,12 @@ def read_request(arguments: list[str] | None = None) -> Request:
         help="how strongly compressed pictures are restored: 0 not at all, 1 most; auto (the default): each by its own "
         "quality",
     )
-    add("--ensemble", action="store_true", help="the finest result: the mean of eight, in about eight times the time")
+    add(
+        "--ensemble",
+        action="store_true",
+        help="the finest result: the mean of those for the picture's eight turned and mirrored forms, in about eight "
+        "times the time",
+    )
     add("--accept-damaged", action="store_true", help="enlarge damaged JPEGs too, as far as they are there")
     add(
         "--memory-limit",
