@@ -30,6 +30,7 @@ from dataset import (
     validation_paths,
 )
 from evaluation.scores import METRICS, upscale_luma
+from evaluation.sets import test_sets
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
@@ -41,6 +42,7 @@ from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
 from training.recipe import blend_of
 from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, start_run
+from training.seeds import print_spread, scores_of, seeds_of, spread
 from training.step import loss_to_train, prepare_cpu, train_step
 
 STEPS_BETWEEN_READINGS = 100  # of the loss: each reading waits for the GPU
@@ -62,8 +64,11 @@ def read_settings() -> Config:
 def runs_to_do(config: Config) -> list[Config]:
     """The configuration of each network's run. Raises RequestError if one would be overwritten, or none resumed."""
     runs = [
-        dataclasses.replace(config, upscale_factor=(scale,), exp_name=config.exp_name or f"{config.variant}_x{scale}")
+        dataclasses.replace(
+            config, upscale_factor=(scale,), exp_name=run_name(config, scale, seed), seed=seed, seeds=()
+        )
         for scale in config.upscale_factor
+        for seed in seeds_of(config)
     ]
     folders = [run.results_dir / run.exp_name for run in runs]
     started = [folder for folder in folders if is_saved(folder)]
@@ -74,11 +79,17 @@ def runs_to_do(config: Config) -> list[Config]:
     if config.recipe not in ("default", "paper") and config.transfer_from is None:
         expected = f"the weights that recipe {config.recipe} trains further"
         raise RequestError(f"transfer_from: got None, expected {expected}")
-    if config.exp_name and len(runs) > 1:
+    if config.exp_name and len(config.upscale_factor) > 1:
         raise RequestError(
             f"exp_name: got {config.exp_name!r} for {len(runs)} networks; leave it out, or give one upscale_factor"
         )
     return runs
+
+
+def run_name(config: Config, scale: int, seed: int | None = None) -> str:
+    """The name of a scale's run or, where there are several seeds, of one of these."""
+    name = config.exp_name or f"{config.variant}_x{scale}"
+    return name if seed is None or not config.seeds else f"{name}_seed{seed}"
 
 
 def train(config: Config) -> int | None:
@@ -239,6 +250,20 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
     }
 
 
+def compare_seeds(config: Config, runs: list[Config]) -> None:
+    """Scores what each seed's run has ended with; prints the scores and writes them into a json for each scale."""
+    sets = {name: each.pairs_at for name, each in test_sets(config.test_sets, config.data_dir).items()}
+    for scale in config.upscale_factor:
+        of_scale = [run for run in runs if run.upscale_factor == (scale,)]
+        spreads = spread({run.seed: scores_of(run, sets, config.device) for run in of_scale})
+        name, plain = run_name(config, scale), as_plain(of_scale[0])
+        path = config.results_dir / f"{name}_seeds.json"
+        recipe = {field: plain[field] for field in RECIPE_FIELDS if field != "seed"}
+        write_json(path, {"recipe": recipe, "scores": spreads})
+        print_spread(name, spreads)
+        print(f"{path} holds these scores at full precision.")
+
+
 def main() -> int:
     config = read_settings()
     runs = runs_to_do(config)
@@ -248,6 +273,8 @@ def main() -> int:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
         join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
         print(f"interrupted and saved; to resume: python {join(arguments)} --resume")
+    if config.seeds and not stopped_by and rank_and_ranks()[0] == 0:
+        compare_seeds(config, runs)
     leave_processes()
     return 128 + stopped_by if stopped_by else 0
 

@@ -1,18 +1,17 @@
 """Scores weights on test sets by the paper's protocol: `python validate.py --upscale-factor 3`."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from config import PUBLIC_TEST_SETS, Config, read_config
-from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, sample_pairs, set_folder, write_image
+from config import Config, read_config
+from dataset import write_image
 from evaluation.comparison import labelled, stacked
 from evaluation.scores import print_table, score_set, told_apart
+from evaluation.sets import test_sets
 from fsrcnn.devices import select_device
 from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import is_hidden, write_json
@@ -58,35 +57,10 @@ def load_networks(config: Config) -> dict[str, tuple[Path, Weights]]:
     return found
 
 
-class TestSet(NamedTuple):
-    """A set to score on. folder: name of the folder for its recovered pictures; pairs_at: takes the scale."""
-
-    folder: str
-    pictures: int
-    pairs_at: Callable[[int], Iterator[EvaluationPair]]
-
-
-def test_sets(config: Config) -> dict[str, TestSet]:
-    """The sets to score on, by the names they were given; Samples if none of the default sets is there yet."""
-    names = config.test_sets
-    if names == PUBLIC_TEST_SETS:
-        there = tuple(name for name in names if (config.data_dir / name).is_dir())
-        if missing := [name for name in names if name not in there]:
-            instead = "" if there else "; scoring on Samples, photographs that come with scikit-image, instead"
-            print(f"not in {config.data_dir}: {', '.join(missing)} (`python prepare_dataset.py` brings them){instead}")
-        names = there or ("Samples",)
-    named = {set_folder(config.data_dir, name): name for name in dict.fromkeys(names) if name != "Samples"}
-    folders = told_apart(named, lambda folder: folder.resolve().name)
-    sets = {
-        named[path]: TestSet(own, len(list_images(path)), partial(folder_pairs, path)) for own, path in folders.items()
-    }
-    return sets | ({"Samples": TestSet("Samples", len(SAMPLE_PICTURES), sample_pairs)} if "Samples" in names else {})
-
-
 def main() -> None:
     config = read_config("valid", __doc__)
     device = str(select_device(config.device))
-    networks, sets = load_networks(config), test_sets(config)
+    networks, sets = load_networks(config), test_sets(config.test_sets, config.data_dir)
     folder = config.results_dir / "test" / (config.exp_name or config.variant)
     metrics: dict[str, dict[str, Any]] = {}
     rows: list[NDArray[np.uint8]] = []
