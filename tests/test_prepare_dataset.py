@@ -295,16 +295,9 @@ def test_an_archive_is_downloaded_and_unpacked_once(archive: prepare_dataset.Lis
         prepare_dataset.bring_archive(archive, data)
 
 
-@pytest.mark.parametrize(
-    ("fault", "sent"),
-    [
-        ("cut", [(0, len(ARCHIVE) // 2), (len(ARCHIVE) // 2, len(ARCHIVE) - len(ARCHIVE) // 2)]),
-        (None, [(1000, len(ARCHIVE) - 1000)]),
-        ("no ranges", [(0, len(ARCHIVE))]),
-    ],
-)
+@pytest.mark.parametrize(("fault", "starts"), [("cut", [0, 65536, 131072]), (None, [1000]), ("no ranges", [0])])
 def test_a_download_goes_on_where_it_ended(
-    archive: prepare_dataset.Listed, tmp_path: Path, fault: str | None, sent: list[tuple[int, int]]
+    archive: prepare_dataset.Listed, tmp_path: Path, fault: str | None, starts: list[int]
 ):
     work = tmp_path / "data" / ".DIV2K"
     if fault != "cut":  # an earlier run's
@@ -314,7 +307,7 @@ def test_a_download_goes_on_where_it_ended(
         faults[archive.name] = fault
     prepare_dataset.bring_archive(archive, tmp_path / "data")
     assert of_archive(tmp_path / "data") == PICTURES
-    assert ranges == sent
+    assert [start for start, _ in ranges] == starts  # what is received of a block that is cut is not kept
 
 
 def test_a_killed_download_goes_on(archive: prepare_dataset.Listed, registry: Path, tmp_path: Path):
