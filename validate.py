@@ -10,6 +10,7 @@ from tqdm import tqdm
 from config import Config, read_config
 from dataset import write_image
 from evaluation.comparison import labelled, stacked
+from evaluation.differences import Difference, differences, pictures_table, print_differences, write_csv
 from evaluation.scores import print_table, score_set, told_apart
 from evaluation.sets import test_sets
 from fsrcnn.devices import select_device
@@ -73,18 +74,29 @@ def main() -> None:
             for set_name, (own, _, pairs_at) in sets.items():
                 pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own
                 scores, candidate = score_set(network, pairs, config.border, pictures, shown, bar)
-                metrics[name][set_name] = {"weights": path.as_posix(), "sha256": weights.digest, **scores}
+                metrics[name][set_name] = {
+                    "weights": path.as_posix(),
+                    "sha256": weights.digest,
+                    "upscale_factor": weights.upscale_factor,
+                    **scores,
+                }
                 candidates.append(candidate)
             best = max(candidates, key=lambda candidate: candidate.rank)
             rows.append(labelled(best.row, f"{path}"))
             shown.add(best.name)
     write_json(folder / "metrics.json", metrics)
+    write_csv(folder / "pictures.csv", pictures_table(metrics))
+    compared = differences(metrics)
+    write_csv(folder / "differences.csv", [Difference._fields, *compared])
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
+    if compared:
+        print_differences(compared)
     print("\nPSNR in dB and SSIM of the luma, by the paper's protocol. The weights:")
     for name, (path, _) in networks.items():
         print(f"  {name}: {path}")
-    print(f"{folder} holds metrics.json, comparison.png and the recovered pictures of each weights file and set.")
+    print(f"{folder} holds the scores (metrics.json, pictures.csv, differences.csv), comparison.png and the recovered")
+    print("pictures of each weights file and set.")
 
 
 if __name__ == "__main__":
