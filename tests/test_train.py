@@ -32,6 +32,7 @@ from training.run import NotFiniteError, load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
+X3 = ["--upscale-factor", "3"]
 
 
 def config_of(data_dir: Path, results_dir: Path, **settings: object) -> Config:
@@ -60,6 +61,52 @@ def test_same_seed_same_weights(data_dir: Path, tmp_path: Path):
         train.train(config_of(data_dir, tmp_path / name, steps=4, seed=seed))
     assert equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
     assert not equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+def test_seeds_are_what_is_asked_for():
+    for given, seeds in (("3", (7, 8, 9)), ("1 5 9", (1, 5, 9)), ("1,5,9", (1, 5, 9)), ("0 1", (0, 1))):
+        config = read_config("train", "", ["--seed", "7", "--seeds", *given.split()])
+        runs = train.runs_to_do(dataclasses.replace(config, upscale_factor=(2, 3)))
+        assert [(run.upscale_factor, run.seed, run.exp_name) for run in runs] == [
+            ((scale,), seed, f"fsrcnn_x{scale}_seed{seed}") for scale in (2, 3) for seed in seeds
+        ]
+    assert [run.exp_name for run in train.runs_to_do(read_config("train", "", ["--exp-name", "a", *X3]))] == ["a"]
+
+
+def test_several_seeds_are_trained_once_and_scored(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flags = "--variant fsrcnn_s --train-sets Train --steps 3 --batch-size 1 --patch-size 8 --device cpu".split()
+    flags += [*X3, "--test-sets", "Samples", "--data-dir", str(data_dir), "--results-dir", str(tmp_path)]
+
+    def run(*more: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["train.py", *flags, *more])
+        return train.main()
+
+    assert run("--seeds", "2") == 0
+    finished = [tmp_path / f"fsrcnn_s_x3_seed{seed}" / "last.pth" for seed in (0, 1)]
+    times = [path.stat().st_mtime_ns for path in finished]
+    with pytest.raises(RequestError, match="fsrcnn_s_x3_seed0 holds a run: --resume goes on with it"):
+        run("--seeds", "3")
+    assert run("--seeds", "3", "--resume") == 0
+    assert [path.stat().st_mtime_ns for path in finished] == times
+    said = json.loads((tmp_path / "fsrcnn_s_x3_seeds.json").read_text(encoding="utf-8"))
+    assert said["recipe"]["steps"] == 3
+    assert "seed" not in said["recipe"]
+    for seed in "012":
+        best = json.loads((tmp_path / f"fsrcnn_s_x3_seed{seed}" / "best.json").read_text(encoding="utf-8"))
+        assert best["recipe"]["seed"] == int(seed)
+        for metric in ("psnr", "ssim"):
+            assert said["scores"]["validation"][metric]["seeds"][seed] == best["validation"][metric]
+            assert said["scores"]["Samples"][metric]["seeds"][seed] == pytest.approx(best["samples"][metric])
+    psnr = said["scores"]["Samples"]["psnr"]
+    each = [psnr["seeds"][seed] for seed in "012"]
+    assert len(set(each)) == 3
+    assert psnr["mean"] == pytest.approx(sum(each) / 3)
+    assert psnr["standard_deviation"] == pytest.approx((sum((value - sum(each) / 3) ** 2 for value in each) / 2) ** 0.5)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2].split()[:2] == ["standard", "deviation"]
+    assert shown[-3].split()[-3] == f"{psnr['mean']:.3f}"
 
 
 def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path: Path):
