@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 from config import RECIPE_FIELDS, Config, read_config
@@ -41,7 +42,8 @@ from training.interruption import Interruption, stop_asked
 from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
 from training.recipe import blend_of
-from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, start_run
+from training.restart import is_restarted, note_start
+from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, share_run, start_run
 from training.seeds import print_spread, scores_of, seeds_of, spread
 from training.step import loss_to_train, prepare_cpu, train_step
 
@@ -70,12 +72,8 @@ def runs_to_do(config: Config) -> list[Config]:
         for scale in config.upscale_factor
         for seed in seeds_of(config)
     ]
-    folders = [run.results_dir / run.exp_name for run in runs]
-    started = [folder for folder in folders if is_saved(folder)]
-    if started and not config.resume:
-        raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
-    if config.resume and not started:
-        raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
+    if rank_and_ranks()[0] == 0:
+        check_folders([run.results_dir / run.exp_name for run in runs], config.resume)
     if config.recipe not in ("default", "paper") and config.transfer_from is None:
         expected = f"the weights that recipe {config.recipe} trains further"
         raise RequestError(f"transfer_from: got None, expected {expected}")
@@ -84,6 +82,16 @@ def runs_to_do(config: Config) -> list[Config]:
             f"exp_name: got {config.exp_name!r} for {len(runs)} networks; leave it out, or give one upscale_factor"
         )
     return runs
+
+
+def check_folders(folders: list[Path], resume: bool) -> None:
+    """Raises RequestError if a run in these folders would be overwritten, or none resumed."""
+    started = [folder for folder in folders if is_saved(folder)]
+    others = [folder for folder in started if not is_restarted(folder)]
+    if others and not resume:
+        raise RequestError(f"{others[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
+    if resume and not started:
+        raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
 
 
 def run_name(config: Config, scale: int, seed: int | None = None) -> str:
@@ -101,6 +109,9 @@ def train(config: Config) -> int | None:
         except NotFiniteError as error:
             raise FailureError(unstable(error, config, folder)) from error
         except (MemoryError, RuntimeError) as error:
+            if is_lost(error):
+                kept = "what was saved before is kept; --resume, or torchrun's --max-restarts, goes on with it"
+                raise FailureError(f"{folder}: another process of this training has ended; {kept}") from error
             if not is_out_of_memory(error):
                 raise
             remedy = "lower batch_size, patch_size, d, s or m"
@@ -110,6 +121,11 @@ def train(config: Config) -> int | None:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether NumPy, a GPU, or PyTorch on a CPU, which has no type for it, could not get memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether another of the processes that torchrun started does not answer; gloo has no type for it."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:
@@ -124,8 +140,9 @@ def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:
 def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
     """What `train` does, in a folder that is this process's."""
     scale = config.upscale_factor[0]
-    run = load_run(config, device, folder) if is_saved(folder) else start_run(config, device)
     rank, _ = rank_and_ranks()
+    run = load_run(config, device, folder) if rank == 0 and is_saved(folder) else start_run(config, device)
+    share_run(run)
     stopped_by = None
     if run.step < config.steps:
         validation = judged_on(validation_pairs(config.data_dir, scale, config.validation_set), config)
@@ -140,6 +157,7 @@ def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
                 print(f"{path}: smaller than a patch, left out")
             print_start(run, config, len(paths) - len(too_small), len(images))
             write_json(folder / "config.json", as_plain(config))
+            note_start(folder)
         stopped_by = run_steps(run, config, folder, patches, validation)
     if stopped_by is None and rank == 0:
         draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
