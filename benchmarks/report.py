@@ -295,6 +295,19 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def seeds_table() -> str:
+    """Mean and standard deviation of the PSNR over the seeds of train.py's runs, in Markdown."""
+    paths = sorted(BENCHMARK.glob("seeds_*.json"))
+    said = {path.stem.removeprefix("seeds_"): read_json(path)["scores"] for path in paths}
+    sets = list(next(iter(said.values())))
+    lines = [f"| network | {' | '.join(sets)} |", "| --- " * (len(sets) + 1) + "|"]
+    for name, scores in said.items():
+        psnr = [scores[each]["psnr"] for each in sets]
+        cells = (f"{each['mean']:.3f} ± {each['standard_deviation']:.3f}" for each in psnr)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def reliability_table(said: dict[str, Any]) -> str:
     """What the long tests tried without a fault, in Markdown; a test that has not run yet has no row."""
     figures = said.get("fuzz", {}) | said
@@ -483,6 +496,7 @@ def made_tables() -> dict[str, str]:
         "programs": programs_table(programs),
         "programs-speed": programs_speed_table(programs),
         "reliability": reliability_table(reliability),
+        "seeds": seeds_table(),
         "training-speed": training_speed_table(training),
         "restore": restore_table(restore),
         "restore-networks": restore_networks_table(restore),
