@@ -21,7 +21,7 @@ import train
 import validate
 from dataset import read_image, write_image
 from evaluation.comparison import TILE
-from evaluation.differences import differences
+from evaluation.differences import differences as differences_of
 from fsrcnn.errors import run_script
 from fsrcnn.geometry import SCALES
 from fsrcnn.weights import save_weights, shipped_weights
@@ -178,9 +178,9 @@ def test_differences_of_one_picture_and_of_equal_scores():
         images = {f"{number}": {"fsrcnn": {"psnr": value, "ssim": 0.5}} for number, value in enumerate(psnr)}
         return {"Set": {"upscale_factor": 3, "images": images}}
 
-    (psnr, ssim) = differences({"a": scored(math.inf), "b": scored(math.inf)})
+    (psnr, ssim) = differences_of({"a": scored(math.inf), "b": scored(math.inf)})
     assert psnr == ("b", "a", "Set", "psnr", 1, 0.0, None, 0, 0, 1)
-    psnr, ssim = differences({"a": scored(30.0, 31.0, 32.0), "b": scored(31.0, 31.0, 30.0)})
+    psnr, ssim = differences_of({"a": scored(30.0, 31.0, 32.0), "b": scored(31.0, 31.0, 30.0)})
     assert psnr[5:] == (pytest.approx(-1 / 3), pytest.approx((7 / 3) ** 0.5), 1, 1, 1)
     assert ssim[5:] == (0.0, 0.0, 0, 0, 3)
 
@@ -224,7 +224,9 @@ def test_a_pattern_of_weights_needs_no_shell(run: Run, tmp_path: Path):
     pattern = shipped_weights("fsrcnn", 2).with_name("fsrcnn*_x2.safetensors")
     code, output, _ = run("validate", "--weights", pattern, "--test-sets", "Samples", "--upscale-factor", 2)
     assert code == 0
-    assert [line.split()[0] for line in output.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
+    scores, _, differences = output.partition("\nagainst fsrcnn_s_x2")
+    assert [line.split()[0] for line in scores.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
+    assert [line.split()[0] for line in differences.splitlines() if "Samples" in line] == ["fsrcnn_x2"]
 
 
 def test_names_that_the_terminal_cannot_show_are_no_error():
