@@ -73,6 +73,13 @@ Positive = Annotated[int, that(lambda value: 0 < value <= HIGHEST, f"more than z
 Qualities = Annotated[
     tuple[Annotated[int, that(lambda value: 1 <= value <= 100, "whole numbers from 1 to 100")], ...], SEVERAL
 ]
+SEEDS = "the number of seeds, two or more, or the seeds themselves, all different"
+Seeds = Annotated[
+    tuple[Count, ...],
+    BeforeValidator(lambda values: tuple(part for value in values for part in str(value).split(","))),
+    SEVERAL,
+    that(lambda seeds: seeds != (0,) and seeds != (1,) and len(set(seeds)) == len(seeds), SEEDS),
+]
 Rate = Annotated[float, that(lambda value: 0 < value < math.inf, "a number above zero")]
 
 Settings = TypeVar("Settings")
@@ -149,6 +156,9 @@ class Config:
     restore: a further training of the same, on compressed pictures."""
     seed: Count = 0
     """Seed of the starting weights and of the patches."""
+    seeds: Seeds = ()
+    """Train and score several networks that differ by their seed alone: 3 stands for seed and the two after it, 1 5 9
+    for these; none: one network, from seed. The score is the validation's, and that on test_sets."""
     deconv_only_steps: Count = 0
     """Number of first steps that train only the deconvolution. Equal to steps: the convolutions never change."""
     loss: Annotated[
@@ -221,7 +231,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 # What each script reads, and so offers as flags.
 READ_BY = {
-    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights", "ensemble"},
+    "train": FIELDS.keys() - {"mode", "source", "weights", "ensemble"},
     "valid": set(
         "upscale_factor variant device exp_name results_dir data_dir test_sets weights border ensemble".split()
     ),

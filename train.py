@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 from config import RECIPE_FIELDS, Config, read_config
@@ -30,6 +31,7 @@ from dataset import (
     validation_paths,
 )
 from evaluation.scores import METRICS, upscale_luma
+from evaluation.sets import test_sets
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
@@ -40,7 +42,9 @@ from training.interruption import Interruption, stop_asked
 from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
 from training.recipe import blend_of
-from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, start_run
+from training.restart import is_restarted, note_start
+from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, share_run, start_run
+from training.seeds import print_spread, scores_of, seeds_of, spread
 from training.step import loss_to_train, prepare_cpu, train_step
 
 STEPS_BETWEEN_READINGS = 100  # of the loss: each reading waits for the GPU
@@ -62,23 +66,38 @@ def read_settings() -> Config:
 def runs_to_do(config: Config) -> list[Config]:
     """The configuration of each network's run. Raises RequestError if one would be overwritten, or none resumed."""
     runs = [
-        dataclasses.replace(config, upscale_factor=(scale,), exp_name=config.exp_name or f"{config.variant}_x{scale}")
+        dataclasses.replace(
+            config, upscale_factor=(scale,), exp_name=run_name(config, scale, seed), seed=seed, seeds=()
+        )
         for scale in config.upscale_factor
+        for seed in seeds_of(config)
     ]
-    folders = [run.results_dir / run.exp_name for run in runs]
-    started = [folder for folder in folders if is_saved(folder)]
-    if started and not config.resume:
-        raise RequestError(f"{started[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
-    if config.resume and not started:
-        raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
+    if rank_and_ranks()[0] == 0:
+        check_folders([run.results_dir / run.exp_name for run in runs], config.resume)
     if config.recipe not in ("default", "paper") and config.transfer_from is None:
         expected = f"the weights that recipe {config.recipe} trains further"
         raise RequestError(f"transfer_from: got None, expected {expected}")
-    if config.exp_name and len(runs) > 1:
+    if config.exp_name and len(config.upscale_factor) > 1:
         raise RequestError(
             f"exp_name: got {config.exp_name!r} for {len(runs)} networks; leave it out, or give one upscale_factor"
         )
     return runs
+
+
+def check_folders(folders: list[Path], resume: bool) -> None:
+    """Raises RequestError if a run in these folders would be overwritten, or none resumed."""
+    started = [folder for folder in folders if is_saved(folder)]
+    others = [folder for folder in started if not is_restarted(folder)]
+    if others and not resume:
+        raise RequestError(f"{others[0]} holds a run: --resume goes on with it, another --exp-name starts a new one")
+    if resume and not started:
+        raise RequestError(f"resume: no interrupted run in {folders[0]}; leave --resume out")
+
+
+def run_name(config: Config, scale: int, seed: int | None = None) -> str:
+    """The name of a scale's run or, where there are several seeds, of one of these."""
+    name = config.exp_name or f"{config.variant}_x{scale}"
+    return name if seed is None or not config.seeds else f"{name}_seed{seed}"
 
 
 def train(config: Config) -> int | None:
@@ -90,6 +109,9 @@ def train(config: Config) -> int | None:
         except NotFiniteError as error:
             raise FailureError(unstable(error, config, folder)) from error
         except (MemoryError, RuntimeError) as error:
+            if is_lost(error):
+                kept = "what was saved before is kept; --resume, or torchrun's --max-restarts, goes on with it"
+                raise FailureError(f"{folder}: another process of this training has ended; {kept}") from error
             if not is_out_of_memory(error):
                 raise
             remedy = "lower batch_size, patch_size, d, s or m"
@@ -99,6 +121,11 @@ def train(config: Config) -> int | None:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether NumPy, a GPU, or PyTorch on a CPU, which has no type for it, could not get memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether another of the processes that torchrun started does not answer; gloo has no type for it."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:
@@ -113,8 +140,9 @@ def unstable(error: NotFiniteError, config: Config, folder: Path) -> str:
 def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
     """What `train` does, in a folder that is this process's."""
     scale = config.upscale_factor[0]
-    run = load_run(config, device, folder) if is_saved(folder) else start_run(config, device)
     rank, _ = rank_and_ranks()
+    run = load_run(config, device, folder) if rank == 0 and is_saved(folder) else start_run(config, device)
+    share_run(run)
     stopped_by = None
     if run.step < config.steps:
         validation = judged_on(validation_pairs(config.data_dir, scale, config.validation_set), config)
@@ -129,6 +157,7 @@ def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
                 print(f"{path}: smaller than a patch, left out")
             print_start(run, config, len(paths) - len(too_small), len(images))
             write_json(folder / "config.json", as_plain(config))
+            note_start(folder)
         stopped_by = run_steps(run, config, folder, patches, validation)
     if stopped_by is None and rank == 0:
         draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
@@ -239,6 +268,20 @@ def describe(run: Run, config: Config, score: dict[str, float]) -> dict[str, Any
     }
 
 
+def compare_seeds(config: Config, runs: list[Config]) -> None:
+    """Scores what each seed's run has ended with; prints the scores and writes them into a json for each scale."""
+    sets = {name: each.pairs_at for name, each in test_sets(config.test_sets, config.data_dir).items()}
+    for scale in config.upscale_factor:
+        of_scale = [run for run in runs if run.upscale_factor == (scale,)]
+        spreads = spread({run.seed: scores_of(run, sets, config.device) for run in of_scale})
+        name, plain = run_name(config, scale), as_plain(of_scale[0])
+        path = config.results_dir / f"{name}_seeds.json"
+        recipe = {field: plain[field] for field in RECIPE_FIELDS if field != "seed"}
+        write_json(path, {"recipe": recipe, "scores": spreads})
+        print_spread(name, spreads)
+        print(f"{path} holds these scores at full precision.")
+
+
 def main() -> int:
     config = read_settings()
     runs = runs_to_do(config)
@@ -248,6 +291,8 @@ def main() -> int:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
         join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
         print(f"interrupted and saved; to resume: python {join(arguments)} --resume")
+    if config.seeds and not stopped_by and rank_and_ranks()[0] == 0:
+        compare_seeds(config, runs)
     leave_processes()
     return 128 + stopped_by if stopped_by else 0
 

@@ -1,7 +1,5 @@
 """Scores weights on test sets by the paper's protocol: `python validate.py --upscale-factor 3`."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from config import PUBLIC_TEST_SETS, Config, read_config
-from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, sample_pairs, set_folder, write_image
+from config import Config, read_config
+from dataset import write_image
 from evaluation.comparison import labelled, stacked
+from evaluation.differences import Difference, differences, pictures_table, print_differences, write_csv
 from evaluation.scores import print_table, score_set, told_apart
+from evaluation.sets import test_sets
 from fsrcnn.devices import select_device
 from fsrcnn.ensemble import Ensemble
 from fsrcnn.errors import RequestError, run_script
@@ -72,35 +72,10 @@ def load_networks(config: Config) -> dict[str, Scored]:
     return found
 
 
-class TestSet(NamedTuple):
-    """A set to score on. folder: name of the folder for its recovered pictures; pairs_at: takes the scale."""
-
-    folder: str
-    pictures: int
-    pairs_at: Callable[[int], Iterator[EvaluationPair]]
-
-
-def test_sets(config: Config) -> dict[str, TestSet]:
-    """The sets to score on, by the names they were given; Samples if none of the default sets is there yet."""
-    names = config.test_sets
-    if names == PUBLIC_TEST_SETS:
-        there = tuple(name for name in names if (config.data_dir / name).is_dir())
-        if missing := [name for name in names if name not in there]:
-            instead = "" if there else "; scoring on Samples, photographs that come with scikit-image, instead"
-            print(f"not in {config.data_dir}: {', '.join(missing)} (`python prepare_dataset.py` brings them){instead}")
-        names = there or ("Samples",)
-    named = {set_folder(config.data_dir, name): name for name in dict.fromkeys(names) if name != "Samples"}
-    folders = told_apart(named, lambda folder: folder.resolve().name)
-    sets = {
-        named[path]: TestSet(own, len(list_images(path)), partial(folder_pairs, path)) for own, path in folders.items()
-    }
-    return sets | ({"Samples": TestSet("Samples", len(SAMPLE_PICTURES), sample_pairs)} if "Samples" in names else {})
-
-
 def main() -> None:
     config = read_config("valid", __doc__)
     device = str(select_device(config.device))
-    networks, sets = load_networks(config), test_sets(config)
+    networks, sets = load_networks(config), test_sets(config.test_sets, config.data_dir)
     folder = config.results_dir / "test" / (config.exp_name or config.variant)
     metrics: dict[str, dict[str, Any]] = {}
     rows: list[NDArray[np.uint8]] = []
@@ -115,18 +90,29 @@ def main() -> None:
             for set_name, (own, _, pairs_at) in sets.items():
                 pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own
                 scores, candidate = score_set(network, pairs, config.border, pictures, shown, bar)
-                metrics[name][set_name] = {"weights": path.as_posix(), "sha256": weights.digest, **scores}
+                metrics[name][set_name] = {
+                    "weights": path.as_posix(),
+                    "sha256": weights.digest,
+                    "upscale_factor": weights.upscale_factor,
+                    **scores,
+                }
                 candidates.append(candidate)
             best = max(candidates, key=lambda candidate: candidate.rank)
             rows.append(labelled(best.row, f"{scored}"))
             shown.add(best.name)
     write_json(folder / "metrics.json", metrics)
+    write_csv(folder / "pictures.csv", pictures_table(metrics))
+    compared = differences(metrics)
+    write_csv(folder / "differences.csv", [Difference._fields, *compared])
     write_image(folder / "comparison.png", stacked(rows))
     print_table(metrics)
+    if compared:
+        print_differences(compared)
     print("\nPSNR in dB and SSIM of the luma, by the paper's protocol. The weights:")
     for name, scored in networks.items():
         print(f"  {name}: {scored}")
-    print(f"{folder} holds metrics.json, comparison.png and the recovered pictures of each weights file and set.")
+    print(f"{folder} holds the scores (metrics.json, pictures.csv, differences.csv), comparison.png and the recovered")
+    print("pictures of each weights file and set.")
 
 
 if __name__ == "__main__":

@@ -298,6 +298,29 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def processes_table(said: dict[str, Any]) -> str:
+    """Steps a second that benchmarks.processes found in one process and in two, in Markdown."""
+    lines = ["| batch | one process | two | times | two, beyond the steps on their halves |", "| --- " * 5 + "|"]
+    for batch, times in said["milliseconds_per_step"].items():
+        one, share, both = (times[name] for name in ("one", "share", "all"))
+        rates = f"{1e3 / one:.0f} steps/s | {1e3 / both:.0f} steps/s"
+        lines.append(f"| {batch} | {rates} | {one / both:.1f} | {both - share:.0f} ms |")
+    return "\n".join(lines)
+
+
+def seeds_table() -> str:
+    """Mean and standard deviation of the PSNR over the seeds of train.py's runs, in Markdown."""
+    paths = sorted(BENCHMARK.glob("seeds_*.json"))
+    said = {path.stem.removeprefix("seeds_"): read_json(path)["scores"] for path in paths}
+    sets = list(next(iter(said.values())))
+    lines = [f"| network | {' | '.join(sets)} |", "| --- " * (len(sets) + 1) + "|"]
+    for name, scores in said.items():
+        psnr = [scores[each]["psnr"] for each in sets]
+        cells = (f"{each['mean']:.3f} ± {each['standard_deviation']:.3f}" for each in psnr)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def reliability_table(said: dict[str, Any]) -> str:
     """What the long tests tried without a fault, in Markdown; a test that has not run yet has no row."""
     figures = said.get("fuzz", {}) | said
@@ -515,6 +538,8 @@ def made_tables() -> dict[str, str]:
         "programs": programs_table(programs),
         "programs-speed": programs_speed_table(programs),
         "reliability": reliability_table(reliability),
+        "seeds": seeds_table(),
+        "processes": processes_table(read_json(BENCHMARK / "processes.json")),
         "training-speed": training_speed_table(training),
         "restore": restore_table(restore),
         "restore-networks": restore_networks_table(restore),

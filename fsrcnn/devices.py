@@ -7,15 +7,22 @@ import ctypes.util
 import importlib.util
 import os
 import platform
+import socket
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsrcnn.errors import RequestError
+from fsrcnn.errors import FailureError, RequestError
 
 if TYPE_CHECKING:
     import torch
+    from torch._C._distributed_c10d import Store
+
+# How long a process waits for the first one when they join, how many seconds for an answer, and between two questions.
+FIRST_PATIENCE, ONE_TRY, PAUSE = timedelta(minutes=5), 2.0, 0.1
+STORE_PORT = "port of the store"
 
 # Files that exist if there may be a GPU for PyTorch: NVIDIA's, AMD's, that of Windows seen from WSL, or a Jetson's.
 SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
@@ -98,8 +105,42 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
         raise RequestError(f"device: {device} cannot train in several processes; leave torchrun out, or --device cpu")
     elif device == "auto":
         device = "cpu"
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
+    store, rank, ranks = _own_store(patience or FIRST_PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=patience)
     return device
+
+
+def _own_store(patience: timedelta) -> "tuple[Store, int, int]":
+    """A store of these processes alone, by which they find each other; this process's number, and how many there are.
+
+    That of torchrun still has, after a restart, the addresses of the processes before
+    (https://github.com/pytorch/pytorch/issues/135712). They have all ended by then, so that no store answers at an old
+    one of these ports.
+    """
+    from torch._C._distributed_c10d import TCPStore
+    from torch.distributed.rendezvous import rendezvous
+
+    host, deadline = os.environ["MASTER_ADDR"], time.monotonic() + patience.total_seconds()
+    of_torchrun, rank, ranks = next(rendezvous("env://", timeout=patience))
+    if rank == 0:
+        store = TCPStore(host, 0, ranks, is_master=True, wait_for_workers=False)
+        of_torchrun.set(STORE_PORT, str(store.port))
+        return store, rank, ranks
+    while not _answers(host, port := int(of_torchrun.get(STORE_PORT))):
+        if time.monotonic() > deadline:
+            raise FailureError(f"torchrun: its first process, on {host}, did not answer in {patience}")
+        time.sleep(PAUSE)
+    return TCPStore(host, port, ranks, is_master=False), rank, ranks
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether a process listens there. To ask the store itself would print pages of errors where none does."""
+    try:
+        socket.create_connection((host, port), ONE_TRY).close()
+    except OSError:
+        return False
+    return True
 
 
 def under_torchrun() -> bool:

@@ -64,6 +64,9 @@ def test_a_flag_beside_a_recipe_wins():
         ("patch_margin", 1, "0 or 2"),
         ("recipe", "papers", "'default', 'default_finetune', 'restore', 'paper' or 'paper_finetune'"),
         ("results_dir", 3, "a path"),
+        ("seeds", 1, "the number of seeds, two or more, or the seeds themselves"),
+        ("seeds", (5, 5), "the number of seeds, two or more, or the seeds themselves"),
+        ("seeds", (0, -1), "zero or more"),
         ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
     ],
 )

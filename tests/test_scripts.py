@@ -1,6 +1,8 @@
 """The scripts as a user meets them: results where they belong, and for every mistake one line and an exit code."""
 
+import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from made import noise
 
 import export
 import prepare_dataset
@@ -18,6 +21,7 @@ import train
 import validate
 from dataset import read_image, write_image
 from evaluation.comparison import TILE
+from evaluation.differences import differences as differences_of
 from fsrcnn.errors import run_script
 from fsrcnn.geometry import SCALES
 from fsrcnn.weights import save_weights, shipped_weights
@@ -151,6 +155,51 @@ MISTAKES = [
 ]
 
 
+def test_several_weights_are_compared_picture_by_picture(run: Run, tmp_path: Path):
+    weights = [shipped_weights(variant, scale) for variant, scale in (("fsrcnn", 2), ("fsrcnn_s", 2), ("fsrcnn", 4))]
+    pictures = tmp_path / "mine"
+    for number, name in enumerate("abc"):
+        write_image(pictures / f"{name}.png", cv2.GaussianBlur(noise(40, 48, 3), (0, 0), 1 + number))
+    write_image(pictures / "flat.png", np.full((40, 40), 90, np.uint8))
+    flags = "--upscale-factor", 2, 4, "--test-sets", pictures, "--device", "cpu", "--exp-name", "several"
+    code, output, errors = run("validate", "--weights", *weights, *flags)
+    assert code == 0, errors
+    folder = tmp_path / "results" / "test" / "several"
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    large, small, x4 = (metrics[name][str(pictures)]["images"] for name in ("fsrcnn_x2", "fsrcnn_s_x2", "fsrcnn_x4"))
+    with (folder / "pictures.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["upscale_factor"], row["picture"]) for row in rows] == [(f, p) for f in "24" for p in sorted(large)]
+    for row in rows[:4]:
+        assert float(row["fsrcnn_s_x2 psnr"]) == small[row["picture"]]["fsrcnn"]["psnr"]
+        assert float(row["bicubic ssim"]) == large[row["picture"]]["bicubic"]["ssim"]
+        assert row["fsrcnn_x4 psnr"] == ""
+    assert float(rows[4]["fsrcnn_x4 psnr"]) == x4["a"]["fsrcnn"]["psnr"]
+    with (folder / "differences.csv").open(newline="", encoding="utf-8") as file:
+        psnr, ssim = csv.DictReader(file)
+    assert (psnr["weights"], psnr["against"], psnr["metric"]) == ("fsrcnn_s_x2", "fsrcnn_x2", "psnr")
+    each = [small[name]["fsrcnn"]["psnr"] - large[name]["fsrcnn"]["psnr"] for name in large]
+    mean = sum(each) / 4
+    assert float(psnr["mean"]) == pytest.approx(mean)
+    assert float(psnr["standard_deviation"]) == pytest.approx((sum((value - mean) ** 2 for value in each) / 3) ** 0.5)
+    assert int(psnr["better"]) == sum(value > 0 for value in each)
+    assert sum(int(ssim[column]) for column in ("better", "worse", "equal")) == 4
+    (line,) = [line for line in output.splitlines() if f"{mean:+.3f}" in line]
+    assert line.split()[0] == "fsrcnn_s_x2"
+
+
+def test_differences_of_one_picture_and_of_equal_scores():
+    def scored(*psnr: float) -> dict[str, object]:
+        images = {f"{number}": {"fsrcnn": {"psnr": value, "ssim": 0.5}} for number, value in enumerate(psnr)}
+        return {"Set": {"upscale_factor": 3, "images": images}}
+
+    (psnr, ssim) = differences_of({"a": scored(math.inf), "b": scored(math.inf)})
+    assert psnr == ("b", "a", "Set", "psnr", 1, 0.0, None, 0, 0, 1)
+    psnr, ssim = differences_of({"a": scored(30.0, 31.0, 32.0), "b": scored(31.0, 31.0, 30.0)})
+    assert psnr[5:] == (pytest.approx(-1 / 3), pytest.approx((7 / 3) ** 0.5), 1, 1, 1)
+    assert ssim[5:] == (0.0, 0.0, 0, 0, 3)
+
+
 def test_export_writes_and_names_a_file_for_each_scale(run: Run, tmp_path: Path):
     code, output, errors = run("export", "--format", "opencv", "--variant", "fsrcnn_s", "--output", tmp_path / "pb")
     assert code == 0, errors
@@ -190,7 +239,9 @@ def test_a_pattern_of_weights_needs_no_shell(run: Run, tmp_path: Path):
     pattern = shipped_weights("fsrcnn", 2).with_name("fsrcnn*_x2.safetensors")
     code, output, _ = run("validate", "--weights", pattern, "--test-sets", "Samples", "--upscale-factor", 2)
     assert code == 0
-    assert [line.split()[0] for line in output.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
+    scores, _, differences = output.partition("\nagainst fsrcnn_s_x2")
+    assert [line.split()[0] for line in scores.splitlines() if "Samples" in line] == ["fsrcnn_s_x2", "fsrcnn_x2"]
+    assert [line.split()[0] for line in differences.splitlines() if "Samples" in line] == ["fsrcnn_x2"]
 
 
 def test_names_that_the_terminal_cannot_show_are_no_error():

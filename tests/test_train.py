@@ -5,11 +5,13 @@ import dataclasses
 import json
 import math
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +30,12 @@ from fsrcnn.network import load_network
 from fsrcnn.weights import load_weights, read_pth, shipped_weights
 from training.lock import locked
 from training.log import Log, LossMeter
+from training.restart import note_start
 from training.run import NotFiniteError, load_run, save_run, start_run
 from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
+X3 = ["--upscale-factor", "3"]
 
 
 def config_of(data_dir: Path, results_dir: Path, **settings: object) -> Config:
@@ -60,6 +64,52 @@ def test_same_seed_same_weights(data_dir: Path, tmp_path: Path):
         train.train(config_of(data_dir, tmp_path / name, steps=4, seed=seed))
     assert equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
     assert not equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+def test_seeds_are_what_is_asked_for():
+    for given, seeds in (("3", (7, 8, 9)), ("1 5 9", (1, 5, 9)), ("1,5,9", (1, 5, 9)), ("0 1", (0, 1))):
+        config = read_config("train", "", ["--seed", "7", "--seeds", *given.split()])
+        runs = train.runs_to_do(dataclasses.replace(config, upscale_factor=(2, 3)))
+        assert [(run.upscale_factor, run.seed, run.exp_name) for run in runs] == [
+            ((scale,), seed, f"fsrcnn_x{scale}_seed{seed}") for scale in (2, 3) for seed in seeds
+        ]
+    assert [run.exp_name for run in train.runs_to_do(read_config("train", "", ["--exp-name", "a", *X3]))] == ["a"]
+
+
+def test_several_seeds_are_trained_once_and_scored(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    flags = "--variant fsrcnn_s --train-sets Train --steps 3 --batch-size 1 --patch-size 8 --device cpu".split()
+    flags += [*X3, "--test-sets", "Samples", "--data-dir", str(data_dir), "--results-dir", str(tmp_path)]
+
+    def run(*more: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["train.py", *flags, *more])
+        return train.main()
+
+    assert run("--seeds", "2") == 0
+    finished = [tmp_path / f"fsrcnn_s_x3_seed{seed}" / "last.pth" for seed in (0, 1)]
+    times = [path.stat().st_mtime_ns for path in finished]
+    with pytest.raises(RequestError, match="fsrcnn_s_x3_seed0 holds a run: --resume goes on with it"):
+        run("--seeds", "3")
+    assert run("--seeds", "3", "--resume") == 0
+    assert [path.stat().st_mtime_ns for path in finished] == times
+    said = json.loads((tmp_path / "fsrcnn_s_x3_seeds.json").read_text(encoding="utf-8"))
+    assert said["recipe"]["steps"] == 3
+    assert "seed" not in said["recipe"]
+    for seed in "012":
+        best = json.loads((tmp_path / f"fsrcnn_s_x3_seed{seed}" / "best.json").read_text(encoding="utf-8"))
+        assert best["recipe"]["seed"] == int(seed)
+        for metric in ("psnr", "ssim"):
+            assert said["scores"]["validation"][metric]["seeds"][seed] == best["validation"][metric]
+            assert said["scores"]["Samples"][metric]["seeds"][seed] == pytest.approx(best["samples"][metric])
+    psnr = said["scores"]["Samples"]["psnr"]
+    each = [psnr["seeds"][seed] for seed in "012"]
+    assert len(set(each)) == 3
+    assert psnr["mean"] == pytest.approx(sum(each) / 3)
+    assert psnr["standard_deviation"] == pytest.approx((sum((value - sum(each) / 3) ** 2 for value in each) / 2) ** 0.5)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2].split()[:2] == ["standard", "deviation"]
+    assert shown[-3].split()[-3] == f"{psnr['mean']:.3f}"
 
 
 def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path: Path):
@@ -325,6 +375,82 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     failed = run(two, "three", "--batch-size", "3")
     assert failed.returncode != 0
     assert "batch_size: got 3, expected a multiple of the 2 processes" in failed.stderr
+
+
+def workers(results_dir: Path) -> list[int]:
+    """The processes that torchrun has started with this folder for results."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    mine = [line for line in listed.splitlines() if f"--results-dir {results_dir}" in line]
+    return [int(line.split()[0]) for line in mine if "torch.distributed.run" not in line]
+
+
+def listens(place: tuple[str, int]) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(place) == 0
+
+
+@posix
+def test_two_machines_go_on_after_a_process_was_killed(data_dir: Path, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = free.getsockname()
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    flags = ["train.py", "--variant", "fsrcnn_s", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu"]
+    flags += ["--batch-size", "2", "--patch-size", "8", "--exp-name", "run", "--data-dir", str(data_dir)]
+    flags += ["--steps", "400", "--validate-every", "100", "--results-dir"]
+    machine = [*torchrun, "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3"]
+    machine += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{place[1]}", "--rdzv-id", "test", *flags]
+    one, other, whole = (tmp_path / name for name in ("one", "other", "whole"))  # each machine has its own folder
+    quiet = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with ExitStack() as stack:
+        first = stack.enter_context(started([*machine, str(one)], **quiet))
+        while first.poll() is None and not listens(place):  # on one machine either would serve it
+            time.sleep(0.1)
+        second = stack.enter_context(started([*machine, str(other)], **quiet))
+        stack.callback(lambda: [os.kill(pid, signal.SIGKILL) for folder in (one, other) for pid in workers(folder)])
+        logs = {folder: folder / "run" / "log.csv" for folder in (one, other)}
+        while first.poll() is None and not any(
+            log.is_file() and "\n100," in log.read_text(encoding="utf-8") for log in logs.values()
+        ):
+            time.sleep(0.01)
+        writes, idle = (one, other) if logs[one].is_file() else (other, one)
+        (killed,) = workers(idle)
+        os.kill(killed, signal.SIGKILL)
+        outputs = {one: first.communicate()[0], other: second.communicate()[0]}
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    begun = [int(step) for step in re.findall(r"step (\d+) of 400\n", outputs[writes])]
+    assert begun[0] == 0
+    assert 100 <= begun[-1] < 400
+    assert "another process of this training has ended" in outputs[writes]
+    assert not idle.exists()
+    done = subprocess.run(
+        [*torchrun, "--standalone", "--nproc-per-node", "2", *flags, str(whole)], **quiet, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert equal(weights_of(writes), weights_of(whole))
+    assert log_of(writes, "loss") == log_of(whole, "loss")
+
+
+def test_a_restart_goes_on_with_what_the_same_torchrun_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def under(torchrun: str, attempt: int) -> None:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", f"/tmp/{torchrun}/attempt_{attempt}/0/error.json")
+
+    config, folder = config_of(tmp_path, tmp_path), tmp_path / "run"
+    under("a", 0)
+    assert train.runs_to_do(config)
+    folder.mkdir()
+    note_start(folder)
+    (folder / "last.pth").touch()
+    under("a", 1)
+    assert train.runs_to_do(config)
+    for attempt in (0, 1):  # of another torchrun, whose first start has been refused
+        under("b", attempt)
+        with pytest.raises(RequestError, match="run holds a run: --resume goes on with it"):
+            train.runs_to_do(config)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    with pytest.raises(RequestError, match="run holds a run: --resume goes on with it"):
+        train.runs_to_do(config)
 
 
 def start_and_stop(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from config import RECIPE_FIELDS, Config
@@ -105,16 +106,7 @@ def as_plain(config: Config) -> dict[str, Any]:
 
 def save_run(run: Run, config: Config, folder: Path) -> None:
     """Writes last.pth, and keeps the one before as previous.pth. Raises NotFiniteError where the run is no good."""
-    content = {
-        "config": as_plain(config),
-        "step": run.step,
-        "seconds": run.seconds,
-        "best_psnr": run.best_psnr,
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-    }
-    content = _on_cpu(content)
+    content = {"config": as_plain(config)} | _state(run)
     if not all(tensor.isfinite().all() for tensor in _tensors(content)):
         raise NotFiniteError("the weights are", run.step)
     buffer = io.BytesIO()  # on a full disk torch.save does not raise OSError, and writing does
@@ -123,6 +115,45 @@ def save_run(run: Run, config: Config, folder: Path) -> None:
         unfinished.write_bytes(buffer.getvalue())
         if (folder / LAST).is_file():
             (folder / LAST).replace(folder / PREVIOUS)
+
+
+def _state(run: Run) -> dict[str, Any]:
+    """What is saved of a run, on the CPU, but for its configuration."""
+    state = {
+        "step": run.step,
+        "seconds": run.seconds,
+        "best_psnr": run.best_psnr,
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
+    return {key: _on_cpu(value) for key, value in state.items()}
+
+
+def _take(run: Run, state: dict[str, Any]) -> None:
+    """Puts what was saved of a run into one that was just started."""
+    run.model.load_state_dict(state["model"])
+    run.average.load_state_dict(state["average"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    for parameter, of_parameter in run.optimizer.state.items():
+        for name, value in of_parameter.items():
+            if torch.is_tensor(value):  # fused optimizers need it, steps too, on one device and in one layout
+                like_it = value.shape == parameter.shape
+                of_parameter[name] = torch.empty_like(parameter).copy_(value) if like_it else value.to(run.device)
+    run.step, run.seconds, run.best_psnr = state["step"], state["seconds"], state["best_psnr"]
+
+
+def share_run(run: Run) -> None:
+    """Gives the processes that torchrun started the run of rank 0, which alone reads what is saved: the others may be
+    on machines that do not have its results folder.
+    """
+    if not dist.is_initialized():
+        return
+    rank, _ = rank_and_ranks()
+    shared = [_state(run) if rank == 0 else None]
+    dist.broadcast_object_list(shared, src=0, device=torch.device("cpu"))
+    if rank > 0 and shared[0]:
+        _take(run, shared[0])
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:
@@ -175,17 +206,9 @@ def _load(config: Config, device: torch.device, path: Path) -> Run:
             raise RequestError(f"{field}: the run in {path.parent} was started with {then}, it cannot go on with {now}")
     run = start_run(config, device)
     try:
-        run.model.load_state_dict(saved["model"])
-        run.average.load_state_dict(saved["average"])
-        run.optimizer.load_state_dict(saved["optimizer"])
+        _take(run, saved)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedRunError(f"{path}: damaged, its tensors are not those of this run") from error
-    for parameter, state in run.optimizer.state.items():
-        for name, value in state.items():
-            if torch.is_tensor(value):  # fused optimizers need it, steps too, on one device and in one layout
-                like_it = value.shape == parameter.shape
-                state[name] = torch.empty_like(parameter).copy_(value) if like_it else value.to(device)
-    run.step, run.seconds, run.best_psnr = saved["step"], saved["seconds"], saved["best_psnr"]
     return run
 
 
