@@ -13,7 +13,7 @@ from fsrcnn.resize import Axis
 if native.HOST:
     from fsrcnn.native import reduce as compiled
 
-Samples = NDArray[Any]  # H x W or H x W x 1..4, uint8, uint16 or float32; rows may have gaps
+Samples = NDArray[Any]  # H x W or H x W x 1..4, uint8, uint16 or float32
 
 
 def plain_resize_rows(source: Samples, axis: Axis) -> NDArray[np.float32]:

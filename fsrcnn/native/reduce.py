@@ -55,7 +55,8 @@ def _compiled(bits: int, target: Target) -> Callable[..., None]:
 
 
 def resize_rows(source: NDArray[Any], axis: Axis, target: Target) -> NDArray[np.float32]:
-    """As `plain_resize_rows` of ../reduce.py. Rows of the source may have gaps."""
+    """As `plain_resize_rows` of ../reduce.py."""
+    source = source if source[0].flags.c_contiguous else np.ascontiguousarray(source)  # rows may have gaps
     weights, indices = (np.ascontiguousarray(each) for each in axis)
     height, taps = weights.shape
     resized = np.empty((height, *source.shape[1:]), np.float32)
