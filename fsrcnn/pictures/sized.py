@@ -22,7 +22,7 @@ from fsrcnn.resize import Axis, axis_of
 from fsrcnn.sizes import Steps
 
 BETWEEN = 16  # bits of a sample between two steps
-MOST_BETWEEN = 2**22  # pixels of a strip that goes on to another step, however wide the picture is
+MOST_BETWEEN = 2**21  # pixels of a strip that goes on to another step, however wide the picture is
 
 
 def sized_layout(layout: Layout, steps: Steps) -> Layout:
