@@ -66,7 +66,7 @@ def scores(hr: Picture, factor: Fraction) -> dict[str, dict[str, float]]:
     straight = resized(unrounded_luma(lr), factor)
     found = {BICUBIC: compared(straight, to_uint8(resized(lr, factor)), hr, factor)}
     for variant in VARIANTS:
-        sr = enlarge_array(lr, network_of(variant), size=checked_size(float(factor)))
+        sr = enlarge_array(lr, network_of(variant), size=checked_size(float(factor))).astype(np.uint8)
         found[variant] = compared(unrounded_luma(sr), sr, hr, factor)
     return found
 

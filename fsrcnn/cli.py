@@ -191,8 +191,8 @@ def _enlarge_video(job: Job, request: Request, network: Network, restoration: Re
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
     settings = request.codec, request.quality, request.preset, request.duration
-    strength = restoration.of_video(job.source, film_strength)
-    return upscale_video(job.source, job.target, network.restored(strength), *settings, size=request.size).warnings
+    strength = partial(restoration.of_video, job.source, film_strength)
+    return upscale_video(job.source, job.target, network, *settings, size=request.size, strength=strength).warnings
 
 
 def run_jobs(
@@ -303,7 +303,7 @@ def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Requ
         where = f"in {request.output}"
     else:
         where = "beside their sources"
-    what = "enlarged" if request.size.scale else f"brought {request.size.text}"
+    what = "enlarged" if request.size.scale else f"resized {request.size.text}"
     said = [f"{done:,} {what}" + (f" in {_time_text(seconds)}, {where}" if done else "")]
     if text := summary([*chain(*(each.restored for each in outcomes))]):
         said.append(text)

@@ -74,7 +74,6 @@ class Network:
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
         self.sizes, self.threads = sizes, threads
-        self.unrestored = self  # of a form that restores: the network without
         self._siblings: dict[int, Network] = {}  # by scale
         self.stopped = threading.Event()
         self._pools: dict[int, ThreadPoolExecutor] = {}
@@ -110,8 +109,6 @@ class Network:
             if step not in self._forms:
                 form = self.make_form(step)
                 form.stopped, form._pools = self.stopped, self._pools
-                form.unrestored = self
-                form.make_sibling = self.make_sibling and (lambda scale: self.at(scale).restored(step))
                 self._forms[step] = form
             return self._forms[step]
 
@@ -121,9 +118,7 @@ class Network:
         return SCALES if self.make_sibling else (self.upscale_factor,)
 
     def at(self, upscale_factor: int) -> "Network":
-        """The same variant's network for another of `scales`, which restores as this one does. It shares the threads of
-        this one, and is made once.
-        """
+        """The same variant's network for another of `scales`. It shares the threads of this one, and is made once."""
         if upscale_factor == self.upscale_factor or self.make_sibling is None:
             return self
         with self._making:

@@ -49,7 +49,7 @@ class Size:
     def text(self) -> str:
         """For a user: "to a width of 800"."""
         if self._factor:
-            return f"by {self._factor:g}"
+            return f"to {self._factor:g} times the size"
         if self.fit:
             return "to fit {} x {}".format(*self.fit)
         if self.width and self.height:
@@ -160,6 +160,10 @@ class Steps(NamedTuple):
         """Whether one network does it all."""
         return len(self.networks) == 1 and not self.is_reduced
 
+    def restoring(self, strength: float) -> "Steps":
+        """The same, but that the first network restores by this strength; those after it have nothing to restore."""
+        return self._replace(networks=(self.networks[0].restored(strength), *self.networks[1:]))
+
     @property
     def is_copy(self) -> bool:
         """Whether the picture has its size already."""
@@ -178,8 +182,7 @@ def steps_to(
 ) -> Steps:
     """The steps for a picture of width x height pixels. size: None: the network's scale. multiples: as for `Size.of`.
 
-    The first network is as `network` restores, those after it do not restore. Raises RequestError for a size that its
-    scales do not reach.
+    Raises RequestError for a size that the network's scales do not reach.
     """
     if size is None or size.scale == network.upscale_factor:
         scale = network.upscale_factor
@@ -193,6 +196,5 @@ def steps_to(
             f"{width} x {height} pixels enlarged to {to_width:,} x {to_height:,} are more than {most} times as large; "
             "choose a smaller size"
         )
-    networks = [(network if number == 0 else network.unrestored).at(scale) for number, scale in enumerate(chain)]
-    factor = math.prod(chain)
-    return Steps(tuple(networks), to_width, to_height, (to_width, to_height) != (factor * width, factor * height))
+    networks, factor = tuple(network.at(scale) for scale in chain), math.prod(chain)
+    return Steps(networks, to_width, to_height, (to_width, to_height) != (factor * width, factor * height))

@@ -10,7 +10,7 @@ its frame.
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,13 @@ def upscale_video(
     preset: str | None = None,
     duration: float | None = None,
     size: Size | None = None,
+    strength: Callable[[], float] | None = None,
 ) -> VideoResult:
     """Enlarges the video `source` into the file `target`, whose suffix chooses the container.
 
     size: as the film is shown, turned if it is; None: the network's scale. Where chroma is subsampled it becomes even.
-    A film that is as large already is copied, if nothing else is asked for; a larger one is reduced.
+    A film that is as large already is copied, if nothing else is asked for; a larger one is reduced. strength: chooses
+    how strongly it is restored, where a network enlarges it; None: not at all.
     codec: FFmpeg's name of the encoder; None: libx264, or what suits the container if it cannot hold H.264.
     quality: its constant rate factor (0 is the best); preset: its name or number for a speed; None: its own defaults.
     duration: seconds of every stream, from the start; None: all.
@@ -69,6 +71,8 @@ def upscale_video(
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
         steps, said = _steps(size, network, opened.first, source)
+        if strength and steps.networks:
+            steps = steps.restoring(strength())
         frame = frame_size(opened.first, steps)
         warnings = remarks(opened) + said + _repeated(steps, frame)
         asked = codec, quality, preset, duration
@@ -117,7 +121,7 @@ def _steps(size: Size | None, network: Network, first: av.VideoFrame, source: Pa
         raise RequestError(f"{source}: {error}") from error
     said = steps.remark(*shown)
     exact = size.of(*shown) if size else (steps.width, steps.height)
-    if size and not steps.is_plain and exact != (steps.width, steps.height):
+    if size and steps.networks and not steps.is_plain and exact != (steps.width, steps.height):
         said.append(f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}")
     return (steps._replace(width=steps.height, height=steps.width) if is_turned else steps), said
 

@@ -15,8 +15,8 @@ from fsrcnn.geometry import SCALES, chain_to
 from fsrcnn.parts import Span
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pictures.pixels import LEVELS, Layout
-from fsrcnn.pictures.sized import sized_memory, windowed
-from fsrcnn.pictures.strips import strip_memory
+from fsrcnn.pictures.sized import sized_memory, sized_strips, windowed
+from fsrcnn.pictures.strips import Windows, enlarged_strips, strip_memory
 from fsrcnn.reduce import plain_resize_rows, resize_rows, resized
 from fsrcnn.resize import axis_of
 from fsrcnn.sizes import Size, steps_to
@@ -179,12 +179,20 @@ def test_two_networks_in_a_row_are_one_after_the_other(fewer_levels: None):
     assert np.abs(eight - sixteen / 257).max() < 0.6  # rounded once
 
 
-def test_only_the_first_network_restores():
-    steps = steps_to(Size(upscale_factor=8), network("fsrcnn_s", 2).restored(0.5), 9, 9)
-    assert steps.networks[0] is network("fsrcnn_s", 2).restored(0.5)
-    assert steps.networks[1] is network("fsrcnn_s", 2).at(4)
-    first = steps_to(Size(upscale_factor=9), network("fsrcnn_s", 2).restored(0.5), 9, 9).networks[0]
-    assert first is network("fsrcnn_s", 2).at(3).restored(0.5)
+def test_only_the_first_network_restores(monkeypatch: pytest.MonkeyPatch):
+    small, picture = network("fsrcnn_s", 2), noise(20, 17, 3)
+    monkeypatch.setitem(LEVELS, 16, 257)
+    steps = steps_to(Size(upscale_factor=8), small, 9, 9).restoring(0.5)
+    assert steps.networks == (small.restored(0.5), small.at(4))
+    strips = sized_strips(*read_from(picture), small, steps_to(Size(upscale_factor=8), small, 17, 20), lambda _: 0.5)
+    restored = np.concatenate(list(enlarged_strips(*read_from(picture), small.restored(0.5), bits=16)))
+    expected = enlarge_array(restored, small.at(4))
+    assert np.abs(np.concatenate(list(strips)) - expected / 257).max() < 0.6
+
+
+def read_from(picture: np.ndarray) -> tuple[Layout, Windows]:
+    layout = Layout(*picture.shape, 8 * picture.itemsize, has_alpha=False)
+    return layout, lambda rows: (picture[span.window] for span in rows)
 
 
 def test_what_is_large_enough_is_reduced_or_copied():
@@ -253,13 +261,13 @@ def test_files_are_named_by_their_size_and_not_enlarged_again(
     picture = noise(20, 16, 3)
     save(tmp_path / "a.png", picture)
     save(tmp_path / "b.jpg", noise(12, 40, 3))
-    assert "2 brought to a width of 40 in " in run("--width", "40")
+    assert "2 resized to a width of 40 in " in run("--width", "40")
     np.testing.assert_array_equal(load(tmp_path / "a_40w.png"), fsrcnn.enlarge(picture, width=40, variant="fsrcnn_s"))
     assert fsrcnn.enlarge_file(tmp_path / "a.png", tmp_path / "by_file.png", width=40, variant="fsrcnn_s") == ()
     assert (tmp_path / "by_file.png").read_bytes() == (tmp_path / "a_40w.png").read_bytes()
     save(tmp_path / "a_40w.png", load(tmp_path / "a_40w.png"))  # as another program saves it
     (tmp_path / "by_file.png").unlink()
-    assert "0 brought to a width of 40; 2 were there already" in run("--width", "40")
+    assert "0 resized to a width of 40; 2 were there already" in run("--width", "40")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"a.png", "b.jpg", "a_40w.png", "b_40w.jpg"}
     assert is_stamped(tmp_path / "b_40w.jpg")
@@ -341,5 +349,19 @@ def test_films_that_are_large_enough(tmp_path: Path):
     assert coded.warnings == same.warnings
     np.testing.assert_array_equal(np.stack(frames_of(tmp_path / "coded.mkv")[3][0]), frames_of(source)[3][0])
     smaller = upscale_video(source, tmp_path / "smaller.mkv", small, "ffv1", size=Size(fit=(33, 100)))
-    assert smaller.warnings[0] == "is 64 x 48, large enough without a network; reduced to 32 x 24"
+    (remark,) = smaller.warnings
+    assert remark == "is 64 x 48, large enough without a network; reduced to 32 x 24"
     assert_equal_to_one_level(frames_of(tmp_path / "smaller.mkv")[0][0], reduced(frames_of(source)[0][0], 24, 32))
+
+
+def test_what_no_network_enlarges_is_not_counted_as_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    make_clip(tmp_path / "a.mp4", codec="libx264", size=(64, 48), options={"crf": "40"})
+    for width, said in (("32", "1 resized to a width of 32"), ("80", "restored: 1 of 1, by ")):
+        command = ["upscale.py", str(tmp_path / "a.mp4"), "--variant", "fsrcnn_s", "--device", "cpu", "--width", width]
+        monkeypatch.setattr("sys.argv", command)
+        assert cli.upscale() == 0
+        output = capsys.readouterr().out
+        assert said in output
+        assert ("restored" in output) == (width == "80")
