@@ -39,7 +39,9 @@ ITSELF = "would be replaced by its own result; choose another suffix or output"
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be enlarged, and how; the fields are the flags of cli.py, which says what each is."""
+    """What is to be enlarged, and how; the fields are the flags of cli.py, which says what each is. `size` stands for
+    four of them.
+    """
 
     inputs: tuple[str, ...]
     output: Path | None = None

@@ -173,8 +173,9 @@ class Steps(NamedTuple):
         """What the user should know, for a picture of this size."""
         if self.networks:
             return []
-        done = "copied" if self.is_copy else f"reduced to {self.width} x {self.height}"
-        return [f"is {width} x {height}, large enough without a network; {done}"]
+        if self.is_copy:
+            return [f"is {width} x {height} already; not enlarged"]
+        return [f"is {width} x {height}, larger than that; reduced to {self.width} x {self.height}"]
 
 
 def steps_to(

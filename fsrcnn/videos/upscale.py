@@ -80,7 +80,7 @@ def upscale_video(
             with written_whole(target) as unfinished:
                 shutil.copyfile(source, unfinished)
                 stamp(unfinished, 1)
-            return VideoResult(opened.video.frames, tuple(warnings))
+            return VideoResult(opened.video.frames, tuple(said))
         with written_whole(target) as unfinished:
             with (
                 open_target(unfinished, target) as output,

@@ -190,6 +190,14 @@ def test_only_the_first_network_restores(monkeypatch: pytest.MonkeyPatch):
     assert np.abs(np.concatenate(list(strips)) - expected / 257).max() < 0.6
 
 
+def test_cmyk_is_reduced_alike(fewer_levels: None):
+    layout, windows = read_from(noise(9, 14, 4))
+    steps = steps_to(Size(width=37), network("fsrcnn_s", 2), 14, 9)
+    result = np.concatenate(list(sized_strips(layout, windows, network("fsrcnn_s", 2), steps)))
+    factor = np.concatenate(list(enlarged_strips(layout, windows, network("fsrcnn_s", 3))))
+    assert_equal_to_one_level(result, reduced(factor, 24, 37))
+
+
 def read_from(picture: np.ndarray) -> tuple[Layout, Windows]:
     layout = Layout(*picture.shape, 8 * picture.itemsize, has_alpha=False)
     return layout, lambda rows: (picture[span.window] for span in rows)
@@ -276,11 +284,11 @@ def test_files_are_named_by_their_size_and_not_enlarged_again(
 def test_a_file_that_is_large_enough_is_said_to_be(tmp_path: Path):
     source = save(tmp_path / "a.jpg", noise(30, 40, 3))
     same = fsrcnn.enlarge_file(source, tmp_path / "same.jpg", width=40)
-    assert same == ("is 40 x 30, large enough without a network; copied",)
+    assert same == ("is 40 x 30 already; not enlarged",)
     np.testing.assert_array_equal(load(tmp_path / "same.jpg"), load(source))
     assert is_stamped(tmp_path / "same.jpg")
     smaller = fsrcnn.enlarge_file(source, tmp_path / "smaller.png", fit=(20, 20))
-    assert smaller == ("is 40 x 30, large enough without a network; reduced to 20 x 15",)
+    assert smaller == ("is 40 x 30, larger than that; reduced to 20 x 15",)
     assert_equal_to_one_level(load(tmp_path / "smaller.png"), reduced(load(source), 15, 20))
     assert fsrcnn.enlarge_file(source, tmp_path / "same.png", height=30) == same
     np.testing.assert_array_equal(load(tmp_path / "same.png"), load(source))
@@ -343,14 +351,14 @@ def test_films_that_are_large_enough(tmp_path: Path):
     source = make_clip(tmp_path / "lr.mp4", codec="libx264", size=(64, 48))
     small = network("fsrcnn_s", 2)
     same = upscale_video(source, tmp_path / "same.mp4", small, size=Size(width=64))
-    assert same.warnings == ("is 64 x 48, large enough without a network; copied",)
+    assert same.warnings == ("is 64 x 48 already; not enlarged",)
     assert (tmp_path / "same.mp4").read_bytes().startswith(source.read_bytes())
     coded = upscale_video(source, tmp_path / "coded.mkv", small, "ffv1", size=Size(width=64))
     assert coded.warnings == same.warnings
     np.testing.assert_array_equal(np.stack(frames_of(tmp_path / "coded.mkv")[3][0]), frames_of(source)[3][0])
     smaller = upscale_video(source, tmp_path / "smaller.mkv", small, "ffv1", size=Size(fit=(33, 100)))
     (remark,) = smaller.warnings
-    assert remark == "is 64 x 48, large enough without a network; reduced to 32 x 24"
+    assert remark == "is 64 x 48, larger than that; reduced to 32 x 24"
     assert_equal_to_one_level(frames_of(tmp_path / "smaller.mkv")[0][0], reduced(frames_of(source)[0][0], 24, 32))
 
 
