@@ -1,17 +1,20 @@
 """Scores pictures enlarged to sizes that no network alone makes, beside bicubic interpolation straight to the size, and
 the orders of networks in a row on the validation pictures: `python -m benchmarks.sizes`.
+
+After an interruption the same command goes on. Delete results/benchmark/sizes.json to score everything anew.
 """
 
+import json
 import math
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks.restore import unrounded_luma
 from dataset import VALIDATION_NAMES, VALIDATION_SET, list_images, read_image, set_folder
@@ -28,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "sizes.json"
 SETS = ("Set5", "Set14", "BSD100")
 FACTORS = (Fraction(3, 2), Fraction(5, 2), Fraction(6), Fraction(8))
-CHAINS = {6: ((2, 3), (3, 2)), 8: ((2, 4), (4, 2), (2, 2, 2)), 12: ((3, 4), (4, 3))}
+CHAINS = ((2, 3), (3, 2), (2, 4), (4, 2), (2, 2, 2), (3, 4), (4, 3))
 BICUBIC = "bicubic"
 
 Picture = NDArray[np.uint8]  # H x W or H x W x 3
@@ -71,8 +74,9 @@ def scores(hr: Picture, factor: Fraction) -> dict[str, dict[str, float]]:
     return found
 
 
-def chain_scores(hr: Picture, factor: int, chain: tuple[int, ...]) -> dict[str, float]:
+def chain_scores(hr: Picture, chain: tuple[int, ...]) -> dict[str, float]:
     """PSNR of the luma of a picture enlarged by networks in a row, with 16 bits between them, by variant."""
+    factor = math.prod(chain)
     hr, lr = pair(luma(hr), Fraction(factor))
     found = {}
     for variant in VARIANTS:
@@ -98,24 +102,28 @@ def pictures(paths: Iterable[Path]) -> list[Picture]:
 
 
 def main() -> None:
-    """Scores everything and writes results/benchmark/sizes.json."""
+    """Scores what is missing and writes results/benchmark/sizes.json anew after each of it."""
     parser = Parser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the sets; default: data")
+    parser.add_argument("--sets", nargs="+", default=[*SETS, VALIDATION_SET], metavar="SET", help="default: all")
     given = parser.parse_args()
-    entries, chains = [], []
-    validation = set_folder(given.data_dir, VALIDATION_SET)
-    judged = pictures(validation / f"{name}.png" for name in sorted(VALIDATION_NAMES))
-    cases = [(factor, chain) for factor, each in CHAINS.items() for chain in each]
-    for factor, chain in tqdm(cases, unit="chain", dynamic_ncols=True, disable=None):
-        found = means([chain_scores(hr, factor, chain) for hr in judged])
-        chains.append({"upscale_factor": factor, "chain": chain, **found})
-    for name in tqdm(SETS, unit="set", dynamic_ncols=True, disable=None):
-        tested = pictures(list_images(set_folder(given.data_dir, name)))
-        for size in FACTORS:
-            found = means([scores(hr, size) for hr in tested])
-            entries.append({"set_name": name, "upscale_factor": float(size), "pictures": len(tested), **found})
-    write_json(RESULT, {"entries": entries, "chains": chains})
-    print(f"{RESULT}: {len(entries)} entries, {len(chains)} chains")
+    said = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {"entries": [], "chains": []}
+    there = {(entry["set_name"], entry["upscale_factor"]) for entry in said["entries"]}
+    for name, factor in product((each for each in SETS if each in given.sets), FACTORS):
+        if (name, float(factor)) not in there:
+            paths = list_images(set_folder(given.data_dir, name))
+            found = means([scores(hr, factor) for hr in pictures(paths)])
+            said["entries"].append({"set_name": name, "upscale_factor": float(factor), "pictures": len(paths), **found})
+            write_json(RESULT, said)
+    tried = [tuple(entry["chain"]) for entry in said["chains"]]
+    for chain in CHAINS if VALIDATION_SET in given.sets else ():
+        if chain not in tried:
+            folder = set_folder(given.data_dir, VALIDATION_SET)
+            judged = pictures(folder / f"{name}.png" for name in sorted(VALIDATION_NAMES))
+            found = means([chain_scores(hr, chain) for hr in judged])
+            said["chains"].append({"upscale_factor": math.prod(chain), "chain": chain, **found})
+            write_json(RESULT, said)
+    print(f"{RESULT}: {len(said['entries'])} entries, {len(said['chains'])} chains")
 
 
 if __name__ == "__main__":
