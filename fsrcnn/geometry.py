@@ -85,7 +85,7 @@ def chain_to(factor: float | Fraction, scales: Collection[int]) -> tuple[int, ..
     """The scales of the networks that, one after the other, enlarge at least by `factor`, and by as little more as
     these scales allow; None: MOST_IN_A_ROW of them do not reach it.
 
-    The smaller scale comes first. The other order scores the same to 0.02 dB and takes up to three times as long
+    The smaller scale comes first. The other order scores the same to 0.02 dB and takes up to 3.4 times as long
     (`python -m benchmarks.sizes`).
     """
     chains = [chain for n in range(1, MOST_IN_A_ROW + 1) for chain in combinations_with_replacement(sorted(scales), n)]
