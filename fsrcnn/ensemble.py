@@ -29,6 +29,8 @@ class Ensemble(Network):
         self._network, self.stopped, self._pools = network, network.stopped, network._pools
         if network.can_restore:
             self.make_form = lambda strength: Ensemble(network.restored(strength))
+        if network.make_sibling is not None:
+            self.make_sibling = lambda scale: Ensemble(network.at(scale))
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         return _mean_of_forms(self._network, luma_plane(lr))

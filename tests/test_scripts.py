@@ -92,7 +92,7 @@ def test_validate_scores_the_means_of_eight_under_a_plus(run: Run, tmp_path: Pat
     plain, finest = metrics["fsrcnn_s_x4"]["Samples"], metrics["fsrcnn_s_x4+"]["Samples"]
     assert plain["bicubic"] == finest["bicubic"]
     assert finest["fsrcnn"]["psnr"] > plain["fsrcnn"]["psnr"] + 0.05
-    assert output.count("fsrcnn_s_x4+") == 2
+    assert output.count("fsrcnn_s_x4+") == 3  # its scores, its difference from the plain one, its weights
     assert {path.name for path in (folder / "fsrcnn_s_x4+" / "Samples").iterdir()} == {
         f"{name}.png" for name in finest["images"]
     }

@@ -1,6 +1,8 @@
-"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma."""
+"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma; then reduced to size."""
 
+from fractions import Fraction
 from functools import cache
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from fsrcnn.chroma import bicubic, padded
 from fsrcnn.limits import limit_samples
 from fsrcnn.network import Network, SamplePlane, sample_type, to_samples
-from fsrcnn.resize import phase_weights
+from fsrcnn.reduce import resized
+from fsrcnn.resize import axis_of, phase_weights
+from fsrcnn.sizes import Steps
 
 # The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
@@ -33,6 +37,49 @@ def enlarged(lr: av.VideoFrame, network: Network, full_range: bool) -> av.VideoF
         repeat_edge(large, rows, columns)
     sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
+
+
+def sized(lr: av.VideoFrame, steps: Steps, full_range: bool) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS, at the size that the steps lead to; its time is kept. Computed by this thread
+    alone. Each step rounds to the frame's bits.
+    """
+    if steps.is_plain:
+        return enlarged(lr, steps.networks[0], full_range)
+    if steps.is_copy:
+        return lr
+    bits, rows_columns = bits_of(lr), subsampling(lr)
+    sr = av.VideoFrame(steps.width, steps.height, plain_name(lr.format.name))
+    luma, *chroma = sample_planes(lr)
+    for network in steps.networks:
+        large = np.empty([network.upscale_factor * length for length in luma.shape], luma.dtype)
+        network.enlarge_samples(luma, large, bits, full_range)
+        limit_samples(luma, large)
+        luma = large
+    weights = chroma_weights(steps.factor, *rows_columns) if steps.networks else None
+    planes = [luma, *(each if weights is None else upscale_chroma(each, bits, weights) for each in chroma)]
+    for number, (plane, into) in enumerate(zip(planes, sample_planes(sr), strict=True)):
+        of_luma = rows_columns if number else (1, 1)
+        into[:] = _reduced(plane, into.shape, luma.shape, (steps.height, steps.width), of_luma, bits)
+    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
+    return sr
+
+
+def _reduced(
+    plane: SamplePlane,
+    shape: tuple[int, int],
+    luma: tuple[int, int],
+    to_luma: tuple[int, int],
+    of_luma: tuple[int, int],
+    bits: int,
+) -> SamplePlane:
+    """A plane reduced to a shape, as its frame's luma is from `luma` to `to_luma` rows and columns. of_luma: how many
+    rows and columns of luma there are to one of the plane, see `chroma_weights` for where it lies among them.
+    """
+    rows, columns = (-(-length // each) for length, each in zip(luma, of_luma, strict=True))
+    down, across = (new / old for new, old in zip(to_luma, luma, strict=True))
+    shift = (1 - 1 / across) / 4 if of_luma[1] == 2 else 0.0
+    axes = axis_of(rows, shape[0], down), axis_of(columns, shape[1], across, shift)
+    return to_samples(resized(plane[:rows, :columns], *axes), bits)
 
 
 # --- what a frame is ---
@@ -66,6 +113,29 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
 def subsampling(frame: av.VideoFrame) -> tuple[int, int]:
     """How many rows and columns of luma there are to one of chroma."""
     return 2 // frame.format.chroma_height(2), 2 // frame.format.chroma_width(2)
+
+
+class FrameSize(NamedTuple):
+    """Of the frames of a result. stretch: how much wider each of its pixels is shown than one of the source's, so that
+    the picture keeps its shape. factor: how many times as wide the frames are.
+    """
+
+    width: int
+    height: int
+    stretch: Fraction
+    factor: float
+
+
+def frame_size(lr: av.VideoFrame, steps: Steps) -> FrameSize:
+    """The size of the frames that `sized` makes."""
+    if steps.is_plain:
+        width, height = sr_size(lr, steps.networks[0].upscale_factor)
+        return FrameSize(width, height, Fraction(1), steps.factor)
+    width, height = steps.width, steps.height
+    stretch = Fraction(lr.width * height, lr.height * width)
+    # A side that is off by less than two pixels has only become even.
+    became_even = abs(stretch - 1) < max(Fraction(2, width), Fraction(2, height))
+    return FrameSize(width, height, Fraction(1) if became_even else stretch, width / lr.width)
 
 
 def sr_size(lr: av.VideoFrame, scale: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from fsrcnn.errors import RequestError
-from fsrcnn.videos.frames import PIXEL_FORMATS, plain_name, side_data, sr_size
+from fsrcnn.videos.frames import PIXEL_FORMATS, plain_name, side_data
 
 # FFmpeg's names of the containers that are read. It also knows playlists, scripts and devices, which open other files,
 # and takes a file for one by its content, whatever its name is.
@@ -89,7 +89,7 @@ def is_copied(stream: Stream) -> bool:
     return stream.type in ("audio", "subtitle", "attachment")
 
 
-def remarks(source: Source, scale: int) -> list[str]:
+def remarks(source: Source) -> list[str]:
     """What the user should know of the video before it is enlarged, a line each."""
     (container, video, first), said = source, []
     others = [stream for stream in container.streams if stream.index != video.index and not is_copied(stream)]
@@ -103,9 +103,6 @@ def remarks(source: Source, scale: int) -> list[str]:
         said.append(f"{video.pix_fmt} is converted to {first.format.name}")
     if first.interlaced_frame:
         said.append("is interlaced and enlarged as if it were not; deinterlace it first for clean edges")
-    exact, size = (scale * first.width, scale * first.height), sr_size(first, scale)
-    if size != exact:
-        said.append(f"{exact[0]} x {exact[1]} made even by repeating the last row or column: {size[0]} x {size[1]}")
     return said
 
 

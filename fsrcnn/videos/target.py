@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from fsrcnn.errors import FailureError, RequestError
-from fsrcnn.videos.frames import is_full_range, plain_name, side_data, sr_size
+from fsrcnn.videos.frames import FrameSize, is_full_range, plain_name, side_data
 from fsrcnn.videos.source import ANY_TAGS, Item, Source, is_copied
 
 # What the source's muxer said of its own file.
@@ -25,6 +25,7 @@ MUXER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}
 ENCODERS = {"webm": "libvpx-vp9", "ogv": "libvpx"}
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
+MOST_OF_SHAPE = 1000  # of the denominator of the pixels' shape, which no encoder takes beyond 16 bits
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
 
@@ -55,16 +56,16 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
 
 
 def set_up(
-    output: OutputContainer, target: Path, source: Source, scale: int, encoding: Encoding, end: float
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, encoding: Encoding, end: float
 ) -> dict[int, Stream]:
     """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header; returns the
-    streams by the index of the source's: one to encode, the others to copy to.
+    streams by the index of the source's: one to encode, the others to copy to. size: of the frames to encode.
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
     """
     codec = encoding.codec or ENCODERS.get(output.format.name, "libx264")
     check_encoder(codec, plain_name(source.first.format.name))
-    streams = _add_streams(output, target, source, scale, codec, encoding)
+    streams = _add_streams(output, target, source, size, codec, encoding)
     _copy_metadata(source.container, output, end)
     _start(output, target, codec)
     return streams
@@ -94,14 +95,14 @@ def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Str
 
 
 def _add_streams(
-    output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, codec: str, encoding: Encoding
 ) -> dict[int, Stream]:
     """The output's streams by the index of the source's."""
     streams: dict[int, Stream] = {}
     for stream in source.container.streams:
         try:
             if stream.index == source.video.index:
-                streams[stream.index] = _add_encoder(output, source, scale, codec, encoding)
+                streams[stream.index] = _add_encoder(output, source, size, codec, encoding)
             elif is_copied(stream):
                 streams[stream.index] = output.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -129,14 +130,16 @@ def check_encoder(codec: str, pixel_format: str) -> None:
         raise RequestError(f"codec: {codec} cannot take {pixel_format}, only {', '.join(taken)}; choose another one")
 
 
-def _add_encoder(output: OutputContainer, source: Source, scale: int, codec: str, encoding: Encoding) -> VideoStream:
+def _add_encoder(
+    output: OutputContainer, source: Source, size: FrameSize, codec: str, encoding: Encoding
+) -> VideoStream:
     """The stream to encode, set up like the source's."""
     _, video, first = source
     output.add_stream(codec, rate=video.guessed_rate, options=dict(QUIET.get(codec, {})))
     (encoder,) = output.streams.video
     context = encoder.codec_context
     encoder.options.update(_options(context, codec, encoding))
-    context.width, context.height = sr_size(first, scale)
+    context.width, context.height = size.width, size.height
     context.pix_fmt = plain_name(first.format.name)
     if video.time_base:
         context.time_base = video.time_base
@@ -144,11 +147,12 @@ def _add_encoder(output: OutputContainer, source: Source, scale: int, codec: str
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
-    if video.sample_aspect_ratio:
-        context.sample_aspect_ratio = video.sample_aspect_ratio
+    if video.sample_aspect_ratio or size.stretch != 1:
+        shape = (video.sample_aspect_ratio or 1) * size.stretch
+        context.sample_aspect_ratio = shape.limit_denominator(MOST_OF_SHAPE)
     if matrix := side_data(first).get("DISPLAYMATRIX"):
         rotation = np.frombuffer(matrix, np.int32).copy()
-        rotation[6:8] *= scale  # the shift, in pixels
+        rotation[6:8] = (rotation[6:8] * size.factor).round()  # the shift, in pixels
         encoder.set_display_matrix(rotation.tolist())
     elif first.rotation:
         encoder.set_display_rotation(first.rotation)

@@ -189,3 +189,11 @@ def test_it_takes_planes_of_luma_alone(lr: object):
 def test_the_argument_is_a_boolean(wrong: object):
     with pytest.raises(fsrcnn.Error, match=r"ensemble: got .*, expected True or False"):
         fsrcnn.enlarge(noise(4, 5), ensemble=wrong)
+
+
+def test_two_networks_in_a_row_are_both_ensembles(monkeypatch: pytest.MonkeyPatch):
+    picture, steps = noise(20, 16, 3), []
+    mean = Ensemble.rows
+    monkeypatch.setattr(Ensemble, "rows", lambda self, *given: steps.append(self.upscale_factor) or mean(self, *given))
+    fsrcnn.enlarge(picture, width=6 * 16, ensemble=True)
+    assert set(steps) == {2, 3}
