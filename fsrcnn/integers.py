@@ -9,7 +9,7 @@ Every result is a matter of integers alone, so all machines give the same bytes.
   each by all inputs that there can be.
 - After a layer, t = sum >> shift, saturated to 16 bits; then PReLU and two bits less: (t * factor + 2^14) >> 15, where
   the factor is POSITIVE for t >= 0, else the channel's own. pmulhrsw, q15mulr_sat_s and sqrdmulh do just this.
-- After the deconvolution, sum >> shift, saturated to 16 bits.
+- After the deconvolution, sum >> shift in 1/64 of a level, saturated to 16 bits; rounded from there to luma or samples.
 - Shifts are arithmetic; what rounds them is part of the biases.
 """
 
@@ -26,6 +26,7 @@ from fsrcnn.weights import Weights
 LumaSteps = NDArray[np.int16]  # H x W luma, in steps of 1/16 of an 8-bit level
 
 FRACTION_BITS = 4  # of luma
+SUM_FRACTION_BITS = 6  # of what the deconvolution gives, before it is rounded to luma or samples
 STEPS = 2**FRACTION_BITS
 PEAK_STEPS = STEPS * PEAK
 BLACK_STEPS = STEPS * BLACK_LEVEL
@@ -106,8 +107,9 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
         )
         before, (least, greatest) = after, _activation_bounds(sums, shifts, factors)
     kernels = phases(deconv_weight, weights.upscale_factor).astype(np.float64)
-    kernels *= PEAK_STEPS / before[:, None, None]
-    offset = float(deconv_bias[0]) * PEAK_STEPS
+    peak = PEAK * 2**SUM_FRACTION_BITS
+    kernels *= peak / before[:, None, None]
+    offset = float(deconv_bias[0]) * peak
     # One shift for all phases: the least that any needs.
     shift = min(_quantised_sum(kernel, offset, least, greatest)[2] for kernel in kernels)
     integers, biases, *_ = (
@@ -192,6 +194,20 @@ def enlarge(network: IntegerNetwork, lr: LumaSteps) -> LumaSteps:
 
     Slow: the compiled forms are held equal to it.
     """
+    return (_saturated(_enlarged(network, lr) + 2) >> SUM_FRACTION_BITS - FRACTION_BITS).astype(np.int16)
+
+
+def enlarge_samples(network: IntegerNetwork, lr: NDArray[np.uint8], full_range: bool) -> NDArray[np.uint8]:
+    """Enlarges samples of limited or full range, rounded and clipped."""
+    sr = _enlarged(network, from_samples(lr, full_range))
+    if full_range:
+        sr = _saturated(sr - (BLACK_LEVEL << SUM_FRACTION_BITS))
+        sr = _saturated(sr + ((sr * TO_FULL + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS))
+    return (_saturated(sr + 2 ** (SUM_FRACTION_BITS - 1)) >> SUM_FRACTION_BITS).clip(0, PEAK).astype(np.uint8)
+
+
+def _enlarged(network: IntegerNetwork, lr: LumaSteps) -> NDArray[np.int64]:
+    """scale*H x scale*W luma in 1/64 of a level."""
     x = lr[None].astype(np.int64)
     for layer in network.convolutions:
         t = _saturated(_sums(x, layer.weights, layer.biases) >> layer.shifts[:, None, None])
@@ -199,14 +215,11 @@ def enlarge(network: IntegerNetwork, lr: LumaSteps) -> LumaSteps:
     deconvolution, scale = network.deconvolution, network.sizes.upscale_factor
     sr = _saturated(_sums(x, deconvolution.weights, deconvolution.biases) >> deconvolution.shift)
     height, width = lr.shape
-    shuffled = sr.reshape(scale, scale, height, width).transpose(2, 0, 3, 1)
-    return shuffled.reshape(scale * height, scale * width).astype(np.int16)
+    return sr.reshape(scale, scale, height, width).transpose(2, 0, 3, 1).reshape(scale * height, scale * width)
 
 
-# --- samples of 8 bits ---
-
-FROM_FULL, FROM_FULL_BITS = 3518, 8  # 16 * 219 / 255
-TO_FULL = 2385  # 255 / 219 / 16 * 2^15: pmulhrsw's
+FROM_FULL, FROM_FULL_BITS = 900542, 16  # 16 * 219 / 255
+TO_FULL = 5387  # 255 / 219 - 1, in 1/2^15
 
 
 def from_samples(samples: NDArray[np.uint8], full_range: bool) -> LumaSteps:
@@ -215,17 +228,3 @@ def from_samples(samples: NDArray[np.uint8], full_range: bool) -> LumaSteps:
     if not full_range:
         return (wide << FRACTION_BITS).astype(np.int16)
     return (((wide * FROM_FULL + 2 ** (FROM_FULL_BITS - 1)) >> FROM_FULL_BITS) + BLACK_STEPS).astype(np.int16)
-
-
-def to_samples(luma: LumaSteps, full_range: bool) -> NDArray[np.uint8]:
-    """The nearest 8-bit samples of limited or of full range."""
-    wide = luma.astype(np.int32)
-    if full_range:
-        wide = (_saturated_difference(wide) * TO_FULL + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS
-    else:
-        wide = (wide + STEPS // 2) >> FRACTION_BITS
-    return wide.clip(0, PEAK).astype(np.uint8)
-
-
-def _saturated_difference(wide: NDArray[np.int32]) -> NDArray[np.int32]:
-    return (wide - BLACK_STEPS).clip(-(2**15), 2**15 - 1)
