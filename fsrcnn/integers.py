@@ -1,0 +1,230 @@
+"""The network in 16-bit integers: what it is made of, how it is made of float32 weights, and its plain form in NumPy.
+
+Every result is a matter of integers alone, so all machines give the same bytes. What the compiled forms do is what
+`enlarge` does here:
+
+- Luma, in and out: limited range in steps of 1/16 of an 8-bit level, 0..4080 for 0..255.
+- Activations: int16, a range for each channel: what is beyond it is clipped. Zeros beyond the picture in every layer.
+- Weights: int16, with the scales of their channels folded in. Sums: int32, which they never exceed: `quantised` bounds
+  each by all inputs that there can be.
+- After a layer, t = sum >> shift, saturated to 16 bits; then PReLU and two bits less: (t * factor + 2^14) >> 15, where
+  the factor is POSITIVE for t >= 0, else the channel's own. pmulhrsw, q15mulr_sat_s and sqrdmulh do just this.
+- After the deconvolution, sum >> shift in 1/64 of a level, saturated to 16 bits; rounded from there to luma or samples.
+- Shifts are arithmetic; what rounds them is part of the biases.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcnn.geometry import Sizes, phases
+from fsrcnn.luma import BLACK_LEVEL, PEAK
+from fsrcnn.weights import Weights
+
+LumaSteps = NDArray[np.int16]  # H x W luma, in steps of 1/16 of an 8-bit level
+
+FRACTION_BITS = 4  # of luma
+SUM_FRACTION_BITS = 6  # of what the deconvolution gives, before it is rounded to luma or samples
+STEPS = 2**FRACTION_BITS
+PEAK_STEPS = STEPS * PEAK
+BLACK_STEPS = STEPS * BLACK_LEVEL
+ACTIVATION_PEAK = 2**13  # of a channel at the end of its range
+POSITIVE = 2**13  # the factor of t that is not negative
+SPARE_BITS = 2  # that t has more than an activation
+FACTOR_BITS = 15
+LIMIT = 2**15 - 1  # of weights and of factors, either side
+SUM_LIMIT = 2**31 - 1
+LARGEST_SHIFT = 30
+
+
+class NotInIntegersError(ValueError):
+    """Weights that this form cannot hold: a slope of 4 or more, or a channel whose weights are out of proportion."""
+
+
+@dataclass(frozen=True)
+class IntegerConvolution:
+    """A convolution with its PReLU."""
+
+    weights: NDArray[np.int16]  # outputs x channels x rows x columns
+    biases: NDArray[np.int32]  # outputs; half of 2^shift included
+    shifts: NDArray[np.int32]  # outputs; 1..30
+    negative: NDArray[np.int16]  # outputs: the factors of negative t
+
+
+@dataclass(frozen=True)
+class IntegerDeconvolution:
+    """The deconvolution as a convolution for all phases at once; see `geometry.phases`."""
+
+    weights: NDArray[np.int16]  # phases x channels x rows x columns, zero where there is no tap
+    biases: NDArray[np.int32]  # phases, all alike; half of 2^shift included
+    shift: int
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A network in integers, in the order of its layers."""
+
+    sizes: Sizes
+    convolutions: tuple[IntegerConvolution, ...]
+    deconvolution: IntegerDeconvolution
+
+
+# --- made of float32 weights ---
+
+
+def channels_of(sizes: Sizes) -> tuple[int, ...]:
+    """The number of outputs of each convolution: d, s, s for each mapping, d."""
+    return sizes.d, *[sizes.s] * (sizes.m + 1), sizes.d
+
+
+def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
+    """The network in integers.
+
+    ranges: for each output of each convolution, in their order, the activation that becomes ACTIVATION_PEAK; positive.
+    Raises NotInIntegersError where a weight, a factor or a sum does not fit.
+    """
+    *layers, deconv_weight, deconv_bias = (value.astype(np.float64) for value in weights.parameters.values())
+    ends = np.cumsum(channels_of(weights.sizes))[:-1]
+    before, least, greatest = np.array([PEAK_STEPS]), np.array([0]), np.array([PEAK_STEPS])
+    convolutions = []
+    for weight, bias, slope, channel_ranges in zip(*[iter(layers)] * 3, np.split(ranges, ends), strict=True):
+        after = ACTIVATION_PEAK / channel_ranges.astype(np.float64)
+        factors = _rounded(slope * POSITIVE)
+        if abs(factors).max() > LIMIT:
+            raise NotInIntegersError("a slope of 4 or more")
+        per_sum = after * 2**SPARE_BITS
+        layer = [
+            _quantised_sum(each * (scale / before)[:, None, None], offset * scale, least, greatest)
+            for each, offset, scale in zip(weight, bias, per_sum, strict=True)
+        ]
+        integers, biases, shifts, sums = (np.array(part) for part in zip(*layer, strict=True))
+        convolutions.append(
+            IntegerConvolution(
+                integers.astype(np.int16), biases.astype(np.int32), shifts.astype(np.int32), factors.astype(np.int16)
+            )
+        )
+        before, (least, greatest) = after, _activation_bounds(sums, shifts, factors)
+    kernels = phases(deconv_weight, weights.upscale_factor).astype(np.float64)
+    peak = PEAK * 2**SUM_FRACTION_BITS
+    kernels *= peak / before[:, None, None]
+    offset = float(deconv_bias[0]) * peak
+    # One shift for all phases: the least that any needs.
+    shift = min(_quantised_sum(kernel, offset, least, greatest)[2] for kernel in kernels)
+    integers, biases, *_ = (
+        np.array(part) for part in zip(*(_integers(kernel, offset, shift) for kernel in kernels), strict=True)
+    )
+    deconvolution = IntegerDeconvolution(integers.astype(np.int16), biases.astype(np.int32), shift)
+    return IntegerNetwork(weights.sizes, tuple(convolutions), deconvolution)
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.floor(values + 0.5).astype(np.int64)
+
+
+def _integers(weights: NDArray[np.float64], bias: float, shift: int) -> tuple[NDArray[np.int64], int]:
+    """The weights and the bias of one sum, which `shift` brings to the scale of these."""
+    return _rounded(weights * 2**shift), int(_rounded(np.float64(bias * 2**shift))) + 2 ** (shift - 1)
+
+
+def sum_bounds(
+    weights: NDArray[Any], bias: int, least: NDArray[np.int64], greatest: NDArray[np.int64]
+) -> tuple[int, int]:
+    """The least and the greatest that a sum can be, and no part of it can exceed.
+
+    weights: channels x rows x columns. least, greatest: of the inputs, by channel; not above and not below zero, which
+    is beyond the picture.
+    """
+    above = np.maximum(weights, 0).astype(np.int64).sum((1, 2))
+    below = np.minimum(weights, 0).astype(np.int64).sum((1, 2))
+    return min(bias, 0) + int(above @ least + below @ greatest), max(bias, 0) + int(above @ greatest + below @ least)
+
+
+def _quantised_sum(
+    weights: NDArray[np.float64], bias: float, least: NDArray[np.int64], greatest: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int, int, tuple[int, int]]:
+    """Weights and bias of one sum in integers, the largest shift at which all fits, the sum's bounds."""
+    for shift in range(LARGEST_SHIFT, 0, -1):
+        if max(abs(weights).max(), abs(bias) / 2**16) * 2**shift > LIMIT:
+            continue
+        integers, offset = _integers(weights, bias, shift)
+        lowest, highest = sum_bounds(integers, offset, least, greatest)
+        if max(-lowest, highest) <= SUM_LIMIT and abs(integers).max() <= LIMIT:
+            return integers, offset, shift, (lowest, highest)
+    raise NotInIntegersError("a channel whose weights are out of proportion to its range")
+
+
+def _activation_bounds(
+    sums: NDArray[np.int64], shifts: NDArray[np.int64], factors: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The least and the greatest activation of each channel. sums: of `sum_bounds`, outputs x 2."""
+    ends = _saturated(sums >> shifts[:, None])
+    outputs = _activated(np.concatenate([ends, np.zeros_like(ends[:, :1])], axis=1), factors[:, None])
+    return outputs.min(1), outputs.max(1)
+
+
+# --- run, in NumPy ---
+
+
+def _saturated(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    return values.clip(-(2**15), 2**15 - 1)
+
+
+def _activated(values: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """PReLU, and SPARE_BITS less. factors: of negative values."""
+    return (values * np.where(values >= 0, POSITIVE, factors) + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS
+
+
+def _sums(x: NDArray[np.int64], weights: NDArray[np.int16], biases: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The convolution with zeros beyond the picture. x: channels x H x W; returns outputs x H x W."""
+    (height, width), (rows, columns) = x.shape[1:], weights.shape[2:]
+    padded = np.pad(x, ((0, 0), (rows // 2,) * 2, (columns // 2,) * 2))
+    sums = np.repeat(np.repeat(biases.astype(np.int64)[:, None, None], height, 1), width, 2)
+    for row in range(rows):
+        for column in range(columns):
+            shifted = padded[:, row : row + height, column : column + width]
+            sums += np.tensordot(weights[:, :, row, column].astype(np.int64), shifted, 1)
+    assert abs(sums).max(initial=0) <= SUM_LIMIT
+    return sums
+
+
+def enlarge(network: IntegerNetwork, lr: LumaSteps) -> LumaSteps:
+    """Enlarges a plane, H x W luma from 0 to PEAK_STEPS, to scale*H x scale*W, not clipped.
+
+    Slow: the compiled forms are held equal to it.
+    """
+    return (_saturated(_enlarged(network, lr) + 2) >> SUM_FRACTION_BITS - FRACTION_BITS).astype(np.int16)
+
+
+def enlarge_samples(network: IntegerNetwork, lr: NDArray[np.uint8], full_range: bool) -> NDArray[np.uint8]:
+    """Enlarges samples of limited or full range, rounded and clipped."""
+    sr = _enlarged(network, from_samples(lr, full_range))
+    if full_range:
+        sr = _saturated(sr - (BLACK_LEVEL << SUM_FRACTION_BITS))
+        sr = _saturated(sr + ((sr * TO_FULL + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS))
+    return (_saturated(sr + 2 ** (SUM_FRACTION_BITS - 1)) >> SUM_FRACTION_BITS).clip(0, PEAK).astype(np.uint8)
+
+
+def _enlarged(network: IntegerNetwork, lr: LumaSteps) -> NDArray[np.int64]:
+    """scale*H x scale*W luma in 1/64 of a level."""
+    x = lr[None].astype(np.int64)
+    for layer in network.convolutions:
+        t = _saturated(_sums(x, layer.weights, layer.biases) >> layer.shifts[:, None, None])
+        x = _activated(t, layer.negative.astype(np.int64)[:, None, None])
+    deconvolution, scale = network.deconvolution, network.sizes.upscale_factor
+    sr = _saturated(_sums(x, deconvolution.weights, deconvolution.biases) >> deconvolution.shift)
+    height, width = lr.shape
+    return sr.reshape(scale, scale, height, width).transpose(2, 0, 3, 1).reshape(scale * height, scale * width)
+
+
+FROM_FULL, FROM_FULL_BITS = 900542, 16  # 16 * 219 / 255
+TO_FULL = 5387  # 255 / 219 - 1, in 1/2^15
+
+
+def from_samples(samples: NDArray[np.uint8], full_range: bool) -> LumaSteps:
+    """Luma of 8-bit samples of limited or of full range."""
+    wide = samples.astype(np.int32)
+    if not full_range:
+        return (wide << FRACTION_BITS).astype(np.int16)
+    return (((wide * FROM_FULL + 2 ** (FROM_FULL_BITS - 1)) >> FROM_FULL_BITS) + BLACK_STEPS).astype(np.int16)
