@@ -107,16 +107,19 @@ class Convolution(NamedTuple):
         """Rows of memory that a row of its outputs takes."""
         return self.outputs
 
+    def blocking(self, target: Target) -> tuple[int, int]:
+        """How many outputs and how many vectors of pixels are best computed at a time."""
+        return target.blocking(self.outputs)
+
     def vectors(self, target: Target) -> int:
-        """How many vectors of pixels are best computed at a time."""
-        return target.blocking(self.outputs)[1]
+        return self.blocking(target)[1]
 
     def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, finish: Finish) -> None:
         """The next vectors of pixels: calls `finish` for each output.
 
         source: as for `emit_sums`. weights: address of the network's parameters.
         """
-        block, _ = b.target.blocking(self.outputs)
+        block, _ = self.blocking(b.target)
         taps = [(row, column, list(range(block))) for row, column in self.taps]
         per_output = self.channels * len(taps)
 
@@ -432,9 +435,12 @@ class BlockProgram:
 
         def emit(i: ir.Value) -> None:
             into_row = b.add(b.mul(row, scale), i)
-            self.sr.emit_write(b, b.at(memory.enlarged, b.mul(i, memory.enlarged_pitch)), pixels, into_row, left)
+            self.emit_row_write(b.at(memory.enlarged, b.mul(i, memory.enlarged_pitch)), pixels, into_row, left)
 
         b.loop(b.index(0), scale, 1, emit)
+
+    def emit_row_write(self, source: ir.Value, pixels: ir.Value, row: ir.Value, left: ir.Value) -> None:
+        self.sr.emit_write(self.b, source, pixels, row, left)
 
 
 def emit_network(module: ir.Module, name: str, plan: MemoryPlan) -> ir.Function:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from llvmlite import binding, ir
 
 OLDEST_LLVM = (20,)  # llvmlite 0.45's
+DOT_PRODUCT = {"+avx512vnni", "+avxvnni"}
 
 
 class Target(NamedTuple):
@@ -32,6 +33,11 @@ class Target(NamedTuple):
     @property
     def vector(self) -> ir.VectorType:
         return ir.VectorType(ir.FloatType(), self.lanes)
+
+    @property
+    def dot_product(self) -> bool:
+        """Whether two products of 16-bit integers are added to a sum by one instruction, x86's VNNI."""
+        return not DOT_PRODUCT.isdisjoint(self.features.split(","))
 
     @property
     def tile(self) -> tuple[int, int]:
