@@ -14,7 +14,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from fsrcnn.geometry import FEATURES_KERNEL, MAP_KERNEL, PHASES_KERNEL
-from fsrcnn.integers import POSITIVE, IntegerNetwork
+from fsrcnn.integers import IntegerNetwork
 from fsrcnn.native.forward import (
     FEATURES_REACH,
     POINTERS,
@@ -39,7 +39,7 @@ class PairsConvolution(Convolution):
 
     @property
     def end(self) -> int:
-        return self.place + self.outputs * (self.channels * len(self.taps) + 2) + self.stored
+        return self.place + self.outputs * (self.channels * len(self.taps) + 3)
 
     @property
     def stored(self) -> int:
@@ -110,7 +110,7 @@ class IntegerProgram(BlockProgram):
         block, _ = layer.blocking(b.target)
         taps_of_block = [(row, column, list(range(block))) for row, column in layer.taps]
         shifts_at = block * (layer.channels * taps + 1)
-        words = shifts_at + block + block // 2
+        factors_at, words = shifts_at + block, shifts_at + 2 * block
         source = source.moved(b, -(layer.size // 2))
 
         def emit_block(number: ir.Value) -> None:
@@ -118,18 +118,21 @@ class IntegerProgram(BlockProgram):
             sums = emit_sums(b, source, layer.channels, taps_of_block, block, vectors, of_block)
             for pair in range(block // 2):
                 shifts = [b.broadcast(b.at(of_block, shifts_at + 2 * pair + i)) for i in range(2)]
-                negative = b.bitcast(b.broadcast(b.at(of_block, shifts_at + block + pair)), of_halves(2 * b.lanes))
+                factors = [
+                    b.bitcast(b.broadcast(b.at(of_block, factors_at + sign * block // 2 + pair)), of_halves(2 * b.lanes))
+                    for sign in range(2)
+                ]
                 row = b.at(to.addresses[0], b.mul(b.add(b.mul(number, b.index(block // 2)), b.index(pair)), to.pitch))
                 for v in range(vectors):
                     shifted = [b.ashr(sums[2 * pair + i][v], shifts[i]) for i in range(2)]
-                    self._emit_activation(b.paired(*shifted), negative, b.at(mask, v * b.lanes), b.at(row, v * b.lanes))
+                    self._emit_activation(b.paired(*shifted), factors, b.at(mask, v * b.lanes), b.at(row, v * b.lanes))
 
         b.loop(b.index(0), b.index(layer.outputs // block), 1, emit_block)
 
-    def _emit_activation(self, t: ir.Value, negative: ir.Value, mask: ir.Value, to: ir.Value) -> None:
-        """PReLU and two bits less; zero where the mask is."""
+    def _emit_activation(self, t: ir.Value, factors: list[ir.Value], mask: ir.Value, to: ir.Value) -> None:
+        """Stores t times the factor for its sign, which is PReLU; zero where the mask is."""
         b = self.b
-        factor = b.select(b.icmp_signed(">=", t, b.same(0, t.type)), b.same(POSITIVE, t.type), negative)
+        factor = b.select(b.icmp_signed(">=", t, b.same(0, t.type)), *factors)
         words = b.bitcast(b.scaled(t, factor), of_words(b.lanes))
         b.store(b.and_(words, b.vector(mask)), to, align=4)
 

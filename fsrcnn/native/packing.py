@@ -96,17 +96,18 @@ def pack_integers(network: IntegerNetwork, target: Target) -> NDArray[np.int32]:
 
 
 def _pack_pairs(layer: IntegerConvolution, pairs: NDArray[np.int16], target: Target) -> list[Array]:
-    """The words of a layer: for each block of outputs biases, weights, shifts, and for each pair of outputs factors.
+    """The words of a layer: for each block of outputs biases, weights, shifts, then for pairs of outputs the factors.
 
     pairs: outputs x (channels and taps) x 2.
     """
     odd = len(pairs) % 2
-    weights, factors = _words(np.pad(pairs, ((0, odd), (0, 0), (0, 0)))), np.pad(layer.negative, (0, odd))
+    weights = _words(np.pad(pairs, ((0, odd), (0, 0), (0, 0))))
+    per_output = [np.pad(each, (0, odd)) for each in (layer.biases, layer.shifts, layer.positive, layer.negative)]
     block, _ = target.blocking(len(weights), 2)
-    parameters = np.pad(layer.biases, (0, odd)), weights, np.pad(layer.shifts, (0, odd)), factors
-    blocks = zip(*(_split(parameter, block) for parameter in parameters), strict=True)
-    pieces = ((biases, kernel.T, shifts, _words(slopes.reshape(-1, 2))) for biases, kernel, shifts, slopes in blocks)
-    return list(itertools.chain.from_iterable(pieces))
+    pieces = []
+    for kernel, biases, shifts, *factors in zip(*(_split(each, block) for each in (weights, *per_output)), strict=True):
+        pieces += [biases, kernel.T, shifts, *(_words(factor.reshape(-1, 2)) for factor in factors)]
+    return pieces
 
 
 def _words(pairs: NDArray[np.int16]) -> NDArray[np.int32]:
