@@ -7,12 +7,14 @@ Every result is a matter of integers alone, so all machines give the same bytes.
 - Activations: int16, a range for each channel: what is beyond it is clipped. Zeros beyond the picture in every layer.
 - Weights: int16, with the scales of their channels folded in. Sums: int32, which they never exceed: `quantised` bounds
   each by all inputs that there can be.
-- After a layer, t = sum >> shift, saturated to 16 bits; then PReLU and two bits less: (t * factor + 2^14) >> 15, where
-  the factor is POSITIVE for t >= 0, else the channel's own. pmulhrsw, q15mulr_sat_s and sqrdmulh do just this.
+- After a layer, t = sum >> shift, saturated to 16 bits; then PReLU and the activation's scale at once:
+  (t * factor + 2^14) >> 15 with one factor for t >= 0 and one for t < 0, both the channel's own. pmulhrsw,
+  q15mulr_sat_s and sqrdmulh do just this.
 - After the deconvolution, sum >> shift in 1/64 of a level, saturated to 16 bits; rounded from there to luma or samples.
 - Shifts are arithmetic; what rounds them is part of the biases.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +33,6 @@ STEPS = 2**FRACTION_BITS
 PEAK_STEPS = STEPS * PEAK
 BLACK_STEPS = STEPS * BLACK_LEVEL
 ACTIVATION_PEAK = 2**13  # of a channel at the end of its range
-POSITIVE = 2**13  # the factor of t that is not negative
-SPARE_BITS = 2  # that t has more than an activation
 FACTOR_BITS = 15
 LIMIT = 2**15 - 1  # of weights and of factors, either side
 SUM_LIMIT = 2**31 - 1
@@ -50,7 +50,8 @@ class IntegerConvolution:
     weights: NDArray[np.int16]  # outputs x channels x rows x columns
     biases: NDArray[np.int32]  # outputs; half of 2^shift included
     shifts: NDArray[np.int32]  # outputs; 1..30
-    negative: NDArray[np.int16]  # outputs: the factors of negative t
+    positive: NDArray[np.int16]  # outputs: the factors of t that is not negative, 1..LIMIT
+    negative: NDArray[np.int16]  # outputs: the factors of negative t, -LIMIT..LIMIT
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,21 @@ def channels_of(sizes: Sizes) -> tuple[int, ...]:
 def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
     """The network in integers.
 
-    ranges: for each output of each convolution, in their order, the activation that becomes ACTIVATION_PEAK; positive.
+    ranges: 2 x outputs of all convolutions in their order, positive: the sum at which t ends, and the activation that
+    becomes ACTIVATION_PEAK.
     Raises NotInIntegersError where a weight, a factor or a sum does not fit.
     """
     *layers, deconv_weight, deconv_bias = (value.astype(np.float64) for value in weights.parameters.values())
     ends = np.cumsum(channels_of(weights.sizes))[:-1]
     before, least, greatest = np.array([PEAK_STEPS]), np.array([0]), np.array([PEAK_STEPS])
     convolutions = []
-    for weight, bias, slope, channel_ranges in zip(*[iter(layers)] * 3, np.split(ranges, ends), strict=True):
-        after = ACTIVATION_PEAK / channel_ranges.astype(np.float64)
-        factors = _rounded(slope * POSITIVE)
-        if abs(factors).max() > LIMIT:
-            raise NotInIntegersError("a slope of 4 or more")
-        per_sum = after * 2**SPARE_BITS
+    of_layers = np.split(ranges.astype(np.float64), ends, axis=1)
+    for weight, bias, slope, (of_sums, of_activations) in zip(*[iter(layers)] * 3, of_layers, strict=True):
+        per_sum = LIMIT / of_sums
+        steepest = np.maximum(1, abs(slope))
+        per_activation = np.minimum(ACTIVATION_PEAK / of_activations, per_sum * LIMIT / 2**FACTOR_BITS / steepest)
+        positive = per_activation / per_sum * 2**FACTOR_BITS
+        factors = _rounded(np.stack([positive, positive * slope]))
         layer = [
             _quantised_sum(each * (scale / before)[:, None, None], offset * scale, least, greatest)
             for each, offset, scale in zip(weight, bias, per_sum, strict=True)
@@ -102,10 +105,13 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
         integers, biases, shifts, sums = (np.array(part) for part in zip(*layer, strict=True))
         convolutions.append(
             IntegerConvolution(
-                integers.astype(np.int16), biases.astype(np.int32), shifts.astype(np.int32), factors.astype(np.int16)
+                integers.astype(np.int16),
+                biases.astype(np.int32),
+                shifts.astype(np.int32),
+                *factors.astype(np.int16),
             )
         )
-        before, (least, greatest) = after, _activation_bounds(sums, shifts, factors)
+        before, (least, greatest) = per_activation, _activation_bounds(sums, shifts, factors)
     kernels = phases(deconv_weight, weights.upscale_factor).astype(np.float64)
     peak = PEAK * 2**SUM_FRACTION_BITS
     kernels *= peak / before[:, None, None]
@@ -125,7 +131,7 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _integers(weights: NDArray[np.float64], bias: float, shift: int) -> tuple[NDArray[np.int64], int]:
     """The weights and the bias of one sum, which `shift` brings to the scale of these."""
-    return _rounded(weights * 2**shift), int(_rounded(np.float64(bias * 2**shift))) + 2 ** (shift - 1)
+    return _rounded(weights * 2**shift), math.floor(bias * 2**shift + 0.5) + 2 ** (shift - 1)
 
 
 def sum_bounds(
@@ -158,9 +164,9 @@ def _quantised_sum(
 def _activation_bounds(
     sums: NDArray[np.int64], shifts: NDArray[np.int64], factors: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The least and the greatest activation of each channel. sums: of `sum_bounds`, outputs x 2."""
+    """The least and the greatest activation of each channel. sums: outputs x 2; factors: 2 x outputs."""
     ends = _saturated(sums >> shifts[:, None])
-    outputs = _activated(np.concatenate([ends, np.zeros_like(ends[:, :1])], axis=1), factors[:, None])
+    outputs = _activated(np.concatenate([ends, np.zeros_like(ends[:, :1])], axis=1), *factors[:, :, None])
     return outputs.min(1), outputs.max(1)
 
 
@@ -171,9 +177,12 @@ def _saturated(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return values.clip(-(2**15), 2**15 - 1)
 
 
-def _activated(values: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:
-    """PReLU, and SPARE_BITS less. factors: of negative values."""
-    return (values * np.where(values >= 0, POSITIVE, factors) + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS
+def _activated(
+    values: NDArray[np.int64], positive: NDArray[np.integer], negative: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """PReLU of t, which also scales it."""
+    factors = np.where(values >= 0, positive, negative).astype(np.int64)
+    return (values * factors + 2 ** (FACTOR_BITS - 1)) >> FACTOR_BITS
 
 
 def _sums(x: NDArray[np.int64], weights: NDArray[np.int16], biases: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -211,7 +220,7 @@ def _enlarged(network: IntegerNetwork, lr: LumaSteps) -> NDArray[np.int64]:
     x = lr[None].astype(np.int64)
     for layer in network.convolutions:
         t = _saturated(_sums(x, layer.weights, layer.biases) >> layer.shifts[:, None, None])
-        x = _activated(t, layer.negative.astype(np.int64)[:, None, None])
+        x = _activated(t, layer.positive[:, None, None], layer.negative[:, None, None])
     deconvolution, scale = network.deconvolution, network.sizes.upscale_factor
     sr = _saturated(_sums(x, deconvolution.weights, deconvolution.biases) >> deconvolution.shift)
     height, width = lr.shape
