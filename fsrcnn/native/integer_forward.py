@@ -119,7 +119,9 @@ class IntegerProgram(BlockProgram):
             for pair in range(block // 2):
                 shifts = [b.broadcast(b.at(of_block, shifts_at + 2 * pair + i)) for i in range(2)]
                 factors = [
-                    b.bitcast(b.broadcast(b.at(of_block, factors_at + sign * block // 2 + pair)), of_halves(2 * b.lanes))
+                    b.bitcast(
+                        b.broadcast(b.at(of_block, factors_at + sign * block // 2 + pair)), of_halves(2 * b.lanes)
+                    )
                     for sign in range(2)
                 ]
                 row = b.at(to.addresses[0], b.mul(b.add(b.mul(number, b.index(block // 2)), b.index(pair)), to.pitch))
