@@ -9,7 +9,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from fsrcnn.integers import FACTOR_BITS
-from fsrcnn.native.llvm import BYTE, INT, Builder
+from fsrcnn.native.llvm import INT, Builder
 from fsrcnn.native.target import Target
 
 HALF = ir.IntType(16)
