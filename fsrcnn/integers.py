@@ -237,8 +237,3 @@ def from_samples(samples: NDArray[np.uint8], full_range: bool) -> LumaSteps:
     if not full_range:
         return (wide << FRACTION_BITS).astype(np.int16)
     return (((wide * FROM_FULL + 2 ** (FROM_FULL_BITS - 1)) >> FROM_FULL_BITS) + BLACK_STEPS).astype(np.int16)
-
-
-def integer_network(weights):
-    found = weights.additions.get("integer.ranges")
-    return None if found is None else quantised(weights, found[-1])
