@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcnn.errors import RequestError
 from fsrcnn.geometry import Sizes, phases
 from fsrcnn.luma import BLACK_LEVEL, PEAK
-from fsrcnn.weights import Weights
+from fsrcnn.weights import INTEGER_RANGES, Weights
 
 LumaSteps = NDArray[np.int16]  # H x W luma, in steps of 1/16 of an 8-bit level
 
@@ -39,8 +40,8 @@ SUM_LIMIT = 2**31 - 1
 LARGEST_SHIFT = 30
 
 
-class NotInIntegersError(ValueError):
-    """Weights that this form cannot hold: a slope of 4 or more, or a channel whose weights are out of proportion."""
+class NotInIntegersError(RequestError):
+    """Weights that this form cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,13 @@ class IntegerNetwork:
 # --- made of float32 weights ---
 
 
-def channels_of(sizes: Sizes) -> tuple[int, ...]:
-    """The number of outputs of each convolution: d, s, s for each mapping, d."""
-    return sizes.d, *[sizes.s] * (sizes.m + 1), sizes.d
+def integer_network(weights: Weights) -> IntegerNetwork | None:
+    """The network in integers, with the ranges that its file holds for its own parameters; None: it holds none.
+
+    Raises NotInIntegersError if they do not suit the parameters.
+    """
+    found = weights.additions.get(INTEGER_RANGES)
+    return None if found is None else quantised(weights, found[-1])
 
 
 def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
@@ -88,7 +93,7 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
     Raises NotInIntegersError where a weight, a factor or a sum does not fit.
     """
     *layers, deconv_weight, deconv_bias = (value.astype(np.float64) for value in weights.parameters.values())
-    ends = np.cumsum(channels_of(weights.sizes))[:-1]
+    ends = np.cumsum(weights.sizes.outputs)[:-1]
     before, least, greatest = np.array([PEAK_STEPS]), np.array([0]), np.array([PEAK_STEPS])
     convolutions = []
     of_layers = np.split(ranges.astype(np.float64), ends, axis=1)
@@ -158,7 +163,9 @@ def _quantised_sum(
         lowest, highest = sum_bounds(integers, offset, least, greatest)
         if max(-lowest, highest) <= SUM_LIMIT and abs(integers).max() <= LIMIT:
             return integers, offset, shift, (lowest, highest)
-    raise NotInIntegersError("a channel whose weights are out of proportion to its range")
+    raise NotInIntegersError(
+        f"{INTEGER_RANGES}: do not suit the weights, whose sums would not fit; run python -m training.calibrate"
+    )
 
 
 def _activation_bounds(
