@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from llvmlite import binding, ir
 from made import needed, other_targets
-from plain import random_weights
+from plain import random_weights, with_ranges
 
 from fsrcnn import integers
 from fsrcnn.geometry import SCALES, VARIANTS, Sizes, variant_sizes
-from fsrcnn.integers import PEAK_STEPS, IntegerNetwork, channels_of, quantised
+from fsrcnn.integers import PEAK_STEPS, IntegerNetwork, integer_network
 from fsrcnn.native.integer_forward import IntegerForward, IntegerPlan, emit_integer_network
 from fsrcnn.native.packing import pack_integers
 from fsrcnn.native.target import Target, host, named_target
+from fsrcnn.network import network_of
 
 SHAPES = [(1, 1), (1, 37), (9, 13), (3, 1500), (45, 37)]
 
@@ -25,7 +26,9 @@ def random_integers(sizes: Sizes) -> IntegerNetwork:
     weights = random_weights(sizes)
     weights.parameters["deconv.weight"] *= 3
     weights.parameters["deconv.bias"] += 0.5
-    return quantised(weights, np.array([[6.0], [1.5]], np.float32).repeat(sum(channels_of(sizes)), axis=1))
+    network = integer_network(with_ranges(weights))
+    assert network
+    return network
 
 
 def random_steps(height: int, width: int) -> np.ndarray:
@@ -67,9 +70,8 @@ def test_compiled_network_is_the_plain_one(variant: str, scale: int):
         assert np.array_equal(run(network, host(), lr), integers.enlarge(network, lr))
 
 
-@pytest.mark.parametrize(("variant", "scale"), [("fsrcnn", 2), ("fsrcnn_s", 3)])
-def test_code_for_every_level_gives_the_same_bytes(variant: str, scale: int):
-    network = random_integers(variant_sizes(variant, scale))
+def test_code_for_every_level_gives_the_same_bytes():
+    network = random_integers(variant_sizes("fsrcnn_s", 3))
     for lr, full_range, sr in cases(network, 14, 39):
         for target in targets():
             assert np.array_equal(run(network, target, lr, full_range), sr)
@@ -83,17 +85,34 @@ def cases(network: IntegerNetwork, height: int, width: int) -> list[tuple[np.nda
     return [(steps, False, integers.enlarge(network, steps)), (samples, False, large[0]), (samples, True, large[1])]
 
 
+@pytest.mark.parametrize("full_range", [False, True])
+def test_network_enlarges_eight_bits_in_integers_where_they_are_faster(full_range: bool):
+    weights = with_ranges(random_weights(variant_sizes("fsrcnn_s", 3)))
+    network, without = network_of(weights, "cpu"), network_of(random_weights(weights.sizes), "cpu")
+    assert network.in_integers == host().prefers_integers
+    assert not without.in_integers
+    lr, luma = random_samples(14, 700)[:, :600], random_steps(14, 60)
+    sr = np.empty((42, 1800), np.uint8)
+    network.enlarge_samples(lr, sr, 8, full_range)
+    integers_sr = integers.enlarge_samples(integer_network(weights), lr, full_range)
+    assert np.array_equal(sr, integers_sr) == network.in_integers
+    if network.in_integers:
+        expected = integers.enlarge(integer_network(weights), luma)
+        assert np.array_equal(network.rows_in_steps(luma, 3, 9), expected[9:27])
+    floats = random_steps(9, 13).astype(np.float32) / PEAK_STEPS
+    assert np.array_equal(network(floats), without(floats))
+
+
 @pytest.mark.parametrize("sizes", [Sizes(2, 1, 1, 0), Sizes(3, 7, 3, 2), Sizes(5, 8, 4, 1)])
 def test_other_sizes_are_the_plain_network(sizes: Sizes):
     network, lr = random_integers(sizes), random_steps(11, 30)
     assert np.array_equal(run(network, host(), lr), integers.enlarge(network, lr))
 
 
-@pytest.mark.parametrize(("variant", "scale"), [("fsrcnn_s", 2), ("fsrcnn_s", 3)])
-def test_aarch64_gives_the_same_bytes(tmp_path: Path, variant: str, scale: int):
+def test_aarch64_gives_the_same_bytes(tmp_path: Path):
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     needed(bool(compiler and emulator), "gcc-aarch64-linux-gnu or qemu-user")
-    network, target = random_integers(variant_sizes(variant, scale)), named_target("aarch64")
+    network, target = random_integers(variant_sizes("fsrcnn_s", 3)), named_target("aarch64")
     plan, packed = IntegerPlan(network.sizes, target), pack_integers(network, target)
     emit_integer_network(module := ir.Module(), "run", plan)
     code = target.machine(reloc="pic", codemodel="small").emit_object(binding.parse_assembly(str(module)))
@@ -103,7 +122,7 @@ def test_aarch64_gives_the_same_bytes(tmp_path: Path, variant: str, scale: int):
     height, width = 9, 40
     for lr, full_range, sr in cases(network, height, width):
         columns = plan.columns(width)
-        numbers = width, height, scale, columns, 4 * plan.floats(columns), len(packed), lr.itemsize == 1, full_range
+        numbers = width, height, 3, columns, 4 * plan.floats(columns), len(packed), lr.itemsize == 1, full_range
         command = [emulator, tmp_path / "run", *(str(int(number)) for number in numbers)]
         done = subprocess.run(command, input=packed.tobytes() + lr.tobytes(), capture_output=True, check=True)
         assert done.stdout == sr.tobytes()
