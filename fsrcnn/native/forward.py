@@ -291,13 +291,11 @@ class BlockProgram:
     mapping layer by one more, as it needs the row below its own; the deconvolution by the halo.
     """
 
-    plane: type[StridedPlane] = StridedPlane
-
     def __init__(self, b: Builder, plan: MemoryPlan, given: Arguments) -> None:
         self.b, self.plan, self.given = b, plan, given
         flags = [b.icmp_signed("!=", flag, b.index(0)) for flag in (given.eight_bits, given.full_range)]
-        self.lr = self.plane(given.lr, given.lr_stride, *flags)
-        self.sr = self.plane(given.sr, given.sr_stride, *flags)
+        self.lr = StridedPlane(given.lr, given.lr_stride, *flags)
+        self.sr = StridedPlane(given.sr, given.sr_stride, *flags)
         self.memory = Memory(b, plan, given.work, given.columns)
         self.picture, *self.mapped, self.expanded = self.memory.rings
         self.features, self.shrink, *self.mapping, self.expand = plan.layers

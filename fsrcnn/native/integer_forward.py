@@ -75,8 +75,11 @@ class IntegerPlan(MemoryPlan):
 class IntegerProgram(BlockProgram):
     """Emits what the function does with a block of columns."""
 
-    plane = StepsPlane
     b: PairBuilder
+
+    def __init__(self, b: PairBuilder, plan: IntegerPlan, given: Arguments) -> None:
+        super().__init__(b, plan, given)
+        self.small, self.large = StepsPlane(*self.lr), StepsPlane(*self.sr)
 
     def emit_mask(self, x: ir.Value) -> None:
         b, column = self.b, self.b.add(self.start, x)
@@ -91,7 +94,7 @@ class IntegerProgram(BlockProgram):
         line = b.half_at(self.memory.row(self.plan.rows - 1), self.begin)
         with b.if_else(self.in_picture(row)) as (there, beyond):
             with there:
-                self.lr.emit_steps(b, row, b.add(self.start, self.begin), self.length, line)
+                self.small.emit_steps(b, row, b.add(self.start, self.begin), self.length, line)
                 b.along(words, functools.partial(self._emit_words, b.half_at(line, -1), to))
             with beyond:
                 b.clear(to, words)
@@ -168,7 +171,7 @@ class IntegerProgram(BlockProgram):
         return interleave(b, pairs) if len(pairs) > 1 else pairs[0]
 
     def emit_row_write(self, source: ir.Value, pixels: ir.Value, row: ir.Value, left: ir.Value) -> None:
-        self.sr.emit_sums(self.b, source, pixels, row, left)
+        self.large.emit_sums(self.b, source, pixels, row, left)
 
 
 def emit_integer_network(module: ir.Module, name: str, plan: IntegerPlan) -> ir.Function:

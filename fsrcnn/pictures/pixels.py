@@ -13,7 +13,7 @@ from fsrcnn.chroma import bicubic, padded
 from fsrcnn.integers import BLACK_STEPS, PEAK_STEPS
 from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
-from fsrcnn.network import Network, sample_type
+from fsrcnn.network import LumaPlane, Network, sample_type
 from fsrcnn.parts import Span
 from fsrcnn.resize import REACH, phase_weights
 from fsrcnn.restore import STEPS
@@ -214,10 +214,11 @@ def flat_error(network: Network, height: int, width: int, levels: int, in_steps:
     def error(grey: np.float32, luma: np.float32) -> NDArray[np.float32]:
         flat = np.full((height, width), grey if in_steps else luma)
         (y,) = luma_and_chroma(flat[..., None], in_steps) if in_steps else (flat,)
-        sr = enlarged_luma(network, y, slice(0, height)) / np.float32(PEAK_STEPS if in_steps else 1) - luma
-        return sr.reshape(height, scale, width, scale).transpose(0, 2, 1, 3)
+        sr: LumaPlane = enlarged_luma(network, y, slice(0, height))
+        sr = sr / np.float32(PEAK_STEPS) if in_steps else sr
+        return (sr - luma).reshape(height, scale, width, scale).transpose(0, 2, 1, 3)
 
-    greys, lumas = (np.linspace(*ends, levels, dtype=np.float32) for ends in ((0, PEAK), (BLACK, WHITE)))
+    greys, lumas = np.linspace(0, PEAK, levels, dtype=np.float32), np.linspace(BLACK, WHITE, levels, dtype=np.float32)
     return np.ascontiguousarray(np.stack(list(network.pool.map(error, greys, lumas))))
 
 
