@@ -1,5 +1,6 @@
 """The compiled network in integers gives, on every machine, the bytes of its plain form in NumPy."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,6 +84,26 @@ def cases(network: IntegerNetwork, height: int, width: int) -> list[tuple[np.nda
     large = [integers.enlarge_samples(network, samples, full_range) for full_range in (False, True)]
     assert all((sr == end).any() for sr in large for end in (0, 255))
     return [(steps, False, integers.enlarge(network, steps)), (samples, False, large[0]), (samples, True, large[1])]
+
+
+@pytest.mark.parametrize(("cpu", "lanes", "registers"), [("alderlake", 8, 16), ("sapphirerapids", 16, 32)])
+def test_two_products_and_their_sum_are_one_instruction_with_vnni(cpu: str, lanes: int, registers: int):
+    features = "+avxvnni" if lanes == 8 else "+avx512vnni"
+    target = named_target("x86_64-unknown-linux-gnu")
+    target = target._replace(cpu=cpu, features=features, lanes=lanes, registers=registers)
+    emit_integer_network(module := ir.Module(), "run", IntegerPlan(variant_sizes("fsrcnn_s", 3), target))
+    assembly = target.machine().emit_assembly(binding.parse_assembly(str(module)))
+    assert assembly.count("vpdpwssd") > 100
+    assert "vpmaddwd" not in assembly
+
+
+@pytest.mark.parametrize("triple", ["x86_64-pc-windows-msvc", "x86_64-apple-darwin23", "arm64-apple-darwin23"])
+def test_code_for_other_systems_calls_nothing_but_what_clears_memory(triple: str):
+    target = named_target(triple)
+    emit_integer_network(module := ir.Module(), "run", IntegerPlan(variant_sizes("fsrcnn_s", 3), target))
+    machine = target.machine(reloc="pic", codemodel="small")
+    assembly = machine.emit_assembly(binding.parse_assembly(str(module)))
+    assert set(re.findall(r"^\s+(?:callq|bl)\s+_*(\w+)", assembly, re.MULTILINE)) <= {"memset", "bzero"}
 
 
 @pytest.mark.parametrize("full_range", [False, True])
