@@ -147,3 +147,23 @@ def test_aarch64_gives_the_same_bytes(tmp_path: Path):
         command = [emulator, tmp_path / "run", *(str(int(number)) for number in numbers)]
         done = subprocess.run(command, input=packed.tobytes() + lr.tobytes(), capture_output=True, check=True)
         assert done.stdout == sr.tobytes()
+
+
+def test_webassembly_gives_the_same_bytes(tmp_path: Path):
+    needed(bool(shutil.which("wasm-ld") and shutil.which("node")), "wasm-ld (package lld) or Node")
+    network, target = random_integers(variant_sizes("fsrcnn_s", 2)), named_target("wasm32")
+    plan = IntegerPlan(network.sizes, target)
+    emit_integer_network(module := ir.Module(), "run", plan)
+    (tmp_path / "run.o").write_bytes(target.machine().emit_object(binding.parse_assembly(str(module))))
+    link = ["wasm-ld", "--no-entry", "-z", "stack-size=16384", "--export=__heap_base", "--export=run", "run.o"]
+    subprocess.run([*link, "-o", "run.wasm"], cwd=tmp_path, check=True)
+    (tmp_path / "words").write_bytes(pack_integers(network, target).tobytes())
+    height, width = 9, 40
+    columns = plan.columns(width)
+    for lr, full_range, sr in cases(network, height, width):
+        (tmp_path / "lr").write_bytes(lr.tobytes())
+        numbers = width, height, 2, columns, 4 * plan.floats(columns), lr.itemsize == 1, full_range
+        command = ["node", Path(__file__).with_name("integers.cjs"), "run.wasm", "words", "lr"]
+        command += [str(int(number)) for number in numbers]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        assert done.stdout == sr.tobytes()
