@@ -135,8 +135,13 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _integers(weights: NDArray[np.float64], bias: float, shift: int) -> tuple[NDArray[np.int64], int]:
-    """The weights and the bias of one sum, which `shift` brings to the scale of these."""
-    return _rounded(weights * 2**shift), math.floor(bias * 2**shift + 0.5) + 2 ** (shift - 1)
+    """The weights and the bias of one sum, which `shift` brings to the scale of these.
+
+    Rounding errors go from tap to tap, so that those of a channel add up to less than one: neighbouring pixels are
+    alike.
+    """
+    up_to = _rounded(np.cumsum(weights.reshape(len(weights), -1) * 2**shift, axis=1))
+    return np.diff(up_to, prepend=0).reshape(weights.shape), math.floor(bias * 2**shift + 0.5) + 2 ** (shift - 1)
 
 
 def sum_bounds(
