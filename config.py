@@ -220,7 +220,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 # What each script reads, and so offers as flags.
 READ_BY = {
-    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights"},
+    "train": FIELDS.keys() - {"mode", "source", "test_sets", "weights", "arithmetic"},
     "valid": set(
         "upscale_factor variant device exp_name results_dir data_dir test_sets weights arithmetic border".split()
     ),

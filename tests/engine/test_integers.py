@@ -13,17 +13,22 @@ from evaluation.integers import SimulatedIntegers
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, VARIANTS, Sizes
 from fsrcnn.integers import (
+    FLAT_LEVELS,
     PEAK_STEPS,
     IntegerConvolution,
     IntegerDeconvolution,
     IntegerNetwork,
     NotInIntegersError,
+    corrected_and_limited,
     enlarge,
     enlarge_samples,
+    flat_luma,
     from_samples,
     integer_network,
+    luma_of,
     quantised,
     sum_bounds,
+    to_grey,
 )
 from fsrcnn.network import load_network
 from fsrcnn.restore import STEPS, blended, restoring_path
@@ -72,6 +77,27 @@ def test_samples_of_full_range_by_hand():
     # 16 * (16 + 219 / 255 * x): 256, 269.7, 2014.9, 3760
     np.testing.assert_array_equal(from_samples(samples, True), [[256, 270, 2015, 3760]])
     np.testing.assert_array_equal(from_samples(samples, False), [[0, 16, 2048, 4080]])
+
+
+def test_grey_and_rgb_luma_by_hand():
+    levels = np.arange(256, dtype=np.uint8)
+    grey = levels[:, None, None]
+    np.testing.assert_array_equal(luma_of(grey), luma_of(grey.repeat(3, 2)))
+    np.testing.assert_array_equal(to_grey(luma_of(grey)), levels[:, None])
+    # Red: 16 * (16 + 65.481) = 1303.7; green 16 * (16 + 128.553) = 2312.8; blue 16 * (16 + 24.966) = 655.5 (655.456)
+    primaries = (255 * np.eye(3, dtype=np.uint8))[None]
+    np.testing.assert_array_equal(luma_of(primaries), [[1304, 2313, 655]])
+
+
+def test_correction_and_limits_by_hand():
+    errors = np.zeros((FLAT_LEVELS, 1, 1, 2, 2), np.int16)
+    errors[0], errors[1] = 16, 48
+    y, least, greatest = (np.array([[value]], np.int16) for value in (flat_luma(0) + 4, 200, 301))
+    sr = np.array([[256, 600], [0, 524]], np.int16)
+    # The error is 16 + (4 * 32 + 8 >> 4) = 24; the limits 200 - 152 = 48 and 301 + 152 = 453.
+    at = np.zeros(1, np.int64)
+    result = corrected_and_limited(sr, y, least, greatest, errors, at, at)
+    np.testing.assert_array_equal(result, [[232, 453], [48, 453]])
 
 
 def test_the_bound_of_a_sum_is_reached_and_not_passed():
@@ -131,7 +157,7 @@ def test_photographs_lose_nothing(variant: str, scale: int):
     path = shipped_weights(variant, scale)
     exact, integers = load_network(path, device="cpu"), SimulatedIntegers(load_weights(path))
     pair = next(iter(sample_pairs(scale)))
-    lr = (pair.lr / 255).astype(np.float32)
+    lr = (pair.lr.clip(0, 255) / 255).astype(np.float32)
     results = [network(lr) * 255 for network in (exact, integers)]
     in_float, in_integers = (pair.score(each)["psnr"] for each in results)
     assert in_integers > in_float - (0.01 if variant == "fsrcnn_s" else 0.005)
