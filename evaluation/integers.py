@@ -25,7 +25,7 @@ def _column(values: Tensor) -> Tensor:
 
 
 class SimulatedIntegers(Network):
-    """A network in 16-bit integers; see fsrcnn/integers.py. Luma is rounded to 1/16 of a level before it."""
+    """A network in 16-bit integers; see fsrcnn/integers.py. Luma is rounded to 1/32 of a level before it."""
 
     def __init__(self, weights: Weights) -> None:
         """Raises RequestError for weights without the ranges of their integer form."""
@@ -53,7 +53,7 @@ class SimulatedIntegers(Network):
             x = (t * torch.where(t >= 0, positive, negative) / 2**FACTOR_BITS + 0.5).floor()
         weight, bias = self._last
         sr = _saturated((F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2) / self._last_unit).floor())
-        steps = (_saturated(sr + 2) / 2 ** (SUM_FRACTION_BITS - FRACTION_BITS)).floor()
+        steps = (_saturated(sr + 1) / 2 ** (SUM_FRACTION_BITS - FRACTION_BITS)).floor()
         return F.pixel_shuffle(steps, self.upscale_factor)[0].numpy().astype(np.int16)
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:

@@ -57,26 +57,26 @@ def by_hand(weight: int, bias: int, shift: int, positive: int, negative: int, la
 
 def test_a_pixel_by_hand():
     # 100 * 3000 + 512 = 300512; >> 10 = 293 (293.5); * 16384 + 2^14 >> 15 = 147 (146.5 and half, rounded up).
-    # Twice (2 * y + 1) >> 1 = y, halved with halves up: 74, 37. Then (37 * 16 + 2) >> 2 = 148, in 1/64; + 2 >> 2 = 37.
+    # Twice (2 * y + 1) >> 1 = y, halved with halves up: 74, 37. Then (37 * 16 + 2) >> 2 = 148, in 1/64; + 1 >> 1 = 74.
     network = by_hand(3000, 512, 10, 2**14, -(2**13), 16)
-    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 37))
-    # -300000 + 512 >> 10 = -293 (-292.5); * -8192 + 2^14 >> 15 = 73 (73.25 and a half); 37, 19 (18.5); 76; 19.
+    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 74))
+    # -300000 + 512 >> 10 = -293 (-292.5); * -8192 + 2^14 >> 15 = 73 (73.25 and a half); 37, 19 (18.5); 76; 38.
     network = by_hand(-3000, 512, 10, 2**14, -(2**13), 16)
-    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 19))
+    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 38))
 
 
 def test_what_is_beyond_16_bits_ends_there():
-    # 4080 * 30000 >> 8 = 478125 ends at 32767; halved 16384, 8192, 4096; * 64 >> 2 = 65536 ends at 32767; + 2 again.
+    # 8160 * 30000 >> 8 = 956250 ends at 32767; halved 16384, 8192, 4096; * 64 >> 2 = 65536 ends at 32767; + 1 again.
     network = by_hand(30000, 128, 8, 2**14, 2**14, 64)
-    np.testing.assert_array_equal(enlarge(network, np.array([[4080]], np.int16)), np.full((2, 2), 32767 >> 2))
+    np.testing.assert_array_equal(enlarge(network, np.array([[4080]], np.int16)), np.full((2, 2), 32767 >> 1))
     np.testing.assert_array_equal(enlarge_samples(network, np.array([[255]], np.uint8), False), np.full((2, 2), 255))
 
 
 def test_samples_of_full_range_by_hand():
     samples = np.array([[0, 1, 128, 255]], np.uint8)
-    # 16 * (16 + 219 / 255 * x): 256, 269.7, 2014.9, 3760
-    np.testing.assert_array_equal(from_samples(samples, True), [[256, 270, 2015, 3760]])
-    np.testing.assert_array_equal(from_samples(samples, False), [[0, 16, 2048, 4080]])
+    # 32 * (16 + 219 / 255 * x): 512, 539.5, 4029.7, 7520
+    np.testing.assert_array_equal(from_samples(samples, True), [[512, 539, 4030, 7520]])
+    np.testing.assert_array_equal(from_samples(samples, False), [[0, 32, 4096, 8160]])
 
 
 def test_grey_and_rgb_luma_by_hand():
@@ -84,9 +84,9 @@ def test_grey_and_rgb_luma_by_hand():
     grey = levels[:, None, None]
     np.testing.assert_array_equal(luma_of(grey), luma_of(grey.repeat(3, 2)))
     np.testing.assert_array_equal(to_grey(luma_of(grey)), levels[:, None])
-    # Red: 16 * (16 + 65.481) = 1303.7; green 16 * (16 + 128.553) = 2312.8; blue 16 * (16 + 24.966) = 655.5 (655.456)
+    # Red: 32 * (16 + 65.481) = 2607.4; green 32 * (16 + 128.553) = 4625.7; blue 32 * (16 + 24.966) = 1310.9
     primaries = (255 * np.eye(3, dtype=np.uint8))[None]
-    np.testing.assert_array_equal(luma_of(primaries), [[1304, 2313, 655]])
+    np.testing.assert_array_equal(luma_of(primaries), [[2607, 4626, 1311]])
 
 
 def test_correction_and_limits_by_hand():
@@ -94,10 +94,10 @@ def test_correction_and_limits_by_hand():
     errors[0], errors[1] = 16, 48
     y, least, greatest = (np.array([[value]], np.int16) for value in (flat_luma(0) + 4, 200, 301))
     sr = np.array([[256, 600], [0, 524]], np.int16)
-    # The error is 16 + (4 * 32 + 8 >> 4) = 24; the limits 200 - 152 = 48 and 301 + 152 = 453.
+    # The error is 16 + (4 * 32 + 16 >> 5) = 20; the limits 200 - 152 = 48 and 301 + 152 = 453.
     at = np.zeros(1, np.int64)
     result = corrected_and_limited(sr, y, least, greatest, errors, at, at)
-    np.testing.assert_array_equal(result, [[232, 453], [48, 453]])
+    np.testing.assert_array_equal(result, [[236, 453], [48, 453]])
 
 
 def test_the_bound_of_a_sum_is_reached_and_not_passed():
