@@ -12,6 +12,7 @@ from tqdm import tqdm
 from config import PUBLIC_TEST_SETS, Config, read_config
 from dataset import SAMPLE_PICTURES, EvaluationPair, folder_pairs, list_images, sample_pairs, set_folder, write_image
 from evaluation.comparison import labelled, stacked
+from evaluation.integers import SimulatedIntegers
 from evaluation.scores import print_table, score_set, told_apart
 from fsrcnn.devices import select_device
 from fsrcnn.errors import RequestError, run_script
@@ -95,7 +96,7 @@ def main() -> None:
     with tqdm(total=total, unit="picture", dynamic_ncols=True, disable=None) as bar:
         for name, (path, weights) in networks.items():
             metrics[name], candidates = {}, []
-            network = network_of(weights, device)
+            network = SimulatedIntegers(weights) if config.arithmetic == "int16" else network_of(weights, device)
             for set_name, (own, _, pairs_at) in sets.items():
                 pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own
                 scores, candidate = score_set(network, pairs, config.border, pictures, shown, bar)

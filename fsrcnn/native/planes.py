@@ -14,7 +14,7 @@ from fsrcnn.native.pairs import HALF_BYTES, PairBuilder, of_halves, of_words
 
 
 class Samples(Enum):
-    """What the network in integers takes: uint8 of limited or full range, or int16 in 1/16 of a level."""
+    """What the network in integers takes: uint8 of limited or full range, or int16 in 1/32 of a level."""
 
     LIMITED = 1
     FULL = 2
@@ -74,7 +74,7 @@ class StridedPlane(NamedTuple):
 
 
 class StepsPlane(StridedPlane):
-    """A plane of luma in memory: uint8 in 0..255, else int16 in steps of 1/16 of a level, limited range.
+    """A plane of luma in memory: uint8 in 0..255, else int16 in steps of 1/32 of a level, limited range.
 
     integers.py has the same in NumPy: `from_samples`, and the ends of `enlarge` and `enlarge_samples`.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fsrcnn import native
 from fsrcnn.chroma import bicubic, padded
-from fsrcnn.integers import BLACK_STEPS, PEAK_STEPS
+from fsrcnn.integers import BLACK_STEPS, FROM_FULL, FROM_FULL_BITS, PEAK_STEPS, RGB_TO_LUMA, LumaSteps
 from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
 from fsrcnn.network import LumaPlane, Network, sample_type
@@ -26,10 +26,6 @@ Pixels = NDArray[np.uint8 | np.uint16]  # H x W x bands of a picture
 LEVELS = {8: 256, 16: 8192}  # flat pictures that the network's error is measured on, by the bits of a sample
 # Measurements of it that are kept, a few megabytes each in 8 bits, where there is one for each strength of restoring.
 KEPT = {8: STEPS + 1, 16: 2}
-
-# Luma in steps of R, G and B, in multiples of 1/4096: so a float32 holds the sum for three samples of 8 bits, and each
-# part of it, without rounding, in whatever order it is computed.
-LUMA_WEIGHTS = (2**12 * PEAK_STEPS / PEAK * RGB_TO_YCBCR[0]).round() / 2**12
 
 _measuring = threading.Lock()
 
@@ -129,16 +125,25 @@ def _with_reach(inside: slice) -> slice:
 
 def luma_and_chroma(colour: NDArray[np.float32], in_steps: bool = False) -> list[NDArray[Any]]:
     """Y in 0..1 or in steps and, where there are three channels, Cb and Cr in 0..255. colour: h x w x 1 or 3, in
-    0..255. Y in steps of samples of 8 bits is the same on every machine: see `LUMA_WEIGHTS`.
+    0..255.
     """
-    matrix = np.column_stack([RGB_TO_YCBCR, YCBCR_OFFSET])
-    matrix[0] = [*LUMA_WEIGHTS, BLACK_STEPS + 0.5] if in_steps else matrix[0] / PEAK
     if colour.shape[2] == 1:
-        weight, offset = (LUMA_WEIGHTS.sum(), matrix[0, -1]) if in_steps else (GAIN / PEAK, OFFSET)
-        planes = [colour[..., 0] * np.float32(weight) + np.float32(offset)]
-    else:
-        planes = list(cv2.split(cv2.transform(colour, matrix.astype(np.float32))))
-    return [planes[0].astype(np.int16), *planes[1:]] if in_steps else planes
+        grey = colour[..., 0]
+        return [luma_in_steps(colour) if in_steps else grey * np.float32(GAIN / PEAK) + np.float32(OFFSET)]
+    matrix = np.column_stack([RGB_TO_YCBCR, YCBCR_OFFSET])
+    if in_steps:
+        return [luma_in_steps(colour), *cv2.split(cv2.transform(colour, matrix[1:].astype(np.float32)))]
+    matrix[0] /= PEAK
+    return list(cv2.split(cv2.transform(colour, matrix.astype(np.float32))))
+
+
+def luma_in_steps(colour: NDArray[np.float32]) -> LumaSteps:
+    """As `integers.luma_of`, of samples of 8 bits as floats. Float64 holds its sums and all their parts without
+    rounding, so the order of the additions makes no difference.
+    """
+    weights = np.array([FROM_FULL] if colour.shape[2] == 1 else RGB_TO_LUMA) / 2**FROM_FULL_BITS
+    matrix = np.array([[*weights, BLACK_STEPS + 0.5]])
+    return cv2.transform(colour.astype(np.float64), matrix).reshape(colour.shape[:2]).astype(np.int16)
 
 
 def enlarged_luma(network: Network, y: NDArray[Any], rows: slice) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from plain import random_weights, with_ranges
 
 from fsrcnn.chroma import padded, plain_bicubic
 from fsrcnn.geometry import SCALES, variant_sizes
+from fsrcnn.integers import luma_of
 from fsrcnn.network import network_of
 from fsrcnn.pictures import pixels
 from fsrcnn.pictures.arrays import enlarge_array
@@ -59,18 +60,12 @@ def test_compiled_colours_are_the_plain_ones_to_one_level(
 
 
 def test_luma_in_steps_is_exact_integer_arithmetic():
-    """The float32 sums are those of integers with 12 bits of fraction, in whatever order they are added."""
-    colour = noise(64, 64, 3)
+    colour = noise(256, 256, 3)
     colour[0, :2] = [[0] * 3, [255] * 3]
-    weights = (pixels.LUMA_WEIGHTS * 2**12).astype(np.int64)
-    assert np.array_equal(weights, pixels.LUMA_WEIGHTS * 2**12)
-    expected = ((colour.astype(np.int64) @ weights + 2**11) >> 12) + 16 * 16
-    y = pixels.luma_and_chroma(colour.astype(np.float32), in_steps=True)[0]
-    assert np.array_equal(y, expected)
-    assert y[0, :2].tolist() == [16 * 16, 16 * 235]
-    grey = np.arange(256, dtype=np.float32)[None, :, None]
-    (y,) = pixels.luma_and_chroma(grey, in_steps=True)
-    assert np.array_equal(y, pixels.luma_and_chroma(grey.repeat(3, 2), in_steps=True)[0])
+    for samples in (colour, colour[..., :1]):
+        y = pixels.luma_and_chroma(samples.astype(np.float32), in_steps=True)[0]
+        assert np.array_equal(y, luma_of(samples))
+        assert y[0, :2].tolist() == [32 * 16, 32 * 235]
 
 
 @pytest.mark.parametrize("scale", SCALES)
