@@ -217,6 +217,8 @@ class Config:
     # --- validation ---
     weights: Paths = ()
     """Weights files to score; empty: those of the run exp_name, or else the shipped ones of the variant."""
+    arithmetic: Literal["float32", "int16"] = "float32"
+    """What the network that is scored computes in: float32, or the 16-bit integers of 8-bit pictures and films."""
     border: Annotated[
         Literal["zeros", "replicate"], Recipes("zeros", paper="replicate", paper_finetune="replicate")
     ] = "zeros"
@@ -231,9 +233,10 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 # What each script reads, and so offers as flags.
 READ_BY = {
-    "train": FIELDS.keys() - {"mode", "source", "weights", "ensemble"},
+    "train": FIELDS.keys() - {"mode", "source", "weights", "arithmetic", "ensemble"},
     "valid": set(
-        "upscale_factor variant device exp_name results_dir data_dir test_sets weights border ensemble".split()
+        "upscale_factor variant device exp_name results_dir data_dir test_sets weights".split()
+        + "arithmetic border ensemble".split()
     ),
     "prepare": set("data_dir source train_sets validation_set test_sets".split()),
 }

@@ -36,8 +36,9 @@ from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, sele
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.network import network_of
-from fsrcnn.weights import save_weights
+from fsrcnn.weights import Weights, load_weights, save_weights
 from model import FSRCNN
+from training.calibrate import calibrate_file
 from training.interruption import Interruption, stop_asked
 from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
@@ -159,11 +160,21 @@ def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
             write_json(folder / "config.json", as_plain(config))
             note_start(folder)
         stopped_by = run_steps(run, config, folder, patches, validation)
+        if stopped_by is None and rank == 0:
+            calibrate_file(folder / "best.safetensors", paths, blended_with(run, config))
     if stopped_by is None and rank == 0:
         draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
         best = folder / "best.safetensors"
         print(f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {best}")
     return stopped_by
+
+
+def blended_with(run: Run, config: Config) -> Weights | None:
+    """The weights that restoring ones are blended with, whose integer form so needs ranges at each strength."""
+    if not config.jpeg_qualities or config.transfer_from is None:
+        return None
+    weights = load_weights(config.transfer_from, run.average.upscale_factor)
+    return weights if weights.sizes == run.average.sizes else None
 
 
 def print_start(run: Run, config: Config, pictures: int, versions: int) -> None:

@@ -11,6 +11,7 @@ from config import Config, read_config
 from dataset import write_image
 from evaluation.comparison import labelled, stacked
 from evaluation.differences import Difference, differences, pictures_table, print_differences, write_csv
+from evaluation.integers import SimulatedIntegers
 from evaluation.scores import print_table, score_set, told_apart
 from evaluation.sets import test_sets
 from fsrcnn.devices import select_device
@@ -85,7 +86,7 @@ def main() -> None:
         for name, scored in networks.items():
             metrics[name], candidates = {}, []
             path, weights, _ = scored
-            network = network_of(weights, device)
+            network = SimulatedIntegers(weights) if config.arithmetic == "int16" else network_of(weights, device)
             network = Ensemble(network) if scored.ensemble else network
             for set_name, (own, _, pairs_at) in sets.items():
                 pairs, pictures = pairs_at(weights.upscale_factor), folder / name / own

@@ -53,6 +53,11 @@ class Sizes(NamedTuple):
         return FEATURES_KERNEL // 2 + self.m * (MAP_KERNEL // 2) + deconv
 
     @property
+    def outputs(self) -> tuple[int, ...]:
+        """Number of outputs of each convolution in order: d, s, s for each mapping one, d."""
+        return self.d, *[self.s] * (self.m + 1), self.d
+
+    @property
     def parameters(self) -> int:
         """Number of parameters: 12,809 for FSRCNN, at every scale."""
         return sum(math.prod(shape) for shape in self.shapes().values())

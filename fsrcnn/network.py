@@ -17,6 +17,7 @@ from fsrcnn import native
 from fsrcnn.devices import cpu_threads, is_cpu, select_device
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, Sizes
+from fsrcnn.integers import LumaSteps, integer_network
 from fsrcnn.luma import PEAK, gain_and_offset
 from fsrcnn.parts import spans
 from fsrcnn.restore import blended, nearest_step, restoring_weights
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fsrcnn.native.target import Target
 
 if native.HOST:
-    from fsrcnn.native import forward
+    from fsrcnn.native import forward, integer_forward
     from fsrcnn.native.threads import in_threads
 
 LumaPlane = NDArray[np.float32]  # H x W luma in 0..1; rows may have gaps
@@ -91,6 +92,13 @@ class Network:
         return self.sizes.reach
 
     @property
+    def in_integers(self) -> bool:
+        """Whether it takes luma in steps too, and enlarges 8 bits in integers: where that is faster, with weights that
+        have the ranges for it.
+        """
+        return False
+
+    @property
     def can_restore(self) -> bool:
         return self.make_form is not None
 
@@ -148,6 +156,10 @@ class Network:
         """Enlarges rows first..last - 1 of a plane, on this thread alone: to scale*(last - first) x scale*W."""
         raise NotImplementedError
 
+    def rows_in_steps(self, lr: LumaSteps, first: int, last: int) -> LumaSteps:
+        """As `rows`, of luma in steps, as `integers.enlarge` takes and gives it; where the network is `in_integers`."""
+        raise NotImplementedError
+
     def flat(self, luma: np.float32, height: int, width: int) -> LumaPlane:
         """Enlarges a plane of one luma, on this thread alone."""
         return self.rows(np.full((height, width), luma), 0, height)
@@ -165,11 +177,20 @@ class Network:
 
 
 class CompiledNetwork(Network):
-    """The compiled function (native/forward.py)."""
+    """The compiled functions (native/forward.py, native/integer_forward.py)."""
 
     def __init__(self, weights: Weights, target: "Target", threads: int) -> None:
         super().__init__(weights.sizes, threads)
-        self._forward = forward.Forward(weights, target)
+        self._forward, self._weights, self._target = forward.Forward(weights, target), weights, target
+
+    @functools.cached_property
+    def _integers(self) -> "integer_forward.IntegerForward | None":
+        integers = integer_network(self._weights) if self._target.prefers_integers else None
+        return integer_forward.IntegerForward(integers, self._target) if integers else None
+
+    @property
+    def in_integers(self) -> bool:
+        return self._integers is not None
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         lr = luma_plane(lr)
@@ -187,13 +208,22 @@ class CompiledNetwork(Network):
             self._forward.run(lr, sr, first, last, left)
         return sr[self.upscale_factor * first : self.upscale_factor * last]
 
+    def rows_in_steps(self, lr: LumaSteps, first: int, last: int) -> LumaSteps:
+        if self._integers is None:
+            return super().rows_in_steps(lr, first, last)
+        sr = np.empty([self.upscale_factor * length for length in lr.shape], np.int16)
+        for left in self._integers.lefts(lr.shape[1]):
+            self._integers.run(lr, sr, first, last, left)
+        return sr[self.upscale_factor * first : self.upscale_factor * last]
+
     def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
         if bits > 8:
             super().enlarge_samples(lr, sr, bits, full_range)
             return
         small, large = lr.view(np.uint8), sr.view(np.uint8)  # what they are
-        for left in self._forward.lefts(lr.shape[1]):
-            self._forward.run(small, large, 0, len(lr), left, full_range)
+        form = self._integers or self._forward
+        for left in form.lefts(lr.shape[1]):
+            form.run(small, large, 0, len(lr), left, full_range)
 
     def _empty(self, lr: LumaPlane) -> LumaPlane:
         return np.empty([self.upscale_factor * length for length in lr.shape], np.float32)

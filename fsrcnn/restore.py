@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from fsrcnn.errors import RequestError
-from fsrcnn.weights import SUFFIX, Weights, load_weights
+from fsrcnn.weights import INTEGER_RANGES, SUFFIX, Tensors, Weights, load_weights
 
 AUTO: Literal["auto"] = "auto"
 Restore = float | Literal["auto"]  # a strength from 0 to 1, or chosen for each picture
@@ -79,9 +79,20 @@ def restoring_weights(path: Path, weights: Weights) -> Weights | None:
 
 
 def blended(weights: Weights, restoring: Weights, strength: float) -> Weights:
-    """The weights interpolated between two of the same sizes: the first at a strength of 0, the second at 1."""
+    """The weights interpolated between two of the same sizes: the first at a strength of 0, the second at 1. Their
+    additions are the ranges of the integer form at the nearest step, if the second have those of every step.
+    """
     part = np.float32(strength)
     return Weights(
         weights.sizes,
         {name: value + part * (restoring.parameters[name] - value) for name, value in weights.parameters.items()},
+        _ranges_at(weights, restoring, strength),
     )
+
+
+def _ranges_at(weights: Weights, restoring: Weights, strength: float) -> Tensors:
+    """The ranges of the integer form for `blended`."""
+    step, ranges = round(strength * STEPS), restoring.additions.get(INTEGER_RANGES)
+    if not step:
+        return weights.additions
+    return {} if ranges is None or len(ranges) != STEPS else {INTEGER_RANGES: ranges[step - 1 : step]}

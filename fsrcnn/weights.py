@@ -30,6 +30,9 @@ SUFFIX = ".safetensors"
 LICENCE = "Apache-2.0"
 SCALE_TENSOR = "upscale_factor"
 ADDITIONS = ("integer.",)
+# The ranges of the integer form (integers.py), float32, networks x 2 x outputs: the last are those of the parameters in
+# the file; before them, in a restoring file, are those of the weights blended at each strength, see restore.py.
+INTEGER_RANGES = "integer.ranges"
 
 PACKAGE = Path(__file__).parent
 # An installed package holds the shipped weights itself; in the repository they lie among the results.
@@ -241,7 +244,18 @@ def _checked(tensors: Tensors, upscale_factor: int) -> Weights:
             raise RequestError(f"not an FSRCNN's weights: {name} is {parameters[name].shape}, expected {shape}")
         if parameters[name].dtype != np.float32 or not np.isfinite(parameters[name]).all():
             raise RequestError(f"damaged: {name} holds values that are no finite float32; replace it")
+    _check_ranges(additions.get(INTEGER_RANGES), sizes)
     return Weights(sizes, {name: parameters[name] for name in shapes}, additions)
+
+
+def _check_ranges(ranges: NDArray[Any] | None, sizes: Sizes) -> None:
+    if ranges is None:
+        return
+    shape = 2, sum(sizes.outputs)
+    if ranges.ndim != 3 or not len(ranges) or ranges.shape[1:] != shape:
+        raise RequestError(f"damaged: {INTEGER_RANGES} is {ranges.shape}, expected N x {shape[0]} x {shape[1]}")
+    if ranges.dtype != np.float32 or not np.isfinite(ranges).all() or not (ranges > 0).all():
+        raise RequestError(f"damaged: {INTEGER_RANGES} holds values that are no positive float32; replace it")
 
 
 def _shown(names: Any, most: int = 4, length: int = 40) -> str:

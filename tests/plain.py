@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsrcnn.geometry import DECONV_PADDING, Sizes
-from fsrcnn.weights import Weights
+from fsrcnn.weights import INTEGER_RANGES, Weights
 
 
 def random_weights(sizes: Sizes) -> Weights:
@@ -21,6 +21,12 @@ def random_weights(sizes: Sizes) -> Weights:
         return generator.normal(0, deviation, shape).astype(np.float32)
 
     return Weights(sizes, {name: random(shape) for name, shape in sizes.shapes().items()})
+
+
+def with_ranges(weights: Weights) -> Weights:
+    """The same with ranges for the form in integers, within which the activations are mostly."""
+    ranges = np.array([[6.0], [1.5]], np.float32).repeat(sum(weights.sizes.outputs), axis=1)
+    return Weights(weights.sizes, weights.parameters, {INTEGER_RANGES: ranges[None]})
 
 
 def tensors(weights: Weights, dtype: torch.dtype = torch.float64) -> list[Tensor]:

@@ -40,7 +40,7 @@ def digest(files: Iterable[Path]) -> str:
 @functools.cache
 def _makers() -> str:
     """A hash of the code that the compiled functions are made by, and the version of llvmlite, which contains LLVM."""
-    facts = [PACKAGE / f"{name}.py" for name in ("geometry", "luma", "resize")]
+    facts = [PACKAGE / f"{name}.py" for name in ("geometry", "integers", "luma", "resize")]
     return digest([*sorted((PACKAGE / "native").glob("*.py")), *facts]) + version("llvmlite")
 
 

@@ -13,22 +13,28 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from fsrcnn.integers import PEAK_STEPS
 from fsrcnn.luma import GAIN, OFFSET, PEAK
 from fsrcnn.native.limits import emit_limited
 from fsrcnn.native.llvm import (
     FLOAT,
     FLOAT_ALIGNMENT,
     FLOAT_BYTES,
+    INT,
     Builder,
     interleave,
     machine_code,
     new_function,
     to_samples,
 )
+from fsrcnn.native.pairs import HALF
 from fsrcnn.native.target import Target
 from fsrcnn.resize import TAPS
 
 Floats = NDArray[np.float32]
+Luma = NDArray[np.float32 | np.int16]  # in [0, 1], or in steps
+LUMA_ALIGNMENT = 2
+NOT_NEGATIVE = 2.0**14  # steps that make luma positive, so that cutting off its fraction rounds down
 
 
 def _load(b: Builder, pointer: ir.Value, lanes: int) -> ir.Value:
@@ -104,6 +110,7 @@ class OutputFormat(NamedTuple):
     colours: int  # bands of colour: 1 or 3
     has_alpha: bool
     bits: int  # 8 or 16
+    in_steps: bool  # luma, small and large: int16 in steps (see integers.py), else float32 in [0, 1]
 
     @property
     def bands(self) -> int:
@@ -113,10 +120,10 @@ class OutputFormat(NamedTuple):
 class ComposeArguments(NamedTuple):
     """Of the function: COMPOSE_POINTERS addresses, then integers. Pitches are in elements, row to row unless said."""
 
-    y: ir.Value  # luma of the small picture, in [0, 1]
+    y: ir.Value  # luma of the small picture
     least: ir.Value  # of the luma around each pixel of y, with y's pitch
     greatest: ir.Value
-    sr: ir.Value  # luma of the large picture, in [0, 1]; the error is subtracted in place
+    sr: ir.Value  # luma of the large picture; the error is subtracted in place
     errors: ir.Value  # the network's on flat colour: levels x places x scale x scale
     down: ir.Value  # int64: where in a level each row's errors begin
     across: ir.Value  # int64: how much further on each column's do
@@ -157,14 +164,46 @@ class ComposeProgram:
         address = self.b.gep(offsets, [number], source_etype=self.b.target.index)
         return self.b.load(address, typ=self.b.target.index, align=8)
 
+    @property
+    def _luma_type(self) -> ir.Type:
+        return HALF if self.form.in_steps else FLOAT
+
+    def _load_luma(self, plane: ir.Value, place: ir.Value, lanes: int | None) -> ir.Value:
+        """Luma in [0, 1] from a place of a plane on, as a vector; lanes None: one number."""
+        b, kind = self.b, self._luma_type
+        address = b.gep(plane, [place], source_etype=kind)
+        if lanes is not None:
+            kind = ir.VectorType(kind, lanes)
+        luma = b.load(address, typ=kind, align=LUMA_ALIGNMENT)
+        if not self.form.in_steps:
+            return luma
+        as_float = FLOAT if lanes is None else b.floats(lanes)
+        return b.fmul(
+            b.sitofp(luma, as_float),
+            ir.Constant(as_float, 1 / PEAK_STEPS if lanes is None else [1 / PEAK_STEPS] * lanes),
+        )
+
+    def _store_luma(self, luma: ir.Value, place: ir.Value) -> None:
+        """Stores a vector of luma in [0, 1] from a place of the large plane on; rounded where it is in steps."""
+        b, lanes = self.b, luma.type.count
+        if self.form.in_steps:
+            above = b.fadd(b.fmul(luma, b.splat(float(PEAK_STEPS), lanes)), b.splat(NOT_NEGATIVE + 0.5, lanes))
+            words = b.sub(
+                b.fptosi(above, ir.VectorType(INT, lanes)),
+                ir.Constant(ir.VectorType(INT, lanes), [int(NOT_NEGATIVE)] * lanes),
+            )
+            luma = b.trunc(words, ir.VectorType(HALF, lanes))
+        b.store(luma, b.gep(self.given.sr, [place], source_etype=self._luma_type), align=LUMA_ALIGNMENT)
+
     def _emit_correction(self, row: ir.Value, errors_of_row: ir.Value, x: ir.Value) -> None:
         """Subtracts the error at a small pixel's level, interpolated between two levels, from its large pixels, and
         limits them.
         """
         b, given, scale = self.b, self.given, self.scale
         small = b.mul(row, given.y_pitch)
-        luma = b.load(b.at(given.y, small, x), typ=FLOAT, align=FLOAT_ALIGNMENT)
-        around = [_number(b, b.at(plane, small, x), scale) for plane in (given.least, given.greatest)]
+        place = b.add(small, x)
+        luma = self._load_luma(given.y, place, None)
+        around = [b.splat(self._load_luma(plane, place, None), scale) for plane in (given.least, given.greatest)]
         level = b.fmul(b.fsub(luma, FLOAT(OFFSET)), self.levels_per_luma)
         below = b.least(b.greatest(b.fptosi(level, b.target.index), b.index(0)), b.sub(self.last, b.index(1)))
         part = b.splat(b.fsub(level, b.sitofp(below, FLOAT)), scale)
@@ -174,13 +213,13 @@ class ComposeProgram:
             error, above = (_load(b, b.at(each, phase * scale), scale) for each in entries)
             error = b.fadd(error, b.fmul(part, b.fsub(above, error)))
             large_row = b.add(b.mul(row, b.index(scale)), b.index(phase))
-            place = b.at(given.sr, b.mul(large_row, given.sr_pitch), b.mul(x, b.index(scale)))
-            limited = emit_limited(b, b.fsub(_load(b, place, scale), error), *around)
-            b.store(limited, place, align=FLOAT_ALIGNMENT)
+            place = b.add(b.mul(large_row, given.sr_pitch), b.mul(x, b.index(scale)))
+            limited = emit_limited(b, b.fsub(self._load_luma(given.sr, place, scale), error), *around)
+            self._store_luma(limited, place)
 
     def _emit_pixels(self, row: ir.Value, x: ir.Value, lanes: int) -> None:
         b, given, form = self.b, self.given, self.form
-        luma = _load(b, b.at(given.sr, b.mul(row, given.sr_pitch), x), lanes)
+        luma = self._load_luma(given.sr, b.add(b.mul(row, given.sr_pitch), x), lanes)
         place = b.add(b.mul(row, self.large_width), x)
         planes = (b.at(given.planes, b.mul(b.index(i), given.plane_pitch), place) for i in range(form.bands - 1))
         values = [luma, *(_load(b, plane, lanes) for plane in planes)]
@@ -220,10 +259,10 @@ def _compiled_compose(form: OutputFormat, target: Target) -> Callable[..., None]
 
 
 def compose(
-    y: Floats,
-    least: Floats,
-    greatest: Floats,
-    sr: Floats,
+    y: Luma,
+    least: Luma,
+    greatest: Luma,
+    sr: Luma,
     errors: Floats,
     down: NDArray[np.int64],
     across: NDArray[np.int64],
@@ -237,13 +276,13 @@ def compose(
     everything else has none; sr is overwritten.
     """
     (height, width), scale = y.shape, errors.shape[-1]
-    form = OutputFormat(scale, len(matrix), has_alpha, bits)
+    form = OutputFormat(scale, len(matrix), has_alpha, bits, y.dtype == np.int16)
     out = np.empty((scale * height, scale * width, form.bands), np.uint8 if bits == 8 else np.uint16)
     places = down * (errors.shape[2] * scale**2), across * scale**2
     pointers = [array.ctypes.data for array in (y, least, greatest, sr, errors, *places, planes, matrix, out)]
     sizes = (
-        y.strides[0] // FLOAT_BYTES,
-        sr.strides[0] // FLOAT_BYTES,
+        y.strides[0] // y.itemsize,
+        sr.strides[0] // sr.itemsize,
         errors[0].size,
         len(errors),
         scale**2 * y.size,

@@ -19,7 +19,7 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,18 +100,26 @@ class Convolution(NamedTuple):
     @property
     def size(self) -> int:
         """Of the kernel, along each axis."""
-        return math.isqrt(len(self.taps))
+        return 1 + self.taps[-1][0]
+
+    @property
+    def stored(self) -> int:
+        """Rows of memory that a row of its outputs takes."""
+        return self.outputs
+
+    def blocking(self, target: Target) -> tuple[int, int]:
+        """How many outputs and how many vectors of pixels are best computed at a time."""
+        return target.blocking(self.outputs)
 
     def vectors(self, target: Target) -> int:
-        """How many vectors of pixels are best computed at a time."""
-        return target.blocking(self.outputs)[1]
+        return self.blocking(target)[1]
 
     def emit(self, b: Builder, source: Rows, vectors: int, weights: ir.Value, finish: Finish) -> None:
         """The next vectors of pixels: calls `finish` for each output.
 
         source: as for `emit_sums`. weights: address of the network's parameters.
         """
-        block, _ = b.target.blocking(self.outputs)
+        block, _ = self.blocking(b.target)
         taps = [(row, column, list(range(block))) for row, column in self.taps]
         per_output = self.channels * len(taps)
 
@@ -150,6 +158,10 @@ class MemoryPlan(NamedTuple):
     target: Target
 
     @property
+    def layers(self) -> Sequence[Convolution]:
+        return convolutions(self.sizes)
+
+    @property
     def halo(self) -> int:
         """How far around a block the mapping layers and the deconvolution reach, in LR pixels."""
         return self.sizes.m * MAP_REACH + PHASES_REACH
@@ -175,13 +187,12 @@ class MemoryPlan(NamedTuple):
     @property
     def patch_pitch(self) -> int:
         """Floats of a channel of the features that are computed before they are shrunk."""
-        shrink = convolutions(self.sizes)[1]
-        return shrink.vectors(self.target) * self.target.lanes
+        return self.layers[1].vectors(self.target) * self.target.lanes
 
     @property
     def patch(self) -> int:
         """Floats of the features that are computed before they are shrunk."""
-        return self.sizes.d * self.patch_pitch
+        return self.layers[0].stored * self.patch_pitch
 
     @property
     def per_column(self) -> int:
@@ -236,15 +247,15 @@ class Memory:
         self.start = b.aligned(start, CACHE_LINE)
         b.clear(self.start, b.add(b.mul(columns, b.index(plan.per_column)), b.index(plan.fixed)))
 
-        self.mask, self.rings, first = self._row(0), [], 1  # the mask: 1 inside the picture, 0 beyond it
+        self.mask, self.rings, first = self.row(0), [], 1  # the mask: 0 beyond the picture
         for rows, channels in plan.rings:
-            self.rings.append(Ring(self._row(first), rows, channels, self.pitch))
+            self.rings.append(Ring(self.row(first), rows, channels, self.pitch))
             first += rows * channels
-        self.patch = Rows([self._row(first)], b.index(plan.patch_pitch))
+        self.patch = Rows([self.row(plan.rows)], b.index(plan.patch_pitch))
         self.enlarged = b.at(self.patch.addresses[0], plan.patch)
         self.enlarged_pitch = b.mul(columns, b.index(plan.sizes.upscale_factor))
 
-    def _row(self, number: int) -> ir.Value:
+    def row(self, number: int) -> ir.Value:
         return self.b.at(self.start, self.lanes, self.b.mul(self.pitch, self.b.index(number)))
 
 
@@ -287,7 +298,7 @@ class BlockProgram:
         self.sr = StridedPlane(given.sr, given.sr_stride, *flags)
         self.memory = Memory(b, plan, given.work, given.columns)
         self.picture, *self.mapped, self.expanded = self.memory.rings
-        self.features, self.shrink, *self.mapping, self.expand = convolutions(plan.sizes)
+        self.features, self.shrink, *self.mapping, self.expand = plan.layers
 
         # The LR picture's column at the start of the memory's rows; where in these it begins, and how much they take.
         self.start = b.sub(given.left, b.index(plan.halo))
@@ -297,7 +308,7 @@ class BlockProgram:
 
     def emit(self) -> None:
         b, given = self.b, self.given
-        b.loop(b.index(0), self.memory.width, 1, self._emit_mask)
+        b.loop(b.index(0), self.memory.width, 1, self.emit_mask)
         b.loop(b.index(-2 * FEATURES_REACH), b.index(0), 1, self.emit_read)
         steps = b.add(b.sub(given.last, given.first), b.index(2 * self.plan.halo))
         b.loop(b.index(0), steps, 1, self.emit_step)
@@ -327,7 +338,7 @@ class BlockProgram:
         b = self.b
         return b.and_(b.icmp_signed(">=", row, b.index(0)), b.icmp_signed("<", row, self.given.height))
 
-    def _emit_mask(self, x: ir.Value) -> None:
+    def emit_mask(self, x: ir.Value) -> None:
         b, column = self.b, self.b.add(self.start, x)
         there = b.and_(b.icmp_signed(">=", column, b.index(0)), b.icmp_signed("<", column, self.given.width))
         b.store(b.select(there, FLOAT(1.0), FLOAT(0.0)), b.at(self.memory.mask, x))
@@ -353,8 +364,8 @@ class BlockProgram:
         at_once = min(vectors, self.features.vectors(b.target))
         for offset in range(0, vectors * lanes, at_once * lanes):
             pixels, features = source.moved(b, x, offset), patch.moved(b, offset)
-            self._emit_pixels(self.features, pixels, b.at(mask, x, offset), features, at_once)
-        self._emit_pixels(self.shrink, patch, b.at(mask, x), to.moved(b, x), vectors)
+            self.emit_pixels(self.features, pixels, b.at(mask, x, offset), features, at_once)
+        self.emit_pixels(self.shrink, patch, b.at(mask, x), to.moved(b, x), vectors)
 
     def emit_layer(self, layer: Convolution, source: Ring, to: Ring, step: ir.Value, delay: int) -> None:
         """A row of a layer from the rows around it of the layer before."""
@@ -363,7 +374,7 @@ class BlockProgram:
         rows = source.around(b, self.in_ring(step, delay), layer.size // 2)
 
         def emit(x: ir.Value, vectors: int) -> None:
-            self._emit_pixels(layer, rows.moved(b, x), b.at(mask, x), into.moved(b, x), vectors)
+            self.emit_pixels(layer, rows.moved(b, x), b.at(mask, x), into.moved(b, x), vectors)
 
         self._emit_row(layer, into, step, delay, emit)
 
@@ -376,9 +387,9 @@ class BlockProgram:
             with there:
                 b.across(self.memory.width, layer.vectors(b.target), emit)
             with beyond:
-                b.clear(to.addresses[0], b.mul(to.pitch, b.index(layer.outputs)))
+                b.clear(to.addresses[0], b.mul(to.pitch, b.index(layer.stored)))
 
-    def _emit_pixels(self, layer: Convolution, source: Rows, mask: ir.Value, to: Rows, vectors: int) -> None:
+    def emit_pixels(self, layer: Convolution, source: Rows, mask: ir.Value, to: Rows, vectors: int) -> None:
         """The next vectors of a layer's pixels, zero where the mask is."""
         b = self.b
 
@@ -392,18 +403,18 @@ class BlockProgram:
 
     def emit_deconvolution(self, step: ir.Value) -> None:
         """`scale` rows of the SR picture from five of the deconvolution's input."""
-        b, (scale, d, *_) = self.b, self.plan.sizes
+        b, scale, channels = self.b, self.plan.sizes.upscale_factor, self.expanded.channels
         to = [b.at(self.memory.enlarged, b.mul(b.index(i), self.memory.enlarged_pitch)) for i in range(scale)]
         source = self.expanded.around(b, self.in_ring(step, self.plan.halo), PHASES_REACH).moved(b, self.plan.halo)
         weights = b.at(self.given.weights, self.expand.end)
         block, vectors = b.target.blocking(scale**2, scale)
         for taps in deconvolution_taps(scale, b.target):
             rows, to = to[: block // scale], to[block // scale :]
-            emit = functools.partial(self._emit_phases, taps, source, weights, rows)
+            emit = functools.partial(self.emit_phases, taps, source, weights, rows)
             b.across(self.given.columns, vectors, emit)
-            weights = b.at(weights, block + d * weights_at(taps))
+            weights = b.at(weights, block + channels * weights_at(taps))
 
-    def _emit_phases(
+    def emit_phases(
         self, taps: Taps, source: Rows, weights: ir.Value, to: list[ir.Value], x: ir.Value, vectors: int
     ) -> None:
         """The next vectors of pixels of some rows, whose phases are interleaved."""
@@ -422,9 +433,12 @@ class BlockProgram:
 
         def emit(i: ir.Value) -> None:
             into_row = b.add(b.mul(row, scale), i)
-            self.sr.emit_write(b, b.at(memory.enlarged, b.mul(i, memory.enlarged_pitch)), pixels, into_row, left)
+            self.emit_row_write(b.at(memory.enlarged, b.mul(i, memory.enlarged_pitch)), pixels, into_row, left)
 
         b.loop(b.index(0), scale, 1, emit)
+
+    def emit_row_write(self, source: ir.Value, pixels: ir.Value, row: ir.Value, left: ir.Value) -> None:
+        self.sr.emit_write(self.b, source, pixels, row, left)
 
 
 def emit_network(module: ir.Module, name: str, plan: MemoryPlan) -> ir.Function:

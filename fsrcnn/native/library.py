@@ -74,7 +74,7 @@ def _constant(module: ir.Module, values: Array) -> ir.GlobalVariable:
 def _internal(function: ir.Function, target: Target) -> ir.Function:
     """The function, made internal and compiled for this target, whatever others there are in the module."""
     function.linkage = "internal"
-    for attribute in (f'"target-cpu"="{target.cpu}"', f'"target-features"="{target.features}"'):
+    for attribute in (f'"target-cpu"="{target.cpu}"', f'"target-features"="{target.tuned_features}"'):
         set.add(function.attributes, attribute)  # llvmlite's own method knows no such attributes
     return function
 

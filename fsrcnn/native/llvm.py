@@ -70,7 +70,7 @@ class Builder(ir.IRBuilder):
         """A vector with this number in each of so many lanes."""
         if isinstance(value, float):
             return ir.Constant(self.floats(lanes), [value] * lanes)
-        nothing, lane = ir.Constant(self.floats(lanes), ir.Undefined), INT(0)
+        nothing, lane = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), INT(0)
         return self.shuffle(self.insert_element(nothing, value, lane), nothing, [0] * lanes)
 
     def constant(self, value: float) -> ir.Constant:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcnn.geometry import DECONV_KERNEL, phases, phases_taps
+from fsrcnn.integers import IntegerConvolution, IntegerNetwork
 from fsrcnn.native.target import Target
 
 Array = NDArray[Any]
@@ -57,6 +58,61 @@ def pack_convolution(kernel: Array, biases: Array, slopes: Array, target: Target
     return list(
         itertools.chain.from_iterable((bias, weights.transpose(1, 2, 0), slope) for bias, weights, slope in blocks)
     )
+
+
+# --- in pairs of 16-bit integers ---
+
+
+def even(number: int) -> int:
+    """The number, or the next even one: what is stored in pairs is filled up with zeros."""
+    return number + number % 2
+
+
+def pack_integers(network: IntegerNetwork, target: Target) -> NDArray[np.int32]:
+    """A network's words in the order in which the function compiled for the target reads them: the deconvolution's
+    shift, then each layer's.
+    """
+    first, *others = network.convolutions
+    in_columns = np.pad(first.weights, ((0, 0), (0, 0), (0, 0), (0, 1)))  # the pairs: neighbouring columns
+    pieces = [
+        np.array([network.deconvolution.shift]),
+        *_pack_pairs(first, in_columns.reshape(len(in_columns), -1, 2), target),
+    ]
+    for layer in others:
+        outputs, channels = layer.weights.shape[:2]
+        by_tap = np.pad(layer.weights.reshape(outputs, channels, -1), ((0, 0), (0, channels % 2), (0, 0)))
+        pairs = by_tap.reshape(outputs, even(channels) // 2, 2, -1).swapaxes(2, 3)
+        pieces += _pack_pairs(layer, pairs.reshape(outputs, -1, 2), target)
+    deconvolution, scale = network.deconvolution, network.sizes.upscale_factor
+    block, _ = target.blocking(scale**2, scale)
+    phases, channels = deconvolution.weights.shape[:2]
+    in_pairs = np.pad(deconvolution.weights, ((0, 0), (0, channels % 2), (0, 0), (0, 0)))
+    words = _words(in_pairs.reshape(phases, even(channels) // 2, 2, *in_pairs.shape[2:]).transpose(0, 1, 3, 4, 2))
+    parts = zip(_split(words, block), _split(deconvolution.biases, block), strict=True)
+    for (kernel, biases), taps in zip(parts, deconvolution_taps(scale, target), strict=True):
+        weights = [kernel[output, :, row, column] for row, column, outputs in taps for output in outputs]
+        pieces += [biases, np.stack(weights, 1)]
+    return np.concatenate([piece.ravel() for piece in pieces]).astype(np.int32)
+
+
+def _pack_pairs(layer: IntegerConvolution, pairs: NDArray[np.int16], target: Target) -> list[Array]:
+    """The words of a layer: for each block of outputs biases, weights, shifts, then for pairs of outputs the factors.
+
+    pairs: outputs x (channels and taps) x 2.
+    """
+    odd = len(pairs) % 2
+    weights = _words(np.pad(pairs, ((0, odd), (0, 0), (0, 0))))
+    per_output = [np.pad(each, (0, odd)) for each in (layer.biases, layer.shifts, layer.positive, layer.negative)]
+    block, _ = target.blocking(len(weights), 2)
+    pieces = []
+    for kernel, biases, shifts, *factors in zip(*(_split(each, block) for each in (weights, *per_output)), strict=True):
+        pieces += [biases, kernel.T, shifts, *(_words(factor.reshape(-1, 2)) for factor in factors)]
+    return pieces
+
+
+def _words(pairs: NDArray[np.int16]) -> NDArray[np.int32]:
+    """... x 2 numbers as words: the first in the lower half."""
+    return np.ascontiguousarray(pairs).astype("<i2").view("<i4")[..., 0]
 
 
 def _split(array: Array, size: int) -> list[Array]:

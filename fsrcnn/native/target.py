@@ -6,6 +6,8 @@ from typing import NamedTuple
 from llvmlite import binding, ir
 
 OLDEST_LLVM = (20,)  # llvmlite 0.45's
+DOT_PRODUCT = {"+avx512vnni", "+avxvnni"}
+AVX2_LANES = 8
 
 
 class Target(NamedTuple):
@@ -34,6 +36,30 @@ class Target(NamedTuple):
         return ir.VectorType(ir.FloatType(), self.lanes)
 
     @property
+    def dot_product(self) -> bool:
+        """Whether two products of 16-bit integers are added to a sum by one instruction, x86's VNNI."""
+        return not DOT_PRODUCT.isdisjoint(self.features.split(","))
+
+    @property
+    def tuned_features(self) -> str:
+        """The features, and that a dot product shall stay one instruction: LLVM would make two of it for many of
+        Intel's processors, which finish a single one earlier so, but sums of many later.
+        """
+        return f"{self.features},+fast-dpwssd" if self.dot_product else self.features
+
+    @property
+    def prefers_integers(self) -> bool:
+        """Whether the network in 16-bit integers is faster than in float32.
+
+        Measured on one processor (Zen 4): with VNNI it is about twice as fast, with AVX2 alone 1.5 times, in
+        WebAssembly 1.8 times. Intel's AVX-512 without VNNI computes as many products in two instructions on two ports
+        as float32 does, and AArch64 multiplies as many floats as 16-bit integers by an instruction: float32 stays.
+        """
+        if self.architecture == "x86_64":
+            return self.dot_product or self.lanes == AVX2_LANES
+        return self.architecture == "wasm32"
+
+    @property
     def tile(self) -> tuple[int, int]:
         """How many planes times how many others have their products summed at a time, in registers."""
         return (4, 4) if self.registers == 32 else (2, 4)
@@ -58,7 +84,7 @@ class Target(NamedTuple):
         binding.initialize_all_asmprinters()
         binding.initialize_native_asmparser()
         target = binding.Target.from_triple(self.triple)
-        return target.create_target_machine(cpu=self.cpu, features=self.features, **options)
+        return target.create_target_machine(cpu=self.cpu, features=self.tuned_features, **options)
 
 
 @functools.cache

@@ -2,14 +2,15 @@
 
 import threading
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fsrcnn import native
-from fsrcnn.chroma import FloatPlane, bicubic, padded
+from fsrcnn.chroma import bicubic, padded
+from fsrcnn.integers import BLACK_STEPS, FROM_FULL, FROM_FULL_BITS, PEAK_STEPS, RGB_TO_LUMA, LumaSteps
 from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
 from fsrcnn.network import LumaPlane, Network, sample_type
@@ -72,8 +73,9 @@ class Enlarger:
         self._radius = fill_radius(network)
         size = 2 * network.reach + 1
         measured = min(layout.height, size), min(layout.width, size)
+        self._in_steps = layout.bits == 8 and network.in_integers
         with _measuring:  # by one thread, while the others wait for it
-            self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth])
+            self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth], self._in_steps)
         self._rows = same_distance(layout.height, measured[0], network.reach)
         self._columns = same_distance(layout.width, measured[1], network.reach)
         self._weights = np.stack([phase_weights(self._scale)] * 2)
@@ -92,9 +94,9 @@ class Enlarger:
         if self._layout.has_alpha:
             alpha = [np.ascontiguousarray(lr[..., -1])]
             lr = fill_transparent(lr[..., :-1], lr[..., -1:], self._radius)
-        y, *chroma = luma_and_chroma(lr)
+        y, *chroma = luma_and_chroma(lr, self._in_steps)
         down, across = rows.inside(1), columns.inside(1)
-        sr = self._network.rows(y, down.start, down.stop)[:, columns.inside(self._scale)]
+        sr = enlarged_luma(self._network, y, down)[:, columns.inside(self._scale)]
         planes = np.empty((len(chroma + alpha), *sr.shape), np.float32)
         for plane, into in zip(chroma + alpha, planes, strict=True):
             bicubic(padded(plane)[_with_reach(down), _with_reach(across)], self._weights, into)
@@ -125,13 +127,33 @@ def _with_reach(inside: slice) -> slice:
 # --- luma and chroma ---
 
 
-def luma_and_chroma(colour: NDArray[np.float32]) -> list[FloatPlane]:
-    """Y in 0..1 and, where there are three channels, Cb and Cr in 0..255. colour: h x w x 1 or 3, in 0..255."""
+def luma_and_chroma(colour: NDArray[np.float32], in_steps: bool = False) -> list[NDArray[Any]]:
+    """Y in 0..1 or in steps and, where there are three channels, Cb and Cr in 0..255. colour: h x w x 1 or 3, in
+    0..255.
+    """
     if colour.shape[2] == 1:
-        return [colour[..., 0] * np.float32(GAIN / PEAK) + np.float32(OFFSET)]
+        grey = colour[..., 0]
+        return [luma_in_steps(colour) if in_steps else grey * np.float32(GAIN / PEAK) + np.float32(OFFSET)]
     matrix = np.column_stack([RGB_TO_YCBCR, YCBCR_OFFSET])
+    if in_steps:
+        return [luma_in_steps(colour), *cv2.split(cv2.transform(colour, matrix[1:].astype(np.float32)))]
     matrix[0] /= PEAK
     return list(cv2.split(cv2.transform(colour, matrix.astype(np.float32))))
+
+
+def luma_in_steps(colour: NDArray[np.float32]) -> LumaSteps:
+    """As `integers.luma_of`, of samples of 8 bits as floats. Float64 holds its sums and all their parts without
+    rounding, so the order of the additions makes no difference.
+    """
+    weights = np.array([FROM_FULL] if colour.shape[2] == 1 else RGB_TO_LUMA) / 2**FROM_FULL_BITS
+    matrix = np.array([[*weights, BLACK_STEPS + 0.5]])
+    return cv2.transform(colour.astype(np.float64), matrix).reshape(colour.shape[:2]).astype(np.int16)
+
+
+def enlarged_luma(network: Network, y: NDArray[Any], rows: slice) -> NDArray[Any]:
+    """These rows of a plane of `luma_and_chroma`, enlarged on this thread."""
+    enlarge = network.rows_in_steps if y.dtype == np.int16 else network.rows
+    return enlarge(y, rows.start, rows.stop)
 
 
 def to_samples_matrix(channels: int, peak: int) -> NDArray[np.float32]:
@@ -148,10 +170,10 @@ def to_samples_matrix(channels: int, peak: int) -> NDArray[np.float32]:
 
 
 def plain_compose(
-    y: LumaPlane,
-    least: LumaPlane,
-    greatest: LumaPlane,
-    sr: LumaPlane,
+    y: NDArray[Any],
+    least: NDArray[Any],
+    greatest: NDArray[Any],
+    sr: NDArray[Any],
     errors: NDArray[np.float32],
     down: NDArray[np.int64],
     across: NDArray[np.int64],
@@ -163,17 +185,21 @@ def plain_compose(
     """The samples of a part of a picture, scale*h x scale*w x bands: luma less the network's error on flat colour,
     limited; then luma and chroma to channels, rounded (halves up) and clipped.
 
-    y, sr: luma, h x w and scale*h x scale*w, in 0..1. least, greatest: `extremes` of y. errors: of `flat_error`; a
-    pixel's is that of its luma in y, at the row and column that `down` and `across`, of `same_distance`, give for its
-    own. planes: chroma and alpha, n x scale*h x scale*w, in 0..255. matrix: of `to_samples_matrix`. Computed in
-    float64.
+    y, sr: luma, h x w and scale*h x scale*w, in 0..1, or int16 in steps, to which the limited luma is rounded then.
+    least, greatest: `extremes` of y. errors: of `flat_error`; a pixel's is that of its luma in y, at the row and column
+    that `down` and `across`, of `same_distance`, give for its own. planes: chroma and alpha, n x scale*h x scale*w, in
+    0..255. matrix: of `to_samples_matrix`. Computed in float64.
     """
+    if in_steps := y.dtype == np.int16:
+        y, least, greatest, sr = (plane / PEAK_STEPS for plane in (y, least, greatest, sr))
     level = (y.astype(np.float64) - BLACK) / (WHITE - BLACK) * (len(errors) - 1)
     below = np.clip(level.astype(np.intp), 0, len(errors) - 2)
     error, next_ = (errors[index, down[:, None], across] for index in (below, below + 1))
     error = error + (level - below)[..., None, None] * (next_ - error)
     low, high = (enlarged_by_repeating(each, errors.shape[-1]) for each in limits(least, greatest))
     luma = np.clip(sr - error.transpose(0, 2, 1, 3).reshape(sr.shape), low, high)
+    if in_steps:
+        luma = np.floor(luma * PEAK_STEPS + 0.5) / PEAK_STEPS
     samples = np.stack([luma, *planes[: matrix.shape[0] - 1]], axis=-1) @ matrix[:, :-1].T + matrix[:, -1]
     if has_alpha:
         samples = np.dstack([samples, planes[-1] * ((2**bits - 1) / PEAK)])
@@ -186,18 +212,24 @@ compose = partial(colour.compose, target=native.HOST) if native.HOST else plain_
 # --- the network's error on flat colour ---
 
 
-def flat_error(network: Network, height: int, width: int, levels: int) -> NDArray[np.float32]:
-    """The network's error on flat pictures of height x width LR pixels, of `levels` lumas from black to white.
+def flat_error(network: Network, height: int, width: int, levels: int, in_steps: bool) -> NDArray[np.float32]:
+    """The network's error on flat pictures of height x width LR pixels, of `levels` greys from black to white, whose
+    luma is in steps or not.
 
     Returns levels x height x width x scale x scale: for each LR pixel the errors of its SR pixels.
     """
+    scale = network.upscale_factor
 
-    def error(luma: np.float32) -> NDArray[np.float32]:
-        sr = network.flat(luma, height, width) - luma
-        return sr.reshape(height, network.upscale_factor, width, network.upscale_factor).transpose(0, 2, 1, 3)
+    def error(grey: np.float32, luma: np.float32) -> NDArray[np.float32]:
+        if in_steps:
+            lr = luma_in_steps(np.full((height, width, 1), grey))
+            sr: LumaPlane = network.rows_in_steps(lr, 0, height).astype(np.float32) / np.float32(PEAK_STEPS)
+        else:
+            sr = network.flat(luma, height, width)
+        return (sr - luma).reshape(height, scale, width, scale).transpose(0, 2, 1, 3)
 
-    errors = network.pool.map(error, np.linspace(BLACK, WHITE, levels, dtype=np.float32))
-    return np.ascontiguousarray(np.stack(list(errors)))
+    greys, lumas = np.linspace(0, PEAK, levels, dtype=np.float32), np.linspace(BLACK, WHITE, levels, dtype=np.float32)
+    return np.ascontiguousarray(np.stack(list(network.pool.map(error, greys, lumas))))
 
 
 kept_errors = {bits: lru_cache(number)(flat_error) for bits, number in KEPT.items()}

@@ -9,9 +9,12 @@ import pytest
 import skimage.data
 from made import network, noise, posix, save
 from numpy.typing import NDArray
+from plain import random_weights, with_ranges
 
 from fsrcnn.chroma import padded, plain_bicubic
-from fsrcnn.geometry import SCALES
+from fsrcnn.geometry import SCALES, variant_sizes
+from fsrcnn.integers import luma_of
+from fsrcnn.network import network_of
 from fsrcnn.pictures import pixels
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.resize import phase_weights
@@ -54,6 +57,40 @@ def test_compiled_colours_are_the_plain_ones_to_one_level(
     assert compiled.dtype == plain.dtype
     assert np.abs(compiled.astype(int) - plain).max() <= 1
     assert np.mean(compiled != plain) < (0.001 if dtype == np.uint8 else 0.05)
+
+
+def test_luma_in_steps_is_exact_integer_arithmetic():
+    colour = noise(256, 256, 3)
+    colour[0, :2] = [[0] * 3, [255] * 3]
+    for samples in (colour, colour[..., :1]):
+        y = pixels.luma_and_chroma(samples.astype(np.float32), in_steps=True)[0]
+        assert np.array_equal(y, luma_of(samples))
+        assert y[0, :2].tolist() == [32 * 16, 32 * 235]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_compiled_colours_of_luma_in_steps_are_the_plain_ones(monkeypatch: pytest.MonkeyPatch, scale: int):
+    network = network_of(with_ranges(random_weights(variant_sizes("fsrcnn_s", scale))), "cpu")
+    for picture in (noise(31, 45, 4), noise(5, 130)):
+        compiled = enlarge_array(picture, network)
+        with monkeypatch.context() as patched:
+            patched.setattr(pixels, "bicubic", plain_bicubic)
+            patched.setattr(pixels, "compose", pixels.plain_compose)
+            plain = enlarge_array(picture, network)
+            patched.setattr("fsrcnn.pictures.strips.ROWS", 11)
+            patched.setattr("fsrcnn.pictures.strips.COLUMNS", 13)
+            in_parts = enlarge_array(picture, network)
+        assert np.abs(compiled.astype(int) - plain).max() <= 1
+        assert np.mean(compiled != plain) < 0.001
+        assert np.array_equal(in_parts, plain)
+
+
+@pytest.mark.parametrize("shape", [(20, 23, 3), (3, 2, 3), (20, 20, 1)])
+def test_flat_colours_stay_in_integers(shape: tuple[int, int, int]):
+    network = network_of(with_ranges(random_weights(variant_sizes("fsrcnn_s", 2))), "cpu")
+    for flat in [*np.eye(4, 3), *np.random.default_rng(0).random((8, 3))]:
+        picture = np.broadcast_to(np.round(255 * flat[: shape[2]]).astype(np.uint8), shape)
+        assert np.abs(enlarge_array(picture, network).astype(int) - picture[0, 0]).max() <= 1
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -21,7 +21,7 @@ from evaluation.scores import mean_score
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import load_network
-from fsrcnn.weights import PRETRAINED, Weights, load_weights, save_weights, shipped_weights
+from fsrcnn.weights import INTEGER_RANGES, PRETRAINED, Weights, load_weights, save_weights, shipped_weights
 from model import FSRCNN
 
 ROOT = Path(__file__).parents[2]
@@ -266,6 +266,7 @@ def test_anyone_can_read_them_and_tell_the_scale_from_the_tensors_alone():
     tensors = load_file(shipped_weights("fsrcnn", 3))
     assert tensors.pop("upscale_factor").shape == ()
     assert int(load_file(shipped_weights("fsrcnn", 4))["upscale_factor"]) == 4
+    assert tensors.pop(INTEGER_RANGES).shape == (1, 2, 56 + 12 + 4 * 12 + 56)
     FSRCNN(3).load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     with safe_open(shipped_weights("fsrcnn_s", 2), "np") as file:
         said = file.metadata()
@@ -273,11 +274,11 @@ def test_anyone_can_read_them_and_tell_the_scale_from_the_tensors_alone():
 
 
 def test_additions_are_kept_and_part_of_the_digest(tmp_path: Path):
-    plain, addition = random_network(2, "fsrcnn_s").weights(), {"integer.range": np.arange(3, dtype=np.int16)}
+    plain, addition = random_network(2, "fsrcnn_s").weights(), {"integer.other": np.arange(3, dtype=np.int16)}
     both = Weights(plain.sizes, plain.parameters, addition)
     assert both.digest != plain.digest
     save_weights(both, tmp_path / "a.safetensors")
-    np.testing.assert_array_equal(load_weights(tmp_path / "a.safetensors").additions["integer.range"], [0, 1, 2])
+    np.testing.assert_array_equal(load_weights(tmp_path / "a.safetensors").additions["integer.other"], [0, 1, 2])
 
 
 def test_flipped_bits_and_truncated_files_are_refused(tmp_path: Path):
