@@ -1,4 +1,4 @@
-"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma."""
+"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma and alpha."""
 
 from functools import cache
 
@@ -14,25 +14,49 @@ from fsrcnn.resize import phase_weights
 
 # The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
+# Those with an alpha as well.
+ALPHA_FORMATS = "yuva420p yuva422p yuva444p yuva420p10le yuva422p10le yuva444p10le".split()
+ALPHA = 3  # the number of its plane
+LEFT = "left"  # where a sample of chroma lies among its samples of luma, unless the film says so; H.264's default
+
+# User data in which x264 and x265 say how they were set.
+ENCODERS_NOTES = tuple(map(bytes.fromhex, ("dc45e9bde6d948b7962cd820d923eeef", "2ca2de09b51747dbbb55a4fe7fc2fc4e")))
 
 
-def enlarged(lr: av.VideoFrame, network: Network, full_range: bool) -> av.VideoFrame:
-    """The frame, in one of PIXEL_FORMATS, `scale` times as large and made even where its chroma demands it; its time is
-    kept. Computed by this thread alone.
+def enlarged(
+    lr: av.VideoFrame,
+    network: Network,
+    full_range: bool,
+    chroma_location: str = LEFT,
+    carried: frozenset[str] = frozenset(),
+) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS or ALPHA_FORMATS, `scale` times as large and made even where its chroma
+    demands it; its time is kept. Computed by this thread alone.
+
+    carried: the kinds of side data, by PyAV's names, for whose sake all that the frame has is kept.
     """
     scale, bits = network.upscale_factor, bits_of(lr)
-    sr = av.VideoFrame(*sr_size(lr, scale), plain_name(lr.format.name))
-    weights = chroma_weights(scale, *subsampling(lr))
+    sr = _blank(lr, *sr_size(lr, scale), carried)
+    weights = chroma_weights(scale, *subsampling(lr), chroma_location)
     for number, (small, large) in enumerate(zip(sample_planes(lr), sample_planes(sr), strict=True)):
         rows, columns = (min(scale * length, there) for length, there in zip(small.shape, large.shape, strict=True))
         if number == 0:
             network.enlarge_samples(small, large[:rows, :columns], bits, full_range)
             limit_samples(small, large[:rows, :columns])
         else:
-            large[:rows, :columns] = upscale_chroma(small, bits, weights)[:rows, :columns]
+            plane_weights = chroma_weights(scale, 1, 1) if number == ALPHA else weights
+            large[:rows, :columns] = upscale_chroma(small, bits, plane_weights)[:rows, :columns]
         repeat_edge(large, rows, columns)
     sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
+
+
+def _blank(lr: av.VideoFrame, width: int, height: int, carried: frozenset[str]) -> av.VideoFrame:
+    """A frame to fill. PyAV gives side data to none but copies, which take longer to make."""
+    pixel_format = plain_name(lr.format.name)
+    if carried and carried & side_data(lr).keys():
+        return lr.reformat(width, height, pixel_format, interpolation="POINT")
+    return av.VideoFrame(width, height, pixel_format)
 
 
 # --- what a frame is ---
@@ -48,6 +72,12 @@ def plain_name(pixel_format: str) -> str:
     return pixel_format.replace("yuvj", "yuv")
 
 
+def has_alpha(pixel_format: str) -> bool:
+    """Whether pixels of the format have an alpha of their own."""
+    described = av.VideoFormat(pixel_format)
+    return not described.has_palette and any(component.is_alpha for component in described.components)
+
+
 def is_full_range(frame: av.VideoFrame) -> bool:
     """Whether 8-bit black and white are 0 and 255, not 16 and 235."""
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
@@ -61,6 +91,11 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
         return {}
     return {data.type.name: bytes(data) for data in held}
+
+
+def side_data_kinds(frame: av.VideoFrame) -> set[str]:
+    """The kinds of side data that a frame has, by PyAV's names, without encoders' notes."""
+    return {kind for kind, data in side_data(frame).items() if not data.startswith(ENCODERS_NOTES)}
 
 
 def subsampling(frame: av.VideoFrame) -> tuple[int, int]:
@@ -103,10 +138,15 @@ def upscale_chroma(lr: SamplePlane, bits: int, weights: NDArray[np.float32]) -> 
 
 
 @cache
-def chroma_weights(scale: int, rows: int, columns: int) -> NDArray[np.float32]:
+def chroma_weights(scale: int, rows: int, columns: int, location: str = LEFT) -> NDArray[np.float32]:
     """`phase_weights` of chroma's rows and of its columns, 2 x scale x TAPS. rows, columns: of luma to one of chroma.
 
-    A sample of chroma lies midway between its rows of luma and on the left one of its columns, H.264's default, and
-    stays there. For 1 and 1 it is MATLAB's ``imresize``.
+    location: where a sample of chroma lies among these, and stays, in FFmpeg's words: "left" is midway between the rows
+    and on the left column, "center" midway between both, "topleft" on the first of both, and so on. For 1 and 1 it is
+    MATLAB's ``imresize``.
     """
-    return np.stack([phase_weights(scale, rows, 0.5 * (rows - 1)), phase_weights(scale, columns)])
+    down = 0.0 if location.startswith("top") else 1.0 if location.startswith("bottom") else 0.5
+    right = 0.0 if location.endswith("left") else 0.5
+    return np.stack(
+        [phase_weights(scale, rows, down * (rows - 1)), phase_weights(scale, columns, right * (columns - 1))]
+    )

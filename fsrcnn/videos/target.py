@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +17,21 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from fsrcnn.errors import FailureError, RequestError
-from fsrcnn.videos.frames import is_full_range, plain_name, side_data, sr_size
-from fsrcnn.videos.source import ANY_TAGS, Item, Source, is_copied
+from fsrcnn.videos import hdr, matroska
+from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, is_full_range, plain_name, side_data, sr_size
+from fsrcnn.videos.kept import Written
+from fsrcnn.videos.others import COVER_TYPES, COVERS, Carrier, Others, codec_of, is_cover
+from fsrcnn.videos.source import Item, Source, cover_of, is_copied
+from fsrcnn.videos.tags import ANY_TAGS, format_options, own_tags
 
-# What the source's muxer said of its own file.
-MUXER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}
-# The encoders for containers, by FFmpeg's names, that cannot hold H.264.
-ENCODERS = {"webm": "libvpx-vp9", "ogv": "libvpx"}
+# The encoders for the suffixes of containers that cannot hold H.264.
+ENCODERS = {".webm": "libvpx-vp9", ".ogv": "libvpx"}
+# What the containers hold alpha of that is packed beside the pictures of these encoders.
+ALPHA_BESIDE = {"libvpx": {".webm", ".mkv"}, "libvpx-vp9": {".webm", ".mkv"}}
+MP4_LIKE = {"mp4", "mov", "ipod"}  # FFmpeg's names
+MATROSKA_LIKE = {"matroska", "webm"}
+FRAME_RATE = Fraction(25)  # where the source has none
+HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
@@ -36,8 +45,36 @@ class Encoding(NamedTuple):
     preset: str | None = None
 
 
+class Target(NamedTuple):
+    """A video that is being written: its container, the stream that is encoded, and what takes the packets of the
+    source's other streams, by their index there; what of it is where; what the user should know.
+    """
+
+    output: OutputContainer
+    encoder: VideoStream
+    carriers: dict[int, Carrier]
+    written: Written
+    is_matroska: bool
+    said: list[str]
+
+
+def encoder_of(target: Path, encoding: Encoding) -> str:
+    """FFmpeg's name of the encoder: what is asked for, or what suits the container."""
+    return encoding.codec or ENCODERS.get(target.suffix.lower(), "libx264")
+
+
+def takes_alpha(target: Path, codec: str) -> bool:
+    """Whether the encoder, in a container of the suffix, keeps an alpha. False where there is no such encoder."""
+    try:
+        formats = av.Codec(codec, "w").video_formats or []
+    except UnknownCodecError:
+        return False
+    suffixes = ALPHA_BESIDE.get(codec, {target.suffix.lower()})
+    return target.suffix.lower() in suffixes and any(each.name in ALPHA_FORMATS for each in formats)
+
+
 @contextmanager
-def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
+def open_target(unfinished: Path, target: Path, source: Source) -> Iterator[OutputContainer]:
     """The container to write, in the format of the suffix. Raises RequestError for a suffix that no container has,
     FailureError where writing fails.
     """
@@ -45,6 +82,7 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
         output = av.open(str(unfinished.absolute()), "w", **ANY_TAGS)
     except ValueError as error:
         raise RequestError(f"{target}: no video container has this suffix; use .mp4 or .mkv") from error
+    output.container_options.update(format_options(output.format.name, source.container.metadata))
     try:
         with output:
             yield output
@@ -54,40 +92,54 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
         ) from error
 
 
-def set_up(
-    output: OutputContainer, target: Path, source: Source, scale: int, encoding: Encoding, end: float
-) -> dict[int, Stream]:
-    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header; returns the
-    streams by the index of the source's: one to encode, the others to copy to.
+def set_up(output: OutputContainer, target: Path, source: Source, scale: int, encoding: Encoding, end: float) -> Target:
+    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header.
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
     """
-    codec = encoding.codec or ENCODERS.get(output.format.name, "libx264")
+    codec = encoder_of(target, encoding)
     check_encoder(codec, plain_name(source.first.format.name))
-    streams = _add_streams(output, target, source, scale, codec, encoding)
+    made = _add_streams(output, target, source, scale, codec, encoding)
     _copy_metadata(source.container, output, end)
     _start(output, target, codec)
-    return streams
+    return made
 
 
-def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Stream]) -> Iterator[av.VideoFrame | str]:
+def write(items: Iterator[Item], target: Target) -> Iterator[av.VideoFrame | str]:
     """Encodes the frames and copies the packets; yields each frame once encoded, and the warnings."""
-    (encoder,), refused = output.streams.video, 0
+    output, encoder, carriers, refused = target.output, target.encoder, target.carriers, 0
     for item in items:
         if isinstance(item, av.VideoFrame):
             output.mux(encoder.encode(item))
             yield item
         elif isinstance(item, str):
             yield item
-        else:
-            item.stream = streams[item.stream_index]
-            try:
-                output.mux_one(item)
-            except av.error.ArgumentError:  # a time that no container takes: none, or one before the last packet's
-                refused += 1
+        elif carrier := carriers.get(item.stream_index):
+            refused += _mux(output, carrier, item)
     output.mux(encoder.encode(None))
+    refused += sum(_mux(output, carrier, None) for carrier in carriers.values())
     if refused:
         yield f"{refused} packets of sound or subtitles have impossible times and are left out"
+
+
+def _mux(output: OutputContainer, carrier: Carrier, packet: "av.Packet[Stream] | None") -> int:
+    """Writes what the carrier makes of the packet; returns how many packets have a time that no container takes: none,
+    or one before the last packet's.
+    """
+    refused = 0
+    for made in carrier.packets(packet):
+        try:
+            output.mux_one(made)
+        except av.error.ArgumentError:
+            refused += 1
+    return refused
+
+
+def finish(unfinished: Path, source: Source, target: Target, scale: int) -> None:
+    """Completes the file, once it is closed."""
+    if target.is_matroska and _has_aspect(source):
+        width, height = sr_size(source.first, scale)
+        matroska.set_display_size(unfinished, width, height, source.video.sample_aspect_ratio or Fraction(1))
 
 
 # --- streams ---
@@ -95,24 +147,23 @@ def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Str
 
 def _add_streams(
     output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
-) -> dict[int, Stream]:
-    """The output's streams by the index of the source's."""
-    streams: dict[int, Stream] = {}
+) -> Target:
+    """Adds the source's streams to the output, in their order."""
+    others, encoder = Others(output), None
     for stream in source.container.streams:
-        try:
-            if stream.index == source.video.index:
-                streams[stream.index] = _add_encoder(output, source, scale, codec, encoding)
-            elif is_copied(stream):
-                streams[stream.index] = output.add_stream_from_template(stream, opaque=True)
-        except ValueError as error:
-            name = codec if stream.index == source.video.index else stream.name or "this codec"
-            raise RequestError(
-                f"{target}: {target.suffix} cannot hold {name} ({stream.type}, stream {stream.index}); use .mkv"
-            ) from error
-        if stream.index in streams:
-            streams[stream.index].disposition = stream.disposition
-            streams[stream.index].metadata.update(_own_tags(stream.metadata))
-    return streams
+        if stream.index == source.video.index:
+            encoder = _add_encoder(output, target, source, scale, codec, encoding)
+        elif is_cover(stream) and output.format.name == "matroska":
+            _attach_cover(output, source, stream)
+        elif is_copied(stream) and (not is_cover(stream) or output.format.name in COVERS):
+            others.add(stream)
+    assert encoder is not None
+    indices = {index: carrier.stream.index for index, carrier in others.carriers.items()}
+    written = Written(codec, indices | {source.video.index: encoder.index})
+    return Target(output, encoder, others.carriers, written, output.format.name in MATROSKA_LIKE, others.said())
+
+
+# --- streams ---
 
 
 def check_encoder(codec: str, pixel_format: str) -> None:
@@ -129,30 +180,67 @@ def check_encoder(codec: str, pixel_format: str) -> None:
         raise RequestError(f"codec: {codec} cannot take {pixel_format}, only {', '.join(taken)}; choose another one")
 
 
-def _add_encoder(output: OutputContainer, source: Source, scale: int, codec: str, encoding: Encoding) -> VideoStream:
+def _add_encoder(
+    output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
+) -> VideoStream:
     """The stream to encode, set up like the source's."""
-    _, video, first = source
-    output.add_stream(codec, rate=video.guessed_rate, options=dict(QUIET.get(codec, {})))
-    (encoder,) = output.streams.video
+    video, first, fields = source.video, source.first, max(source.frames_of_each, 1)
+    try:
+        encoder = output.add_stream(codec, rate=(video.guessed_rate or FRAME_RATE) * fields)
+    except ValueError as error:
+        advice = "choose another codec" + ("" if output.format.name == "matroska" else " or .mkv")
+        raise RequestError(f"{target}: {target.suffix} cannot hold {codec}; {advice}") from error
+    assert isinstance(encoder, VideoStream)
     context = encoder.codec_context
-    encoder.options.update(_options(context, codec, encoding))
+    encoder.options.update(_options(context, codec, encoding) | _told(codec, source))
     context.width, context.height = sr_size(first, scale)
     context.pix_fmt = plain_name(first.format.name)
     if video.time_base:
-        context.time_base = video.time_base
+        context.time_base = video.time_base / fields
     context.flags |= Flags.frame_duration
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
     if video.sample_aspect_ratio:
         context.sample_aspect_ratio = video.sample_aspect_ratio
+    if context.codec.canonical_name == "hevc" and output.format.name in MP4_LIKE:
+        context.codec_tag = HVC1
+    _turn(encoder, first, scale)
+    encoder.disposition = video.disposition
+    encoder.metadata.update(own_tags(video.metadata))
+    if output.format.name in MATROSKA_LIKE and _has_aspect(source):
+        encoder.metadata["title"] = matroska.reserved(encoder.metadata.get("title", ""))
+    return encoder
+
+
+def _has_aspect(source: Source) -> bool:
+    return (source.video.sample_aspect_ratio or 1) != 1
+
+
+def _turn(encoder: VideoStream, first: av.VideoFrame, scale: int) -> None:
+    """Gives the encoder's stream the rotation of the source's."""
     if matrix := side_data(first).get("DISPLAYMATRIX"):
         rotation = np.frombuffer(matrix, np.int32).copy()
         rotation[6:8] *= scale  # the shift, in pixels
         encoder.set_display_matrix(rotation.tolist())
     elif first.rotation:
         encoder.set_display_rotation(first.rotation)
-    return encoder
+
+
+def _told(codec: str, source: Source) -> dict[str, str]:
+    """The options that say to the encoder what PyAV cannot."""
+    options = dict(QUIET.get(codec, {}))
+    for name, value in hdr.encoder_options(codec, side_data(source.first)).items():
+        options[name] = ":".join(filter(None, [options.get(name), value]))
+    if source.chroma_location != LEFT:
+        options["chroma_sample_location"] = source.chroma_location
+    return options
+
+
+def _attach_cover(output: OutputContainer, source: Source, stream: Stream) -> None:
+    """Adds a cover as Matroska has it: as a file."""
+    if codec_of(stream) in COVER_TYPES and (picture := cover_of(source, stream)):
+        output.add_attachment(*COVER_TYPES[codec_of(stream)], picture)
 
 
 def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[str, str]:
@@ -171,14 +259,9 @@ def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[s
 # --- tags, chapters, the header ---
 
 
-def _own_tags(metadata: dict[str, str]) -> dict[str, str]:
-    """The metadata without what the source's muxer said of its own file."""
-    return {key: value for key, value in metadata.items() if key.lower() not in MUXER_TAGS}
-
-
 def _copy_metadata(container: InputContainer, output: OutputContainer, end: float) -> None:
     """Copies the container's tags and the chapters that start before `end`, in seconds."""
-    output.metadata.update(_own_tags(container.metadata))
+    output.metadata.update(own_tags(container.metadata))
     output.set_chapters(
         [chapter for chapter in container.chapters() if chapter["start"] * (chapter["time_base"] or 0) < end]
     )
@@ -191,8 +274,9 @@ def _start(output: OutputContainer, target: Path, codec: str) -> None:
         with av.logging.Capture(), own_priority():
             output.start_encoding()
     except av.FFmpegError as error:
+        advice = "choose another codec" + ("" if output.format.name == "matroska" else " or .mkv")
         raise RequestError(
-            f"{target}: {codec} in {target.suffix} cannot be started ({_reason(error)}); choose another codec or .mkv"
+            f"{target}: {codec} in {target.suffix} cannot be started ({_reason(error)}); {advice}"
         ) from error
     finally:
         av.logging.set_level(None)
