@@ -20,7 +20,7 @@ from fsrcnn.geometry import SCALES
 from fsrcnn.pictures.formats import BY_SUFFIX, MEMORY_LIMIT
 from fsrcnn.restore import AUTO, Restore
 from fsrcnn.stamp import is_stamped
-from fsrcnn.videos import VIDEO_SUFFIXES
+from fsrcnn.videos import VIDEO_SUFFIXES, Deinterlace
 
 SUFFIXES = BY_SUFFIX.keys() | VIDEO_SUFFIXES
 KNOWN = f"known: {' '.join(sorted(SUFFIXES))}"
@@ -56,6 +56,7 @@ class Request:
     quality: int | None = None
     preset: str | None = None
     duration: float | None = None
+    deinterlace: Deinterlace = "auto"
 
 
 class Found(NamedTuple):

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from fsrcnn.videos.frames import bits_of, sample_planes
 
-Deinterlace = Literal["auto", "off", "double"]
 Kind = Literal["progressive", "interlaced", "telecined"]
-CHOICES: tuple[Deinterlace, ...] = ("auto", "off", "double")
 
 LOOKED_AT = 150  # frames from the start, until so many have shown movement:
 ENOUGH, LEAST = 25, 6  # and with fewer than LEAST, the pictures tell nothing

@@ -25,16 +25,20 @@ STORED_WHOLE = ("pcm_", "flac", "alac", "wavpack", "truehd", "mlp", "tta", "ape"
 TEXTS = ("subrip", "mov_text", "webvtt")
 IS_TEXT = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "microdvd", "sami", "subviewer", "stl"}
 BIT_RATE = 96_000  # of a channel
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # FFmpeg's default ones
 OPUS_RATE = 48_000  # hertz, of all that Opus takes the one that keeps most
 SOUND_SETTINGS = {"libopus": {"mapping_family": "-1"}}
 
-# FFmpeg's MPEG transport streams take whatever they are given, as private data that nothing can play.
-TRANSPORT_STREAM = {
-    *("mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
-    *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
+# FFmpeg's MPEG streams take whatever they are given, as data that nothing can play. What they do hold:
+MPEG = {
+    "mpegts": {
+        *("mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
+    },
+    "mpeg": {"mp1", "mp2", "mp3", "ac3", "dts", "pcm_s16be", "pcm_dvd", "dvd_subtitle"},
 }
 ATTACHMENTS = {"matroska"}  # the formats that hold files such as fonts
-COVERS = {"mp4", "ipod"}  # the formats that hold a picture as a stream; Matroska holds it as a file
+COVERS = {"mp4"}  # the format that holds a picture as a stream; Matroska holds it as a file
 COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
@@ -152,13 +156,13 @@ def _ways(stream: Stream, container: str) -> Iterator[tuple[Adding, str]]:
     codec = codec_of(stream)
     if stream.type == "attachment" and container not in ATTACHMENTS:
         return
-    if container != "mpegts" or codec in TRANSPORT_STREAM:
+    if codec in MPEG.get(container, {codec}):
         yield partial(_copied, template=stream), ""
     if isinstance(stream, AudioStream):
         for name in (LOSSLESS if codec.startswith(STORED_WHOLE) else ()) + LOSSY:
-            if container != "mpegts" or name in TRANSPORT_STREAM:
+            if (made := av.Codec(name, "w").canonical_name) in MPEG.get(container, {made}):
                 yield partial(_sound, source=stream, encoder=name), name
-    if isinstance(stream, SubtitleStream) and codec in IS_TEXT and container != "mpegts":
+    if isinstance(stream, SubtitleStream) and codec in IS_TEXT and container not in MPEG:
         for name in TEXTS:
             yield partial(_text, source=stream, encoder=name), name
 
@@ -176,7 +180,10 @@ def _holds(container: str, additions: list[Adding]) -> bool:
 
 
 def _copied(output: OutputContainer, template: Stream) -> Carrier:
-    return Copy(_like(template, output.add_stream_from_template(template, opaque=True)))
+    added = output.add_stream_from_template(template, opaque=True)
+    if isinstance(template, AudioStream) and _layout(template) != template.codec_context.layout.name:
+        added.codec_context.layout = _layout(template)
+    return Copy(_like(template, added))
 
 
 def _sound(output: OutputContainer, source: AudioStream, encoder: str) -> Carrier:
@@ -184,12 +191,20 @@ def _sound(output: OutputContainer, source: AudioStream, encoder: str) -> Carrie
     added = output.add_stream(encoder, rate=rate, options=dict(SOUND_SETTINGS.get(encoder, {})))
     assert isinstance(added, AudioStream)
     context = added.codec_context
-    context.layout = source.codec_context.layout.name
+    context.layout = _layout(source)
     if encoder not in LOSSLESS:
         context.bit_rate = BIT_RATE * source.codec_context.channels
     elif _bytes_of(source) > 2:
         context.format = "s32" if encoder == "flac" else "s32p"
     return Sound(source, _like(source, added))
+
+
+def _layout(source: AudioStream) -> str:
+    """The name of the speakers' layout; PCM has a number of channels alone, which MP4 and encoders refuse."""
+    context = source.codec_context
+    return (
+        LAYOUTS.get(context.channels, context.layout.name) if "channels" in context.layout.name else context.layout.name
+    )
 
 
 def _bytes_of(source: AudioStream) -> int:

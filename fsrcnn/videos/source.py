@@ -17,7 +17,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from fsrcnn.errors import RequestError
-from fsrcnn.videos.deinterlace import Deinterlace, Deinterlacer, Scan, scan_of
+from fsrcnn.videos import Deinterlace
+from fsrcnn.videos.deinterlace import Deinterlacer, Scan, scan_of
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds, sr_size
 from fsrcnn.videos.others import codec_of, is_cover, named
 from fsrcnn.videos.tags import ANY_TAGS

@@ -22,7 +22,7 @@ from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.stamp import stamp
-from fsrcnn.videos.deinterlace import CHOICES, Deinterlace
+from fsrcnn.videos import DEINTERLACE, Deinterlace
 from fsrcnn.videos.frames import enlarged, is_full_range
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
@@ -63,8 +63,8 @@ def upscale_video(
     """
     if duration is not None and not duration > 0:
         raise RequestError(f"duration: got {duration}, expected seconds above 0")
-    if deinterlace not in CHOICES:
-        raise RequestError(f"deinterlace: got {deinterlace!r}, expected {', '.join(CHOICES)}")
+    if deinterlace not in DEINTERLACE:
+        raise RequestError(f"deinterlace: got {deinterlace!r}, expected {', '.join(DEINTERLACE)}")
     encoding, seconds, frames = Encoding(codec, quality, preset), duration or math.inf, 0
     with open_source(source, deinterlace, takes_alpha(target, encoder_of(target, encoding))) as opened:
         if target.exists() and target.samefile(source):
