@@ -80,8 +80,8 @@ def enlarge_file(
     The suffix of `target` chooses the format. An existing target is replaced once the new file is complete.
     accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
     decoding a picture may need; None: 2 GiB. deinterlace: of videos, "auto" makes one frame of each that is interlaced,
-    "double" one of each field, "off" enlarges them as they are. Other arguments as for `enlarge`; with restore="auto", what a JPEG's, a
-    WebP's or a video's header says of its quality counts too.
+    "double" one of each field, "off" enlarges them as they are. Other arguments as for `enlarge`; with restore="auto",
+    what a JPEG's, a WebP's or a video's header says of its quality counts too.
 
     Raises `Error`, with a message of one line, if a file cannot be read, enlarged or written.
     """

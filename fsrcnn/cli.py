@@ -99,8 +99,8 @@ def read_request(arguments: list[str] | None = None) -> Request:
         "--deinterlace",
         choices=DEINTERLACE,
         default=DEINTERLACE[0],
-        help="videos: auto (the default) deinterlaces those that are interlaced, a frame for each; double makes a frame "
-        "for each field; off enlarges them as they are",
+        help="videos: auto (the default) deinterlaces those that are interlaced, a frame for each; double makes a "
+        "frame for each field; off enlarges them as they are",
     )
     found = vars(parser.parse_intermixed_args(arguments))
     request = Request(**found | {"inputs": tuple(found["inputs"])})

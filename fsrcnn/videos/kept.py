@@ -15,10 +15,11 @@ import numpy as np
 from av.stream import Disposition, Stream
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
+from fsrcnn.errors import RequestError
 from fsrcnn.videos.frames import LEFT, has_alpha, is_full_range, side_data, side_data_kinds
 from fsrcnn.videos.others import is_cover
 from fsrcnn.videos.source import Source, open_source
-from fsrcnn.videos.tags import compared
+from fsrcnn.videos.tags import compared, stream_tags
 
 Facts: TypeAlias = dict[str, "str | Fraction"]  # by what they are called in a message; what is not there has none
 
@@ -58,23 +59,40 @@ UNTOLD = {"handler_name", "creation_time", "filename", "mimetype", "language"}
 
 
 class Written(NamedTuple):
-    """What was written: the encoder by FFmpeg's name, and the index of each of the source's streams, by that there."""
+    """What was written: the encoder by FFmpeg's name, and the indices of the source's streams in it."""
 
     codec: str
-    indices: dict[int, int]
+    streams: tuple[int, ...]
 
 
 def lost(source: Source, written: Written, path: Path, end: float) -> list[str]:
-    """A line for each thing of the source's that the file made of it does not have, or has as something else. Raises
-    RequestError if that cannot be read.
+    """A line for each thing of the source's that the file made of it does not have, or has as something else.
 
     end: chapters that start then, in seconds, or later are not missed.
     """
-    with open_source(path, with_alpha=source.with_alpha) as result:
-        found = _facts(result, written.indices, math.inf)
-        # Those that are not in the first frame are not looked for.
-        found |= {SIDE_DATA[kind]: "yes" for kind in carried(written.codec, source)}
-        return differences(_facts(source, {index: index for index in written.indices}, end), found)
+    streams = {index: source.container.streams[index] for index in written.streams}
+    streams = {index: stream for index, stream in streams.items() if not is_cover(stream)}
+    try:
+        with open_source(path, with_alpha=source.with_alpha) as result:
+            found = _facts(result, _matched(streams, result.container.streams), math.inf)
+    except RequestError:  # a format that is written and not read, or no frame
+        return ["the result cannot be read, so what it has not kept is not known"]
+    # Those that are not in the first frame are not looked for.
+    found |= {SIDE_DATA[kind]: "yes" for kind in carried(written.codec, source)}
+    return differences(_facts(source, streams, end), found)
+
+
+def _matched(streams: Mapping[int, Stream], written: Iterable[Stream]) -> dict[int, Stream]:
+    """For each stream the one that it became: the first of its type for the first, and so on, as formats are read in an
+    order of their own.
+    """
+    rest = [stream for stream in written if not is_cover(stream)]
+    matched = {}
+    for index, stream in streams.items():
+        if (found := next((each for each in rest if each.type == stream.type), None)) is not None:
+            matched[index] = found
+            rest.remove(found)
+    return matched
 
 
 def carried(codec: str, source: Source) -> frozenset[str]:
@@ -82,10 +100,9 @@ def carried(codec: str, source: Source) -> frozenset[str]:
     return frozenset(WRITTEN.get(codec, ()) if source.frames_of_each < 2 else ())
 
 
-def _facts(source: Source, indices: Mapping[int, int], end: float) -> Facts:
-    """What a file tells. indices: where the streams that are compared are, by their indices in messages."""
+def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
+    """What a file tells. streams: those that are compared, by their numbers in messages."""
     container, aspect = source.container, source.video.sample_aspect_ratio
-    streams = {name: container.streams[index] for name, index in indices.items()}
     found: Facts = {f"tag {key}": value for key, value in compared(container.metadata).items()}
     for number, chapter in enumerate(container.chapters(), 1):
         if (start := float(chapter["start"] * (chapter["time_base"] or 0))) < end:
@@ -104,11 +121,16 @@ def _facts(source: Source, indices: Mapping[int, int], end: float) -> Facts:
 
 def _stream_facts(stream: Stream, index: int, is_alone: bool) -> Facts:
     of = f" of stream {index}"
-    found: Facts = {f"tag {key}{of}": value for key, value in compared(stream.metadata).items() if key not in UNTOLD}
+    tags = compared(stream_tags(stream.metadata))
+    found: Facts = {f"tag {key}{of}": value for key, value in tags.items() if key not in UNTOLD}
     if stream.language and stream.language != "und":
         found["language" + of] = stream.language
     for purpose in Disposition:
-        if stream.disposition & purpose and not (purpose == Disposition.default and is_alone):
+        if (
+            stream.disposition & purpose
+            and purpose != Disposition.attached_pic
+            and not (purpose == Disposition.default and is_alone)
+        ):
             found[f"mark as {purpose.name}{of}"] = "yes"
     return found
 

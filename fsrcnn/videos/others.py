@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from fsrcnn.videos.tags import own_tags
+from fsrcnn.videos.tags import stream_tags
 
 Packet: TypeAlias = "av.Packet[Stream]"
 
@@ -180,7 +180,7 @@ def _holds(container: str, additions: list[Adding]) -> bool:
 
 
 def _copied(output: OutputContainer, template: Stream) -> Carrier:
-    added = output.add_stream_from_template(template, opaque=True)
+    added: Any = output.add_stream_from_template(template, opaque=True)
     if isinstance(template, AudioStream) and _layout(template) != template.codec_context.layout.name:
         added.codec_context.layout = _layout(template)
     return Copy(_like(template, added))
@@ -222,5 +222,5 @@ def _text(output: OutputContainer, source: SubtitleStream, encoder: str) -> Carr
 def _like(source: Stream, added: Any) -> Any:
     """The added stream with the source's tags and purpose."""
     added.disposition = source.disposition
-    added.metadata.update(own_tags(source.metadata))
+    added.metadata.update(stream_tags(source.metadata))
     return added

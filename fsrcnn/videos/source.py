@@ -139,7 +139,8 @@ def remarks(source: Source, scale: int) -> list[str]:
     left_out = [s for s in others if s.type != "data" or (s.frames != chapters and "timecode" not in s.metadata)]
     if left_out:
         said.append("left out: " + ", ".join(map(named, left_out)))
-    if video.pix_fmt and plain_name(video.pix_fmt) != plain_name(first.format.name.replace("yuva", "yuv")):
+    has_packed_alpha = source.with_alpha and _alpha_decoder(video)
+    if video.pix_fmt and plain_name(video.pix_fmt) != plain_name(first.format.name) and not has_packed_alpha:
         said.append(f"{video.pix_fmt} is converted to {first.format.name}")
     if not has_alpha(first.format.name) and (_alpha_decoder(video) or has_alpha(video.pix_fmt or "gray")):
         said.append("left out: alpha")

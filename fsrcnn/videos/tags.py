@@ -10,7 +10,6 @@ import av
 ANY_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) > 18 else {"metadata_errors": "surrogateescape"}
 # What the source's muxer, or its encoder, said of what it made. The last ones are statistics that mkvmerge writes.
 MADE_BY = {"encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration", "alpha_mode"}
-RENAMED = {"name": "title"}  # what QuickTime calls a track's title
 STATISTICS = {"bps", "number_of_frames", "number_of_bytes"}
 STATISTICS_BEGIN = ("_statistics_", "bps-", "duration-", "number_of_frames-", "number_of_bytes-")
 # The formats that hold any tag, but only as QuickTime's keys: programs that read iTunes' tags then see none.
@@ -20,7 +19,13 @@ KEYS = {"movflags": "use_metadata_tags"}
 
 def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags without what the source's muxer and encoder said of what they made."""
-    return {RENAMED.get(key, key): value for key, value in tags.items() if not _is_made(key.lower())}
+    return {key: value for key, value in tags.items() if not _is_made(key.lower())}
+
+
+def stream_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """`own_tags` of a stream, with its title called so, as QuickTime does not."""
+    own = own_tags(tags)
+    return {"title": own.pop("name")} | own if "name" in own else own
 
 
 def _is_made(key: str) -> bool:
@@ -28,10 +33,10 @@ def _is_made(key: str) -> bool:
 
 
 def compared(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags as they can be compared with those of another format: keys in small letters, no second form of one in a
-    language, a time without its empty fraction of a second.
+    """The tags as they can be compared with those of another format: keys in small letters and without spaces, no
+    second form of one in a language, a time without its empty fraction of a second.
     """
-    small = {RENAMED.get(key.lower(), key.lower()): value for key, value in own_tags(tags).items()}
+    small = {key.lower().replace(" ", "_"): value for key, value in own_tags(tags).items()}
     short = {key: value for key, value in small.items() if key[:-4] not in small or key[-4:-3] != "-"}
     if "creation_time" in short:
         short["creation_time"] = short["creation_time"].replace(".000000Z", "Z")

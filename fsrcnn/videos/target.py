@@ -18,11 +18,11 @@ from av.video.stream import VideoStream
 
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.videos import hdr, matroska
-from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, is_full_range, plain_name, side_data, sr_size
+from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, has_alpha, is_full_range, plain_name, side_data, sr_size
 from fsrcnn.videos.kept import Written
 from fsrcnn.videos.others import COVER_TYPES, COVERS, Carrier, Others, codec_of, is_cover
 from fsrcnn.videos.source import Item, Source, cover_of, is_copied
-from fsrcnn.videos.tags import ANY_TAGS, format_options, own_tags
+from fsrcnn.videos.tags import ANY_TAGS, format_options, own_tags, stream_tags
 
 # The encoders for the suffixes of containers that cannot hold H.264.
 ENCODERS = {".webm": "libvpx-vp9", ".ogv": "libvpx"}
@@ -34,6 +34,7 @@ FRAME_RATE = Fraction(25)  # where the source has none
 HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
+WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
 
@@ -148,18 +149,19 @@ def finish(unfinished: Path, source: Source, target: Target, scale: int) -> None
 def _add_streams(
     output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
 ) -> Target:
-    """Adds the source's streams to the output, in their order."""
+    """Adds the source's streams to the output, in their order, and covers at the end, as formats have them."""
     others, encoder = Others(output), None
-    for stream in source.container.streams:
+    # Beside QuickTime's keys FFmpeg writes no cover.
+    has_covers = output.format.name in COVERS and not output.container_options
+    for stream in sorted(source.container.streams, key=is_cover):
         if stream.index == source.video.index:
             encoder = _add_encoder(output, target, source, scale, codec, encoding)
         elif is_cover(stream) and output.format.name == "matroska":
             _attach_cover(output, source, stream)
-        elif is_copied(stream) and (not is_cover(stream) or output.format.name in COVERS):
+        elif is_copied(stream) and (has_covers or not is_cover(stream)):
             others.add(stream)
     assert encoder is not None
-    indices = {index: carrier.stream.index for index, carrier in others.carriers.items()}
-    written = Written(codec, indices | {source.video.index: encoder.index})
+    written = Written(codec, tuple(sorted([source.video.index, *others.carriers])))
     return Target(output, encoder, others.carriers, written, output.format.name in MATROSKA_LIKE, others.said())
 
 
@@ -207,7 +209,7 @@ def _add_encoder(
         context.codec_tag = HVC1
     _turn(encoder, first, scale)
     encoder.disposition = video.disposition
-    encoder.metadata.update(own_tags(video.metadata))
+    encoder.metadata.update(stream_tags(video.metadata))
     if output.format.name in MATROSKA_LIKE and _has_aspect(source):
         encoder.metadata["title"] = matroska.reserved(encoder.metadata.get("title", ""))
     return encoder
@@ -232,6 +234,8 @@ def _told(codec: str, source: Source) -> dict[str, str]:
     options = dict(QUIET.get(codec, {}))
     for name, value in hdr.encoder_options(codec, side_data(source.first)).items():
         options[name] = ":".join(filter(None, [options.get(name), value]))
+    if has_alpha(source.first.format.name):
+        options |= WITH_ALPHA.get(codec, {})
     if source.chroma_location != LEFT:
         options["chroma_sample_location"] = source.chroma_location
     return options
