@@ -34,6 +34,7 @@ FRAME_RATE = Fraction(25)  # where the source has none
 HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
+CAPTIONS = {"libx265": {"a53cc": "1"}}  # encoders that write closed captions only if told to
 WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
@@ -231,7 +232,7 @@ def _turn(encoder: VideoStream, first: av.VideoFrame, scale: int) -> None:
 
 def _told(codec: str, source: Source) -> dict[str, str]:
     """The options that say to the encoder what PyAV cannot."""
-    options = dict(QUIET.get(codec, {}))
+    options = QUIET.get(codec, {}) | CAPTIONS.get(codec, {})
     for name, value in hdr.encoder_options(codec, side_data(source.first)).items():
         options[name] = ":".join(filter(None, [options.get(name), value]))
     if has_alpha(source.first.format.name):

@@ -236,6 +236,64 @@ def test_every_kind_of_side_data_has_its_place():
     assert not SIDE_DATA.keys() & NOT_SAID
 
 
+# What FFmpeg's tools tell of a file, by the row that it belongs to.
+PLACES = {
+    "pixel aspect": "sample_aspect_ratio display_aspect_ratio",
+    "rotation": "rotation",
+    "primaries, transfer and matrix": "color_primaries color_transfer color_trc color_space colorspace",
+    "full range": "color_range",
+    "place of chroma": "chroma_location",
+    "title": "tags metadata",
+    "chapters": "chapters",
+    "languages of streams": "language",
+    "marks of streams, such as forced": "disposition",
+    # Tests of their own: bits and subsampling, times, size and fields of frames, alpha, each kind of side data.
+    "tested elsewhere": (
+        "channel_layout channels closed_captions duration field_order film_grain format height "
+        "interlaced_frame nb_samples pix_fmt planes pts pts_time repeat_pict sample_fmt sample_rate side_data "
+        "side_data_list start_pts start_time time time_base top_field_first width "
+    ),
+    # Of the encoder, the muxer, the decoder, or of this one reading.
+    "made anew": (
+        "alpha_mode average_rate avg_frame_rate base_rate best_effort_timestamp best_effort_timestamp_time "
+        "bit_rate bit_rate_tolerance bits_per_coded_sample bits_per_raw_sample bits_per_sample codec "
+        "codec_context codec_long_name codec_name codec_tag codec_tag_string codec_type coded_height "
+        "coded_picture_number coded_width container container_options copy_opaque crop_bottom crop_left "
+        "crop_right crop_top delay discard display_picture_number dts duration_time duration_ts "
+        "end_display_time extradata extradata_size file filename flags flags2 format_long_name format_name "
+        "framerate frames global_quality gop_size guessed_rate has_b_frames hwaccel id index index_entries "
+        "initial_padding input_was_opened io_open is_avc is_corrupt is_decoder is_encoder is_hwaccel is_open "
+        "key_frame level lossless max_b_frames max_bit_rate media_type metadata_encoding metadata_errors "
+        "mime_codec_string nal_length_size name nb_frames nb_programs nb_read_frames nb_stream_groups "
+        "nb_streams num_rects opaque open_files open_timeout options pict_type pkt_dts pkt_dts_time "
+        "pkt_duration pkt_duration_time pkt_pos pkt_size probe_score profile profiles properties qmax qmin "
+        "qscale r_frame_rate rate read_timeout reformatter refs reorder_depth size skip_frame "
+        "start_display_time start_time_realtime stream_index stream_options streams supported_options "
+        "sw_format thread_count thread_type ts_id ts_packetsize type video_codec_id view_ids_available "
+    ),
+}
+
+
+def attributes(thing: object) -> set[str]:
+    kind = type(thing)
+    return {name for name in dir(thing) if name[0] != "_" and not callable(getattr(kind, name, None))}
+
+
+def test_every_property_that_ffmpeg_tells_has_its_place(tmp_path: Path):
+    known = {name for names in PLACES.values() for name in names.split()}
+    path = make_film(tmp_path / "film.mkv")
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        frame = next(container.decode(video))
+        told = set.union(*map(attributes, (container, video, video.codec_context, frame)))
+    if shutil.which("ffprobe"):
+        command = "ffprobe -v error -show_streams -show_format -show_frames -show_chapters -of json".split()
+        probed = json.loads(subprocess.run([*command, path], capture_output=True, text=True, check=True).stdout)
+        told |= {"chapters"}.union(probed["format"], *probed["streams"], *probed["frames"])
+    assert told - known == set()
+    assert PLACES.keys() - ROWS.keys() == {"tested elsewhere", "made anew"}
+
+
 def make_alpha(path: Path, codec: str, pixel_format: str = "yuva420p") -> Path:
     """A film whose alpha rises to the right."""
     with av.open(str(path), "w") as output:
@@ -397,3 +455,49 @@ def test_ffprobe_sees_the_shape_of_the_pixels_and_no_damage(network: Network, tm
         video = json.loads(probed.stdout)["streams"][0]
         assert Fraction(video["sample_aspect_ratio"].replace(":", "/")) == PIXEL_ASPECT
         assert "rc" not in probed.stderr
+
+
+CAPTION = b"\xb5\x00\x31GA94\x03\xc1\xff" + b"\xfc\x94\x2c" + b"\xff"  # ANSI/CTA-708: one pair of bytes, of CEA-608
+AFD = b"\xb5\x00\x31DTG1\x41\xf8"  # ETSI TS 101 154, annex B: full frame, 4:3
+
+
+def with_messages(source: Path, target: Path, *messages: bytes) -> Path:
+    """The H.264 film with these registered messages (ITU-T H.264, D.1.6) before each frame."""
+    units = [b"\x06\x04" + bytes([len(message)]) + message + b"\x80" for message in messages]
+    before = b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                made = av.Packet(before + bytes(packet))
+                made.pts, made.dts, made.time_base, made.stream = packet.pts, packet.dts, packet.time_base, stream
+                made.is_keyframe = packet.is_keyframe
+                new.mux(made)
+    return target
+
+
+def captions(path: Path) -> list[bytes | None]:
+    with av.open(str(path)) as container:
+        return [side_data(frame).get("A53_CC") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        ("libx264", ("left out: active format description",)),
+        ("libx265", ("left out: active format description",)),
+        ("ffv1", ("left out: active format description, closed captions",)),
+    ],
+)
+def test_closed_captions_are_kept_by_encoders_that_write_them(
+    network: Network, tmp_path: Path, codec: str, said: tuple[str, ...]
+):
+    plain = make_sound(tmp_path / "plain.mkv", "aac")
+    upscale_video(plain, tmp_path / "h264.mkv", network)
+    source = with_messages(tmp_path / "h264.mkv", tmp_path / "film.mkv", CAPTION, AFD)
+    assert captions(source) == [b"\xfc\x94\x2c"] * FRAMES
+    result = upscale_video(source, tmp_path / "large.mkv", network, codec)
+    assert {", ".join(sorted(line.removeprefix("left out: ").split(", "))) for line in result.warnings} == {
+        line.removeprefix("left out: ") for line in said
+    }
+    assert captions(tmp_path / "large.mkv") == ([None] * FRAMES if codec == "ffv1" else captions(source))
