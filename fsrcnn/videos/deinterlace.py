@@ -30,7 +30,7 @@ DECISIVE = 1.1  # how many times rougher one order of the fields must be than th
 MOST = 0.65  # the share of frames, of those that show movement, that decides
 CYCLE, ALIKE = 5, 0.9  # of telecined film two frames in CYCLE are combed, the same in each cycle
 SOME = 0.15  # combed frames of it at least
-FEWEST_ROWS = 8
+SMALLEST = 8  # of the sides of a frame that bwdif takes, chroma too
 
 
 class Scan(NamedTuple):
@@ -83,10 +83,10 @@ def _compared(frames: Iterable[av.VideoFrame]) -> Iterator[Compared]:
     earlier: NDArray[np.float32] | None = None
     for frame in frames:
         later = sample_planes(frame)[0][:, ::2].astype(np.float32) / 2 ** (bits_of(frame) - 8)
-        if earlier is not None and len(later) >= FEWEST_ROWS:
+        if earlier is not None:
             moved = np.abs(later - earlier) > MOVED
             yield frame.interlaced_frame, moved if moved.mean() >= MOVING else None, earlier, later
-        elif earlier is None:
+        else:
             first = later[:0], later[:0]
             yield frame.interlaced_frame, None, *first
         earlier = later

@@ -4,6 +4,7 @@ What a container holds is asked of FFmpeg: the stream is put into an empty one o
 """
 
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from fsrcnn.videos.summary import line_of
 from fsrcnn.videos.tags import stream_tags
 
 Packet: TypeAlias = "av.Packet[Stream]"
@@ -37,6 +39,7 @@ MPEG = {
     },
     "mpeg": {"mp1", "mp2", "mp3", "ac3", "dts", "pcm_s16be", "pcm_dvd", "dvd_subtitle"},
 }
+STOPPED_BY_ORDER = {"flv"}  # the format in which FFmpeg ends the process at speakers in an order of the file's own
 ATTACHMENTS = {"matroska"}  # the formats that hold files such as fonts
 COVERS = {"mp4"}  # the format that holds a picture as a stream; Matroska holds it as a file
 COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
@@ -156,9 +159,10 @@ def _ways(stream: Stream, container: str) -> Iterator[tuple[Adding, str]]:
     codec = codec_of(stream)
     if stream.type == "attachment" and container not in ATTACHMENTS:
         return
-    if codec in MPEG.get(container, {codec}):
+    has_own_order = isinstance(stream, AudioStream) and _has_own_order(stream)
+    if codec in MPEG.get(container, {codec}) and not (has_own_order and container in STOPPED_BY_ORDER):
         yield partial(_copied, template=stream), ""
-    if isinstance(stream, AudioStream):
+    if isinstance(stream, AudioStream) and not has_own_order:
         for name in (LOSSLESS if codec.startswith(STORED_WHOLE) else ()) + LOSSY:
             if (made := av.Codec(name, "w").canonical_name) in MPEG.get(container, {made}):
                 yield partial(_sound, source=stream, encoder=name), name
@@ -181,7 +185,7 @@ def _holds(container: str, additions: list[Adding]) -> bool:
 
 def _copied(output: OutputContainer, template: Stream) -> Carrier:
     added: Any = output.add_stream_from_template(template, opaque=True)
-    if isinstance(template, AudioStream) and _layout(template) != template.codec_context.layout.name:
+    if isinstance(template, AudioStream) and not _has_own_order(template):
         added.codec_context.layout = _layout(template)
     return Copy(_like(template, added))
 
@@ -197,6 +201,13 @@ def _sound(output: OutputContainer, source: AudioStream, encoder: str) -> Carrie
     elif _bytes_of(source) > 2:
         context.format = "s32" if encoder == "flac" else "s32p"
     return Sound(source, _like(source, added))
+
+
+def _has_own_order(source: AudioStream) -> bool:
+    """Whether the speakers have an order of the file's own. PyAV up to 18.1 frees that twice if it is asked for it, and
+    the process ends; such sound is only copied.
+    """
+    return bool(re.search(r", \d+ channels \(", line_of(source.container, source)))
 
 
 def _layout(source: AudioStream) -> str:

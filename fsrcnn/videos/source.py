@@ -18,9 +18,10 @@ from av.video.stream import VideoStream
 
 from fsrcnn.errors import RequestError
 from fsrcnn.videos import Deinterlace
-from fsrcnn.videos.deinterlace import Deinterlacer, Scan, scan_of
+from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan, scan_of
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds, sr_size
 from fsrcnn.videos.others import codec_of, is_cover, named
+from fsrcnn.videos.summary import line_of
 from fsrcnn.videos.tags import ANY_TAGS
 
 # FFmpeg's names of the containers that are read. It also knows playlists, scripts and devices, which open other files,
@@ -72,7 +73,8 @@ def open_source(path: Path, deinterlace: Deinterlace = "off", with_alpha: bool =
         first = next(frames, None)
         if first is None:
             raise RequestError(f"{path}: not one frame can be decoded; replace the file")
-        scan = Scan() if deinterlace == "off" else scan_of(chain([first], frames))
+        is_looked_at = deinterlace != "off" and min(first.width, first.height) >= SMALLEST
+        scan = scan_of(chain([first], frames)) if is_looked_at else Scan()
     with _open(path) as container:  # anew, so that it is read from the start
         video = _video_stream(container, path)
         yield Source(container, video, first, set(), scan, deinterlace, with_alpha, location)
@@ -109,19 +111,8 @@ def cover_of(source: Source, stream: Stream) -> bytes:
 
 
 def _chroma_location(container: InputContainer, video: VideoStream) -> str:
-    """Where a sample of chroma lies among its samples of luma, in FFmpeg's word, from its summary of the file: PyAV has
-    no other way to it.
-    """
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.VERBOSE)
-    av.logging.set_libav_level(av.logging.VERBOSE)
-    try:
-        lines = container.dumps_format().splitlines()  # type: ignore[attr-defined]
-    finally:
-        av.logging.set_libav_level(av.logging.WARNING)
-        av.logging.set_level(before)
-    line = next((line for line in lines if re.match(rf"\s*Stream #0:{video.index}\b", line)), "")
-    found = re.search(r"\(([^()]*, )?((?:top|bottom)(?:left)?|center)\)", line)
+    """Where a sample of chroma lies among its samples of luma, in FFmpeg's word."""
+    found = re.search(r"\(([^()]*, )?((?:top|bottom)(?:left)?|center)\)", line_of(container, video))
     return found[2] if found else LEFT
 
 
@@ -214,7 +205,7 @@ def read(source: Source, duration: float = math.inf) -> Iterator[Item]:
     if reached + TOLERANCE < whole <= end and HEADER_SAYS_DURATION & formats:
         yield f"cut off: {reached:.1f} of its {whole:.1f} seconds are there"
     if decoder.combed:
-        yield f"{decoder.combed} frames are marked as interlaced, after a start that is not; enlarged as they are"
+        yield f"{decoder.combed} frames are marked as interlaced, which the start is not; enlarged as they are"
     if decoder.resized:
         yield f"changes its size; {decoder.resized} frames are scaled to that of the first"
 

@@ -19,7 +19,7 @@ KEYS = {"movflags": "use_metadata_tags"}
 
 def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags without what the source's muxer and encoder said of what they made."""
-    return {key: value for key, value in tags.items() if not _is_made(key.lower())}
+    return {key: value for key, value in tags.items() if not _is_made(key.lower(), value)}
 
 
 def stream_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -28,8 +28,9 @@ def stream_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {"title": own.pop("name")} | own if "name" in own else own
 
 
-def _is_made(key: str) -> bool:
-    return key in MADE_BY | STATISTICS or key.startswith(STATISTICS_BEGIN)
+def _is_made(key: str, value: str) -> bool:
+    is_muxer = key == "software" and value.startswith("Lavf")  # FFmpeg's name in AVI
+    return is_muxer or key in MADE_BY | STATISTICS or key.startswith(STATISTICS_BEGIN)
 
 
 def compared(tags: Mapping[str, str]) -> dict[str, str]:
