@@ -290,7 +290,7 @@ def try_weights(number: int, folder: Path) -> str:
 # --- command lines ---
 
 EXAMPLES = 20  # command lines to an input
-FLAGS = "--output --suffix --format --upscale-factor --variant --weights --duration --quality --device --deinterlace".split()
+FLAGS = "--output --suffix --format --upscale-factor --variant --weights --duration --quality --device".split()
 ODD = [*"-.~* []{}%'\n\x1b\u202e\udcff\xe9", "a" * 250, "\xe9" * 124, "a.png", "b.webm", "sub", "**", "..", "", "_x2"]
 VALUES = ["2", "3", "jpg", "same", "fsrcnn_s", "cpu", "-1", "nan", "out/b.png", "../c", "/../../c", "out/../c", "~/c"]
 
