@@ -16,6 +16,7 @@ from fsrcnn.resize import phase_weights
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
 # Those with an alpha as well.
 ALPHA_FORMATS = "yuva420p yuva422p yuva444p yuva420p10le yuva422p10le yuva444p10le".split()
+UNNAMED = "UNNAMED"  # side data that PyAV cannot show
 ALPHA = 3  # the number of its plane
 LEFT = "left"  # where a sample of chroma lies among its samples of luma, unless the film says so; H.264's default
 
@@ -89,7 +90,7 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
         # PyAV's types know of motion vectors only, and by their name.
         held = [frame.side_data[number] for number in range(len(frame.side_data))]  # type: ignore[literal-required]
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
-        return {}
+        return {UNNAMED: b""}
     return {data.type.name: bytes(data) for data in held}
 
 

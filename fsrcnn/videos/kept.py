@@ -5,6 +5,7 @@ no list of what each container and encoder holds.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
 from fsrcnn.errors import RequestError
-from fsrcnn.videos.frames import LEFT, has_alpha, is_full_range, side_data, side_data_kinds
+from fsrcnn.videos.frames import LEFT, UNNAMED, has_alpha, is_full_range, side_data, side_data_kinds
 from fsrcnn.videos.others import is_cover
 from fsrcnn.videos.source import Source, open_source
 from fsrcnn.videos.tags import compared, stream_tags
@@ -35,16 +36,17 @@ SIDE_DATA = {
     "AMBIENT_VIEWING_ENVIRONMENT": "light around the display",
     "STEREO3D": "stereo views",
     "SPHERICAL": "spherical projection",
-    "PANSCAN": "pan and scan",
     "AFD": "active format description",
     "GOP_TIMECODE": "timecodes of frames",
     "S12M_TIMECODE": "timecodes of frames",
     "ICC_PROFILE": "ICC profile",
     "SEI_UNREGISTERED": "user data",
+    UNNAMED: "what frames have beside them (of a kind that PyAV cannot show)",
 }
-# Kept in another way (rotation), of sound, applied by the decoder (grain), or the decoder's own notes.
+# Kept in another way (rotation), applied by the decoder (grain), in all MPEG-2 (pan and scan), of sound, or the
+# decoder's own notes.
 NOT_SAID = {
-    *("DISPLAYMATRIX", "FILM_GRAIN_PARAMS"),
+    *("DISPLAYMATRIX", "FILM_GRAIN_PARAMS", "PANSCAN"),
     *("MATRIXENCODING", "DOWNMIX_INFO", "REPLAYGAIN", "SKIP_SAMPLES", "AUDIO_SERVICE_TYPE"),
     *("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "DETECTION_BBOXES", "VIDEO_HINT"),
 }
@@ -52,6 +54,7 @@ NOT_SAID = {
 WRITTEN = {"libx264": {"A53_CC", "STEREO3D"}, "libx265": {"A53_CC"}}
 ASPECTS_ALIKE = 0.005  # as parts of one: a width in whole pixels is not exact
 UNSPECIFIED = 2  # of colours, ITU-T H.273
+TIMECODE_MARKS = 1 << 24 | 1 << 12  # ISO/IEC 13818-2, 6.3.8: drop frame, and a bit that is always one
 MATRICES = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc"}
 # Tags of streams that are not missed: a muxer's name for it, the file's own time again, an attachment's, and the
 # language, which has a fact of its own.
@@ -115,8 +118,17 @@ def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
         found["pixel aspect"] = aspect
     if source.chroma_location != LEFT:
         found["chroma location"] = source.chroma_location
-    found |= {SIDE_DATA[kind]: "yes" for kind in source.seen if kind in SIDE_DATA}
+    kinds = source.seen | side_data_kinds(source.first)
+    if _starts_at_zero(source.first):
+        kinds.discard("GOP_TIMECODE")
+    found |= {SIDE_DATA[kind]: "yes" for kind in sorted(kinds) if kind in SIDE_DATA}
     return found | _frame_facts(source.first)
+
+
+def _starts_at_zero(first: av.VideoFrame) -> bool:
+    """Whether the timecode of a film in MPEG-2 only counts its frames."""
+    data = side_data(first).get("GOP_TIMECODE", b"")
+    return not int.from_bytes(data, sys.byteorder) & ~TIMECODE_MARKS
 
 
 def _stream_facts(stream: Stream, index: int, is_alone: bool) -> Facts:
@@ -140,7 +152,7 @@ def _is_alone(stream: Stream, among: Iterable[Stream]) -> bool:
 
 
 def _frame_facts(frame: av.VideoFrame) -> Facts:
-    found: Facts = {SIDE_DATA[kind]: "yes" for kind in side_data_kinds(frame) if kind in SIDE_DATA}
+    found: Facts = {}
     if matrix := side_data(frame).get("DISPLAYMATRIX"):
         turned = np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]].tolist()
         if turned != [1 << 16, 0, 0, 1 << 16]:

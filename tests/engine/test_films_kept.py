@@ -19,7 +19,7 @@ from made import network as shipped_network
 
 from fsrcnn.network import Network
 from fsrcnn.videos import hdr
-from fsrcnn.videos.frames import side_data
+from fsrcnn.videos.frames import UNNAMED, chroma_weights, side_data, upscale_chroma
 from fsrcnn.videos.kept import NOT_SAID, SIDE_DATA
 from fsrcnn.videos.source import open_source
 from fsrcnn.videos.target import own_priority
@@ -233,7 +233,7 @@ def test_everything_is_kept_or_said_as_documented(network: Network, tmp_path: Pa
 
 
 def test_every_kind_of_side_data_has_its_place():
-    assert SIDE_DATA.keys() | NOT_SAID == {kind.name for kind in Type}
+    assert SIDE_DATA.keys() | NOT_SAID == {kind.name for kind in Type} | {UNNAMED}
     assert not SIDE_DATA.keys() & NOT_SAID
 
 
@@ -516,3 +516,28 @@ def test_closed_captions_are_kept_by_encoders_that_write_them(
         line.removeprefix("left out: ") for line in said
     }
     assert captions(tmp_path / "large.mkv") == ([None] * FRAMES if codec == "ffv1" else captions(source))
+
+
+def test_what_every_mpeg_2_film_has_is_not_said(network: Network, tmp_path: Path):
+    for start, said in (("00:00:00:00", ()), ("01:00:00:00", ("left out: timecodes of frames",))):
+        with av.open(str(tmp_path / "film.mpg"), "w") as output:
+            stream = output.add_stream("mpeg2video", rate=RATE, options={"gop_timecode": start})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            packets = [packet for n in range(FRAMES) for packet in stream.encode(picture(n, "yuv420p"))]
+            output.mux([*packets, *stream.encode(None)])
+        assert upscale_video(tmp_path / "film.mpg", tmp_path / "large.mp4", network).warnings == said
+
+
+@pytest.mark.parametrize(("place", "down", "right"), [("topleft", 0, 0), ("center", 0.5, 0.5), ("bottom", 1, 0.5)])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_chroma_stays_where_the_film_says_that_it_is(place: str, down: float, right: float, scale: int):
+    # As for the usual place, in test_videos.py: each sample holds the position that it has among the luma.
+    rows, columns = np.meshgrid(2 * np.arange(12) + down, 2 * np.arange(14) + right, indexing="ij")
+    weights = chroma_weights(scale, 2, 2, place)
+    at = (upscale_chroma((16 * each).astype(np.uint16), 10, weights).astype(float) for each in (rows, columns))
+    down_at, right_at = at
+    inner = slice(3 * scale, -3 * scale)
+    expected_rows = (2 * np.arange(12 * scale) + down + 0.5) / scale - 0.5
+    expected_columns = (2 * np.arange(14 * scale) + right + 0.5) / scale - 0.5
+    np.testing.assert_allclose(down_at[inner, 0], 16 * expected_rows[inner], atol=0.51)
+    np.testing.assert_allclose(right_at[0, inner], 16 * expected_columns[inner], atol=0.51)
