@@ -52,6 +52,7 @@ NOT_SAID = {
 }
 # Side data that encoders write into frames that have it. The others either are told otherwise or do not know it.
 WRITTEN = {"libx264": {"A53_CC", "STEREO3D"}, "libx265": {"A53_CC"}}
+PIXEL_ASPECT = "pixel aspect"
 ASPECTS_ALIKE = 0.005  # as parts of one: a width in whole pixels is not exact
 UNSPECIFIED = 2  # of colours, ITU-T H.273
 TIMECODE_MARKS = 1 << 24 | 1 << 12  # ISO/IEC 13818-2, 6.3.8: drop frame, and a bit that is always one
@@ -62,10 +63,13 @@ UNTOLD = {"handler_name", "creation_time", "filename", "mimetype", "language"}
 
 
 class Written(NamedTuple):
-    """What was written: the encoder by FFmpeg's name, and the indices of the source's streams in it."""
+    """What was written: the encoder by FFmpeg's name, the indices of the source's streams in it, and the shape of the
+    pixels, their width by their height.
+    """
 
     codec: str
     streams: tuple[int, ...]
+    pixel_aspect: Fraction
 
 
 def lost(source: Source, written: Written, path: Path, end: float) -> list[str]:
@@ -82,7 +86,9 @@ def lost(source: Source, written: Written, path: Path, end: float) -> list[str]:
         return ["the result cannot be read, so what it has not kept is not known"]
     # Those that are not in the first frame are not looked for.
     found |= {SIDE_DATA[kind]: "yes" for kind in carried(written.codec, source)}
-    return differences(_facts(source, streams, end), found)
+    expected = _facts(source, streams, end)
+    expected.pop(PIXEL_ASPECT, None)
+    return differences(expected | _aspect_fact(written.pixel_aspect), found)
 
 
 def _matched(streams: Mapping[int, Stream], written: Iterable[Stream]) -> dict[int, Stream]:
@@ -105,7 +111,7 @@ def carried(codec: str, source: Source) -> frozenset[str]:
 
 def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
     """What a file tells. streams: those that are compared, by their numbers in messages."""
-    container, aspect = source.container, source.video.sample_aspect_ratio
+    container = source.container
     found: Facts = {f"tag {key}": value for key, value in compared(container.metadata).items()}
     for number, chapter in enumerate(container.chapters(), 1):
         if (start := float(chapter["start"] * (chapter["time_base"] or 0))) < end:
@@ -114,8 +120,7 @@ def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
         found |= _stream_facts(stream, name, _is_alone(stream, streams.values()))
     if any(map(is_cover, container.streams)):
         found["cover"] = "yes"
-    if aspect and aspect != 1:
-        found["pixel aspect"] = aspect
+    found |= _aspect_fact(source.video.sample_aspect_ratio or Fraction(1))
     if source.chroma_location != LEFT:
         found["chroma location"] = source.chroma_location
     kinds = source.seen | side_data_kinds(source.first)
@@ -123,6 +128,10 @@ def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
         kinds.discard("GOP_TIMECODE")
     found |= {SIDE_DATA[kind]: "yes" for kind in sorted(kinds) if kind in SIDE_DATA}
     return found | _frame_facts(source.first)
+
+
+def _aspect_fact(aspect: Fraction) -> Facts:
+    return {PIXEL_ASPECT: aspect} if aspect != 1 else {}
 
 
 def _starts_at_zero(first: av.VideoFrame) -> bool:

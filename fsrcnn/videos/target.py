@@ -56,7 +56,8 @@ class Target(NamedTuple):
     encoder: VideoStream
     carriers: dict[int, Carrier]
     written: Written
-    is_matroska: bool
+    size: tuple[int, int]  # of a frame
+    has_display_size: bool  # which `finish` has to set
     said: list[str]
 
 
@@ -137,11 +138,10 @@ def _mux(output: OutputContainer, carrier: Carrier, packet: "av.Packet[Stream] |
     return refused
 
 
-def finish(unfinished: Path, source: Source, target: Target, scale: int) -> None:
+def finish(unfinished: Path, target: Target) -> None:
     """Completes the file, once it is closed."""
-    if target.is_matroska and _has_aspect(source):
-        width, height = sr_size(source.first, scale)
-        matroska.set_display_size(unfinished, width, height, source.video.sample_aspect_ratio or Fraction(1))
+    if target.has_display_size:
+        matroska.set_display_size(unfinished, *target.size, target.written.pixel_aspect)
 
 
 # --- streams ---
@@ -162,11 +162,21 @@ def _add_streams(
         elif is_copied(stream) and (has_covers or not is_cover(stream)):
             others.add(stream)
     assert encoder is not None
-    written = Written(codec, tuple(sorted([source.video.index, *others.carriers])))
-    return Target(output, encoder, others.carriers, written, output.format.name in MATROSKA_LIKE, others.said())
+    streams, aspect = tuple(sorted([source.video.index, *others.carriers])), _pixel_aspect(source)
+    has_display_size = _reserves(output, aspect)
+    size = encoder.codec_context.width, encoder.codec_context.height
+    written = Written(codec, streams, aspect)
+    return Target(output, encoder, others.carriers, written, size, has_display_size, others.said())
 
 
-# --- streams ---
+def _pixel_aspect(source: Source) -> Fraction:
+    """The width of the result's pixels by their height."""
+    return source.video.sample_aspect_ratio or Fraction(1)
+
+
+def _reserves(output: OutputContainer, pixel_aspect: Fraction) -> bool:
+    """Whether the container has to be told of the pixels' shape once it is written."""
+    return output.format.name in MATROSKA_LIKE and pixel_aspect != 1
 
 
 def check_encoder(codec: str, pixel_format: str) -> None:
@@ -204,20 +214,15 @@ def _add_encoder(
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
-    if video.sample_aspect_ratio:
-        context.sample_aspect_ratio = video.sample_aspect_ratio
+    context.sample_aspect_ratio = _pixel_aspect(source)
     if context.codec.canonical_name == "hevc" and output.format.name in MP4_LIKE:
         context.codec_tag = HVC1
     _turn(encoder, first, scale)
     encoder.disposition = video.disposition
     encoder.metadata.update(stream_tags(video.metadata))
-    if output.format.name in MATROSKA_LIKE and _has_aspect(source):
+    if _reserves(output, _pixel_aspect(source)):
         encoder.metadata["title"] = matroska.reserved(encoder.metadata.get("title", ""))
     return encoder
-
-
-def _has_aspect(source: Source) -> bool:
-    return (source.video.sample_aspect_ratio or 1) != 1
 
 
 def _turn(encoder: VideoStream, first: av.VideoFrame, scale: int) -> None:

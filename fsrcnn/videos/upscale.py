@@ -85,7 +85,7 @@ def upscale_video(
                         else:
                             frames += 1
                             bar.update()
-            finish(unfinished, opened, made, scale)
+            finish(unfinished, made)
             warnings += lost(opened, made.written, unfinished, end)
             stamp(unfinished, scale)
     return VideoResult(frames, tuple(warnings))
