@@ -122,8 +122,9 @@ class Others:
     def add(self, stream: Stream) -> None:
         """Adds the stream in the best way that the container allows, together with those that it has."""
         for adding, codec in _ways(stream, self._format):
-            if _holds(self._format, [*self._accepted, adding]):
-                self._accepted.append(adding)
+            is_file = stream.type == "attachment"  # which is not tried: many fonts are many megabytes
+            if is_file or _holds(self._format, [*self._accepted, adding]):
+                self._accepted += [] if is_file else [adding]
                 self.carriers[stream.index] = adding(self._output)
                 if codec:
                     self._converted.append(f"{named(stream)} is converted to {codec}")

@@ -218,7 +218,7 @@ def _starts_before(frame: av.VideoFrame, end: float) -> bool:
 def packets_before(container: InputContainer, video: VideoStream, end: float) -> Iterator["Packet"]:
     """The packets that start before `end`, in seconds; stops reading when no video or audio can come any more."""
     streams = [stream for stream in container.streams if stream.index == video.index or is_copied(stream)]
-    unended = {stream.index for stream in streams if stream.type in ("video", "audio")}
+    unended = {stream.index for stream in streams if stream.type in ("video", "audio") and not is_cover(stream)}
     for packet in container.demux(streams):
         if packet.dts is not None and packet.dts * packet.time_base >= end:
             unended.discard(packet.stream_index)

@@ -21,7 +21,7 @@ from fsrcnn.network import Network
 from fsrcnn.videos import hdr
 from fsrcnn.videos.frames import UNNAMED, chroma_weights, side_data, upscale_chroma
 from fsrcnn.videos.kept import NOT_SAID, SIDE_DATA
-from fsrcnn.videos.source import open_source
+from fsrcnn.videos.source import open_source, read
 from fsrcnn.videos.target import own_priority
 from fsrcnn.videos.upscale import VideoResult, upscale_video
 
@@ -541,3 +541,20 @@ def test_chroma_stays_where_the_film_says_that_it_is(place: str, down: float, ri
     expected_columns = (2 * np.arange(14 * scale) + right + 0.5) / scale - 0.5
     np.testing.assert_allclose(down_at[inner, 0], 16 * expected_rows[inner], atol=0.51)
     np.testing.assert_allclose(right_at[0, inner], 16 * expected_columns[inner], atol=0.51)
+
+
+def test_a_cover_does_not_make_a_trial_read_the_whole_film(network: Network, tmp_path: Path):
+    source, target = tmp_path / "film.mkv", tmp_path / "large.mkv"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("ffv1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        output.add_attachment("cover.png", "image/png", png())
+        output.mux([packet for n in range(FRAMES) for packet in stream.encode(picture(n, "yuv420p"))])
+    with open_source(source) as opened:
+        list(read(opened, 1 / RATE))
+        left = [packet for packet in opened.container.demux(opened.video) if packet.size]
+    assert len(left) == FRAMES - 2  # but the first, and the one that ended it
+    upscale_video(source, target, network, duration=1 / RATE)
+    with av.open(str(target)) as container:
+        covers = [stream for stream in container.streams if stream.disposition & Disposition.attached_pic]
+        assert [bytes(packet) for packet in container.demux(covers) if packet.size] == [png()]
