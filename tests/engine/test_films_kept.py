@@ -95,7 +95,8 @@ def make_film(path: Path, codec: str = "libx264", pixel_format: str = "yuv420p10
 def png() -> bytes:
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 16, 16, "rgb24", Fraction(1, 1)
-    return b"".join(map(bytes, [*encoder.encode(av.VideoFrame(16, 16, "rgb24")), *encoder.encode(None)]))
+    grey = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 128, np.uint8), "rgb24")
+    return b"".join(map(bytes, [*encoder.encode(grey), *encoder.encode(None)]))
 
 
 HDR = {"x264-params": f"mastering-display={MASTERING}:cll=1000,400", "chroma_sample_location": "topleft"}
