@@ -22,7 +22,9 @@ from fsrcnn.videos.others import is_cover
 from fsrcnn.videos.source import Source, open_source
 from fsrcnn.videos.tags import compared, stream_tags
 
-Facts: TypeAlias = dict[str, "str | Fraction"]  # by what they are called in a message; what is not there has none
+Chapter: TypeAlias = tuple[float, str]  # start in seconds, title
+Fact: TypeAlias = "str | Fraction | Chapter"
+Facts: TypeAlias = dict[str, Fact]  # by what they are called in a message; what is not there has none
 
 # The side data of frames, by PyAV's names. Of a film's own: its words in a message.
 SIDE_DATA = {
@@ -53,6 +55,7 @@ NOT_SAID = {
 # Side data that encoders write into frames that have it. The others either are told otherwise or do not know it.
 WRITTEN = {"libx264": {"A53_CC", "STEREO3D"}, "libx265": {"A53_CC"}}
 PIXEL_ASPECT = "pixel aspect"
+STARTS_ALIKE = 0.05  # seconds, as formats round them
 ASPECTS_ALIKE = 0.005  # as parts of one: a width in whole pixels is not exact
 UNSPECIFIED = 2  # of colours, ITU-T H.273
 TIMECODE_MARKS = 1 << 24 | 1 << 12  # ISO/IEC 13818-2, 6.3.8: drop frame, and a bit that is always one
@@ -115,7 +118,7 @@ def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
     found: Facts = {f"tag {key}": value for key, value in compared(container.metadata).items()}
     for number, chapter in enumerate(container.chapters(), 1):
         if (start := float(chapter["start"] * (chapter["time_base"] or 0))) < end:
-            found[f"chapter {number}"] = f"{start:.2f} {chapter['metadata'].get('title', '')}".strip()
+            found[f"chapter {number}"] = start, chapter["metadata"].get("title", "")
     for name, stream in streams.items():
         found |= _stream_facts(stream, name, _is_alone(stream, streams.values()))
     if any(map(is_cover, container.streams)):
@@ -198,16 +201,20 @@ def differences(source: Facts, result: Facts) -> list[str]:
     return said + [f"{name}: {_short(source[name])} became {_short(result[name])}" for name in changed]
 
 
-def _words(name: str, value: "str | Fraction") -> str:
+def _words(name: str, value: Fact) -> str:
     return name if value == "yes" or name.startswith("tag ") else f"{name} ({_short(value)})"
 
 
-def _short(value: "str | Fraction") -> str:
+def _short(value: Fact) -> str:
+    if isinstance(value, tuple):
+        value = f"{value[0]:.2f} s {value[1]}"
     text = f"{value.numerator}:{value.denominator}" if isinstance(value, Fraction) else value
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _are_alike(one: "str | Fraction", other: "str | Fraction") -> bool:
+def _are_alike(one: Fact, other: Fact) -> bool:
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return abs(float(one / other) - 1) < ASPECTS_ALIKE
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return abs(one[0] - other[0]) < STARTS_ALIKE and one[1] == other[1]
     return one == other

@@ -29,7 +29,7 @@ IS_TEXT = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "microdv
 BIT_RATE = 96_000  # of a channel
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # FFmpeg's default ones
 OPUS_RATE = 48_000  # hertz, of all that Opus takes the one that keeps most
-SOUND_SETTINGS = {"libopus": {"mapping_family": "-1"}}
+MADE = {"libopus": "opus", "libmp3lame": "mp3"}  # the codecs of encoders that have other names
 
 # FFmpeg's MPEG streams take whatever they are given, as data that nothing can play. What they do hold:
 MPEG = {
@@ -165,7 +165,7 @@ def _ways(stream: Stream, container: str) -> Iterator[tuple[Adding, str]]:
         yield partial(_copied, template=stream), ""
     if isinstance(stream, AudioStream) and not has_own_order:
         for name in (LOSSLESS if codec.startswith(STORED_WHOLE) else ()) + LOSSY:
-            if (made := av.Codec(name, "w").canonical_name) in MPEG.get(container, {made}):
+            if (made := MADE.get(name, name)) in MPEG.get(container, {made}):
                 yield partial(_sound, source=stream, encoder=name), name
     if isinstance(stream, SubtitleStream) and codec in IS_TEXT and container not in MPEG:
         for name in TEXTS:
@@ -193,7 +193,7 @@ def _copied(output: OutputContainer, template: Stream) -> Carrier:
 
 def _sound(output: OutputContainer, source: AudioStream, encoder: str) -> Carrier:
     rate = OPUS_RATE if encoder == "libopus" else source.codec_context.sample_rate
-    added = output.add_stream(encoder, rate=rate, options=dict(SOUND_SETTINGS.get(encoder, {})))
+    added = output.add_stream(encoder, rate=rate)
     assert isinstance(added, AudioStream)
     context = added.codec_context
     context.layout = _layout(source)

@@ -15,6 +15,6 @@ def line_of(container: Container, stream: Stream) -> str:
     try:
         lines = container.dumps_format().splitlines()  # type: ignore[attr-defined]
     finally:
-        av.logging.set_libav_level(av.logging.WARNING)
+        av.logging.set_libav_level(av.logging.INFO)  # as FFmpeg starts
         av.logging.set_level(before)
     return next((line for line in lines if re.match(rf"\s*Stream #0:{stream.index}\b", line)), "")
