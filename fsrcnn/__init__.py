@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fsrcnn.network import Network
     from fsrcnn.restore import Restore
+    from fsrcnn.videos import Deinterlace
 
 __all__ = ["Error", "enlarge", "enlarge_file", "load"]
 
@@ -88,13 +89,15 @@ def enlarge_file(
     device: str = "auto",
     accept_damaged: bool = False,
     memory_limit: int | None = None,
+    deinterlace: "Deinterlace" = "auto",
 ) -> tuple[str, ...]:
     """Enlarges a picture or video file into another, as upscale.py does; returns warnings for the user.
 
     The suffix of `target` chooses the format. An existing target is replaced once the new file is complete.
     accept_damaged: a JPEG of which a part is lost is enlarged, in place of being refused. memory_limit: bytes that
-    decoding a picture may need; None: 2 GiB. Other arguments as for `enlarge`; with restore="auto", what a JPEG's, a
-    WebP's or a video's header says of its quality counts too.
+    decoding a picture may need; None: 2 GiB. deinterlace: of videos, "auto" makes one frame of each that is interlaced,
+    "double" one of each field, "off" enlarges them as they are. Other arguments as for `enlarge`; with restore="auto",
+    what a JPEG's, a WebP's or a video's header says of its quality counts too.
 
     Raises `Error`, with a message of one line, if a file cannot be read, enlarged or written.
     """
@@ -109,7 +112,8 @@ def enlarge_file(
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
         network = load(variant, size.scale, weights=weights, ensemble=ensemble, device=device)
-        request = Request((), size=size, accept_damaged=accept_damaged, memory_limit=memory_limit or MEMORY_LIMIT)
+        limit = memory_limit or MEMORY_LIMIT
+        request = Request((), size=size, accept_damaged=accept_damaged, memory_limit=limit, deinterlace=deinterlace)
         return enlarger(request, network, Restoration(asked, network))(job)
 
 

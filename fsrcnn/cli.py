@@ -31,6 +31,7 @@ from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
 from fsrcnn.sizes import DEFAULT_FACTOR, checked_size
+from fsrcnn.videos import DEINTERLACE
 from fsrcnn.weights import shipped_weights
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
@@ -105,6 +106,13 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--quality", type=int, help="videos: the encoder's constant rate factor, 0 is best; default: the encoder's own")
     add("--preset", help="videos: the encoder's preset, a name or number (libx264: ultrafast to placebo)")
     add("--duration", type=float, help="videos: seconds to enlarge, from the start; default: all")
+    add(
+        "--deinterlace",
+        choices=DEINTERLACE,
+        default=DEINTERLACE[0],
+        help="videos: auto (the default) deinterlaces those that are interlaced, a frame for each; double makes a "
+        "frame for each field; off enlarges them as they are",
+    )
     found = vars(parser.parse_intermixed_args(arguments))
     size = checked_size(**{name: found.pop(name) for name in ("upscale_factor", "width", "height", "fit")})
     request = Request(**found | {"inputs": tuple(found["inputs"]), "size": size})
@@ -197,7 +205,7 @@ def _enlarge_video(job: Job, request: Request, network: Network, restoration: Re
         from fsrcnn.videos.upscale import upscale_video
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
-    settings = request.codec, request.quality, request.preset, request.duration
+    settings = request.codec, request.quality, request.preset, request.duration, request.deinterlace
     strength = partial(restoration.of_video, job.source, film_strength)
     return upscale_video(job.source, job.target, network, *settings, size=request.size, strength=strength).warnings
 

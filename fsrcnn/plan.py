@@ -21,7 +21,7 @@ from fsrcnn.pictures.formats import BY_SUFFIX, MEMORY_LIMIT
 from fsrcnn.restore import AUTO, Restore
 from fsrcnn.sizes import Size
 from fsrcnn.stamp import is_stamped
-from fsrcnn.videos import VIDEO_SUFFIXES
+from fsrcnn.videos import VIDEO_SUFFIXES, Deinterlace
 
 SUFFIXES = BY_SUFFIX.keys() | VIDEO_SUFFIXES
 KNOWN = f"known: {' '.join(sorted(SUFFIXES))}"
@@ -60,6 +60,7 @@ class Request:
     quality: int | None = None
     preset: str | None = None
     duration: float | None = None
+    deinterlace: Deinterlace = "auto"
 
 
 class Found(NamedTuple):

@@ -1,4 +1,4 @@
-"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma; then reduced to size."""
+"""A frame enlarged: the network on its luma, limited, bicubic interpolation on its chroma and alpha; then reduced."""
 
 from fractions import Fraction
 from functools import cache
@@ -18,48 +18,80 @@ from fsrcnn.sizes import Steps
 
 # The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
+# Those with an alpha as well.
+ALPHA_FORMATS = "yuva420p yuva422p yuva444p yuva420p10le yuva422p10le yuva444p10le".split()
+UNNAMED = "UNNAMED"  # side data that PyAV cannot show
+CHROMA, ALPHA = (1, 2), 3  # the numbers of the planes
+LEFT = "left"  # where a sample of chroma lies among its samples of luma, unless the film says so; H.264's default
+
+# User data in which x264 and x265 say how they were set.
+ENCODERS_NOTES = tuple(map(bytes.fromhex, ("dc45e9bde6d948b7962cd820d923eeef", "2ca2de09b51747dbbb55a4fe7fc2fc4e")))
 
 
-def enlarged(lr: av.VideoFrame, network: Network, full_range: bool) -> av.VideoFrame:
-    """The frame, in one of PIXEL_FORMATS, `scale` times as large and made even where its chroma demands it; its time is
-    kept. Computed by this thread alone.
+def enlarged(
+    lr: av.VideoFrame,
+    network: Network,
+    full_range: bool,
+    chroma_location: str = LEFT,
+    carried: frozenset[str] = frozenset(),
+) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS or ALPHA_FORMATS, `scale` times as large and made even where its chroma
+    demands it; its time is kept. Computed by this thread alone.
+
+    carried: the kinds of side data, by PyAV's names, for whose sake all that the frame has is kept.
     """
     scale, bits = network.upscale_factor, bits_of(lr)
-    sr = av.VideoFrame(*sr_size(lr, scale), plain_name(lr.format.name))
-    weights = chroma_weights(scale, *subsampling(lr))
+    sr = _blank(lr, *sr_size(lr, scale), carried)
+    weights = chroma_weights(scale, *subsampling(lr), chroma_location)
     for number, (small, large) in enumerate(zip(sample_planes(lr), sample_planes(sr), strict=True)):
         rows, columns = (min(scale * length, there) for length, there in zip(small.shape, large.shape, strict=True))
         if number == 0:
             network.enlarge_samples(small, large[:rows, :columns], bits, full_range)
             limit_samples(small, large[:rows, :columns])
         else:
-            large[:rows, :columns] = upscale_chroma(small, bits, weights)[:rows, :columns]
+            plane_weights = chroma_weights(scale, 1, 1) if number == ALPHA else weights
+            large[:rows, :columns] = upscale_chroma(small, bits, plane_weights)[:rows, :columns]
         repeat_edge(large, rows, columns)
     sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
 
 
-def sized(lr: av.VideoFrame, steps: Steps, full_range: bool) -> av.VideoFrame:
-    """The frame, in one of PIXEL_FORMATS, at the size that the steps lead to; its time is kept. Computed by this thread
-    alone. Each step rounds to the frame's bits.
+def _blank(lr: av.VideoFrame, width: int, height: int, carried: frozenset[str]) -> av.VideoFrame:
+    """A frame to fill. PyAV gives side data to none but copies, which take longer to make."""
+    pixel_format = plain_name(lr.format.name)
+    if carried and carried & side_data(lr).keys():
+        return lr.reformat(width, height, pixel_format, interpolation="POINT")
+    return av.VideoFrame(width, height, pixel_format)
+
+
+def sized(
+    lr: av.VideoFrame,
+    steps: Steps,
+    full_range: bool,
+    chroma_location: str = LEFT,
+    carried: frozenset[str] = frozenset(),
+) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS or ALPHA_FORMATS, at the size that the steps lead to; its time is kept.
+    Computed by this thread alone. Each step rounds to the frame's bits. carried: as for `enlarged`.
     """
     if steps.is_plain:
-        return enlarged(lr, steps.networks[0], full_range)
+        return enlarged(lr, steps.networks[0], full_range, chroma_location, carried)
     if steps.is_copy:
         return lr
-    bits, rows_columns = bits_of(lr), subsampling(lr)
-    sr = av.VideoFrame(steps.width, steps.height, plain_name(lr.format.name))
-    luma, *chroma = sample_planes(lr)
+    bits = bits_of(lr)
+    sr = _blank(lr, steps.width, steps.height, carried)
+    luma, *others = sample_planes(lr)
     for network in steps.networks:
         large = np.empty([network.upscale_factor * length for length in luma.shape], luma.dtype)
         network.enlarge_samples(luma, large, bits, full_range)
         limit_samples(luma, large)
         luma = large
-    weights = chroma_weights(steps.factor, *rows_columns) if steps.networks else None
-    planes = [luma, *(each if weights is None else upscale_chroma(each, bits, weights) for each in chroma)]
-    for number, (plane, into) in enumerate(zip(planes, sample_planes(sr), strict=True)):
-        of_luma = rows_columns if number else (1, 1)
-        into[:] = _reduced(plane, into.shape, luma.shape, (steps.height, steps.width), of_luma, bits)
+    size, to_size = luma.shape, (steps.height, steps.width)
+    for number, (plane, into) in enumerate(zip([luma, *others], sample_planes(sr), strict=True)):
+        of_luma = subsampling(lr) if number in CHROMA else (1, 1)
+        if number and steps.networks:
+            plane = upscale_chroma(plane, bits, chroma_weights(steps.factor, *of_luma, chroma_location))
+        into[:] = _reduced(plane, into.shape, size, to_size, of_luma, chroma_location, bits)
     sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
 
@@ -70,16 +102,19 @@ def _reduced(
     luma: tuple[int, int],
     to_luma: tuple[int, int],
     of_luma: tuple[int, int],
+    location: str,
     bits: int,
 ) -> SamplePlane:
     """A plane reduced to a shape, as its frame's luma is from `luma` to `to_luma` rows and columns. of_luma: how many
-    rows and columns of luma there are to one of the plane, see `chroma_weights` for where it lies among them.
+    rows and columns of luma there are to one of the plane, location: where it lies among them; see `chroma_weights`.
     """
+    scales = [new / old for new, old in zip(to_luma, luma, strict=True)]
+    down, across = (
+        axis_of(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
+        for length, to, scale, each, at in zip(luma, shape, scales, of_luma, places_of(location), strict=True)
+    )
     rows, columns = (-(-length // each) for length, each in zip(luma, of_luma, strict=True))
-    down, across = (new / old for new, old in zip(to_luma, luma, strict=True))
-    shift = (1 - 1 / across) / 4 if of_luma[1] == 2 else 0.0
-    axes = axis_of(rows, shape[0], down), axis_of(columns, shape[1], across, shift)
-    return to_samples(resized(plane[:rows, :columns], *axes), bits)
+    return to_samples(resized(plane[:rows, :columns], down, across), bits)
 
 
 # --- what a frame is ---
@@ -95,6 +130,12 @@ def plain_name(pixel_format: str) -> str:
     return pixel_format.replace("yuvj", "yuv")
 
 
+def has_alpha(pixel_format: str) -> bool:
+    """Whether pixels of the format have an alpha of their own."""
+    described = av.VideoFormat(pixel_format)
+    return not described.has_palette and any(component.is_alpha for component in described.components)
+
+
 def is_full_range(frame: av.VideoFrame) -> bool:
     """Whether 8-bit black and white are 0 and 255, not 16 and 235."""
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
@@ -106,8 +147,13 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
         # PyAV's types know of motion vectors only, and by their name.
         held = [frame.side_data[number] for number in range(len(frame.side_data))]  # type: ignore[literal-required]
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
-        return {}
+        return {UNNAMED: b""}
     return {data.type.name: bytes(data) for data in held}
+
+
+def side_data_kinds(frame: av.VideoFrame) -> set[str]:
+    """The kinds of side data that a frame has, by PyAV's names, without encoders' notes."""
+    return {kind for kind, data in side_data(frame).items() if not data.startswith(ENCODERS_NOTES)}
 
 
 def subsampling(frame: av.VideoFrame) -> tuple[int, int]:
@@ -173,10 +219,20 @@ def upscale_chroma(lr: SamplePlane, bits: int, weights: NDArray[np.float32]) -> 
 
 
 @cache
-def chroma_weights(scale: int, rows: int, columns: int) -> NDArray[np.float32]:
+def chroma_weights(scale: int, rows: int, columns: int, location: str = LEFT) -> NDArray[np.float32]:
     """`phase_weights` of chroma's rows and of its columns, 2 x scale x TAPS. rows, columns: of luma to one of chroma.
 
-    A sample of chroma lies midway between its rows of luma and on the left one of its columns, H.264's default, and
-    stays there. For 1 and 1 it is MATLAB's ``imresize``.
+    location: where a sample of chroma lies among these, and stays, in FFmpeg's words: "left" is midway between the rows
+    and on the left column, "center" midway between both, "topleft" on the first of both, and so on. For 1 and 1 it is
+    MATLAB's ``imresize``.
     """
-    return np.stack([phase_weights(scale, rows, 0.5 * (rows - 1)), phase_weights(scale, columns)])
+    down, right = places_of(location)
+    return np.stack(
+        [phase_weights(scale, rows, down * (rows - 1)), phase_weights(scale, columns, right * (columns - 1))]
+    )
+
+
+def places_of(location: str) -> tuple[float, float]:
+    """Where chroma lies from the first to the last of its rows and columns of luma, 0 to 1; as for `chroma_weights`."""
+    down = 0.0 if location.startswith("top") else 1.0 if location.startswith("bottom") else 0.5
+    return down, 0.0 if location.endswith("left") else 0.5

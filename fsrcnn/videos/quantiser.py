@@ -48,7 +48,7 @@ def film_strength(path: Path) -> float:
             return FIXED.get(codec, 0.0)
         source.video.codec_context.options = {"export_side_data": "venc_params"}
         source.video.codec_context.thread_count = 1  # FFmpeg's threads change the numbers while they are told
-        frames = (item for item in read(source.container, source.video) if isinstance(item, av.VideoFrame))
+        frames = (item for item in read(source) if isinstance(item, av.VideoFrame))
         pictures = (frame for frame in islice(frames, SEARCHED) if _has_contrast(frame))
         told = list(_quantisers(islice(pictures, FRAMES)))
     if not told:

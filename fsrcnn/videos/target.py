@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +17,25 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from fsrcnn.errors import FailureError, RequestError
-from fsrcnn.videos.frames import FrameSize, is_full_range, plain_name, side_data
-from fsrcnn.videos.source import ANY_TAGS, Item, Source, is_copied
+from fsrcnn.videos import hdr, matroska
+from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, FrameSize, has_alpha, is_full_range, plain_name, side_data
+from fsrcnn.videos.kept import Written
+from fsrcnn.videos.others import COVER_TYPES, COVERS, Carrier, Others, codec_of, is_cover
+from fsrcnn.videos.source import Item, Source, cover_of, is_copied
+from fsrcnn.videos.tags import ANY_TAGS, format_options, own_tags, stream_tags
 
-# What the source's muxer said of its own file.
-MUXER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}
-# The encoders for containers, by FFmpeg's names, that cannot hold H.264.
-ENCODERS = {"webm": "libvpx-vp9", "ogv": "libvpx"}
+# The encoders for the suffixes of containers that cannot hold H.264.
+ENCODERS = {".webm": "libvpx-vp9", ".ogv": "libvpx"}
+# What the containers hold alpha of that is packed beside the pictures of these encoders.
+ALPHA_BESIDE = {"libvpx": {".webm", ".mkv"}, "libvpx-vp9": {".webm", ".mkv"}}
+MP4_LIKE = {"mp4", "mov", "ipod"}  # FFmpeg's names
+MATROSKA_LIKE = {"matroska", "webm"}
+FRAME_RATE = Fraction(25)  # where the source has none
+HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
+CAPTIONS = {"libx265": {"a53cc": "1"}}  # encoders that write closed captions only if told to
+WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
 MOST_OF_SHAPE = 1000  # of the denominator of the pixels' shape, which no encoder takes beyond 16 bits
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
@@ -37,8 +48,37 @@ class Encoding(NamedTuple):
     preset: str | None = None
 
 
+class Target(NamedTuple):
+    """A video that is being written: its container, the stream that is encoded, and what takes the packets of the
+    source's other streams, by their index there; what of it is where; what the user should know.
+    """
+
+    output: OutputContainer
+    encoder: VideoStream
+    carriers: dict[int, Carrier]
+    written: Written
+    size: tuple[int, int]  # of a frame
+    has_display_size: bool  # which `finish` has to set
+    said: list[str]
+
+
+def encoder_of(target: Path, encoding: Encoding) -> str:
+    """FFmpeg's name of the encoder: what is asked for, or what suits the container."""
+    return encoding.codec or ENCODERS.get(target.suffix.lower(), "libx264")
+
+
+def takes_alpha(target: Path, codec: str) -> bool:
+    """Whether the encoder, in a container of the suffix, keeps an alpha. False where there is no such encoder."""
+    try:
+        formats = av.Codec(codec, "w").video_formats or []
+    except UnknownCodecError:
+        return False
+    suffixes = ALPHA_BESIDE.get(codec, {target.suffix.lower()})
+    return target.suffix.lower() in suffixes and any(each.name in ALPHA_FORMATS for each in formats)
+
+
 @contextmanager
-def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
+def open_target(unfinished: Path, target: Path, source: Source) -> Iterator[OutputContainer]:
     """The container to write, in the format of the suffix. Raises RequestError for a suffix that no container has,
     FailureError where writing fails.
     """
@@ -46,6 +86,7 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
         output = av.open(str(unfinished.absolute()), "w", **ANY_TAGS)
     except ValueError as error:
         raise RequestError(f"{target}: no video container has this suffix; use .mp4 or .mkv") from error
+    output.container_options.update(format_options(output.format.name, source.container.metadata))
     try:
         with output:
             yield output
@@ -57,38 +98,54 @@ def open_target(unfinished: Path, target: Path) -> Iterator[OutputContainer]:
 
 def set_up(
     output: OutputContainer, target: Path, source: Source, size: FrameSize, encoding: Encoding, end: float
-) -> dict[int, Stream]:
-    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header; returns the
-    streams by the index of the source's: one to encode, the others to copy to. size: of the frames to encode.
+) -> Target:
+    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header. size: of the
+    frames to encode.
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
     """
-    codec = encoding.codec or ENCODERS.get(output.format.name, "libx264")
+    codec = encoder_of(target, encoding)
     check_encoder(codec, plain_name(source.first.format.name))
-    streams = _add_streams(output, target, source, size, codec, encoding)
+    made = _add_streams(output, target, source, size, codec, encoding)
     _copy_metadata(source.container, output, end)
     _start(output, target, codec)
-    return streams
+    return made
 
 
-def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Stream]) -> Iterator[av.VideoFrame | str]:
+def write(items: Iterator[Item], target: Target) -> Iterator[av.VideoFrame | str]:
     """Encodes the frames and copies the packets; yields each frame once encoded, and the warnings."""
-    (encoder,), refused = output.streams.video, 0
+    output, encoder, carriers, refused = target.output, target.encoder, target.carriers, 0
     for item in items:
         if isinstance(item, av.VideoFrame):
             output.mux(encoder.encode(item))
             yield item
         elif isinstance(item, str):
             yield item
-        else:
-            item.stream = streams[item.stream_index]
-            try:
-                output.mux_one(item)
-            except av.error.ArgumentError:  # a time that no container takes: none, or one before the last packet's
-                refused += 1
+        elif carrier := carriers.get(item.stream_index):
+            refused += _mux(output, carrier, item)
     output.mux(encoder.encode(None))
+    refused += sum(_mux(output, carrier, None) for carrier in carriers.values())
     if refused:
         yield f"{refused} packets of sound or subtitles have impossible times and are left out"
+
+
+def _mux(output: OutputContainer, carrier: Carrier, packet: "av.Packet[Stream] | None") -> int:
+    """Writes what the carrier makes of the packet; returns how many packets have a time that no container takes: none,
+    or one before the last packet's.
+    """
+    refused = 0
+    for made in carrier.packets(packet):
+        try:
+            output.mux_one(made)
+        except av.error.ArgumentError:
+            refused += 1
+    return refused
+
+
+def finish(unfinished: Path, target: Target) -> None:
+    """Completes the file, once it is closed."""
+    if target.has_display_size:
+        matroska.set_display_size(unfinished, *target.size, target.written.pixel_aspect)
 
 
 # --- streams ---
@@ -96,24 +153,34 @@ def write(items: Iterator[Item], output: OutputContainer, streams: dict[int, Str
 
 def _add_streams(
     output: OutputContainer, target: Path, source: Source, size: FrameSize, codec: str, encoding: Encoding
-) -> dict[int, Stream]:
-    """The output's streams by the index of the source's."""
-    streams: dict[int, Stream] = {}
-    for stream in source.container.streams:
-        try:
-            if stream.index == source.video.index:
-                streams[stream.index] = _add_encoder(output, source, size, codec, encoding)
-            elif is_copied(stream):
-                streams[stream.index] = output.add_stream_from_template(stream, opaque=True)
-        except ValueError as error:
-            name = codec if stream.index == source.video.index else stream.name or "this codec"
-            raise RequestError(
-                f"{target}: {target.suffix} cannot hold {name} ({stream.type}, stream {stream.index}); use .mkv"
-            ) from error
-        if stream.index in streams:
-            streams[stream.index].disposition = stream.disposition
-            streams[stream.index].metadata.update(_own_tags(stream.metadata))
-    return streams
+) -> Target:
+    """Adds the source's streams to the output, in their order, and covers at the end, as formats have them."""
+    others, encoder = Others(output), None
+    # Beside QuickTime's keys FFmpeg writes no cover.
+    has_covers = output.format.name in COVERS and not output.container_options
+    for stream in sorted(source.container.streams, key=is_cover):
+        if stream.index == source.video.index:
+            encoder = _add_encoder(output, target, source, size, codec, encoding)
+        elif is_cover(stream) and output.format.name == "matroska":
+            _attach_cover(output, source, stream)
+        elif is_copied(stream) and (has_covers or not is_cover(stream)):
+            others.add(stream)
+    assert encoder is not None
+    streams, aspect = tuple(sorted([source.video.index, *others.carriers])), _pixel_aspect(source, size)
+    has_display_size = _reserves(output, aspect)
+    written = Written(codec, streams, aspect)
+    return Target(output, encoder, others.carriers, written, (size.width, size.height), has_display_size, others.said())
+
+
+def _pixel_aspect(source: Source, size: FrameSize) -> Fraction:
+    """The width of the result's pixels by their height."""
+    aspect = (source.video.sample_aspect_ratio or Fraction(1)) * size.stretch
+    return aspect if size.stretch == 1 else aspect.limit_denominator(MOST_OF_SHAPE)
+
+
+def _reserves(output: OutputContainer, pixel_aspect: Fraction) -> bool:
+    """Whether the container has to be told of the pixels' shape once it is written."""
+    return output.format.name in MATROSKA_LIKE and pixel_aspect != 1
 
 
 def check_encoder(codec: str, pixel_format: str) -> None:
@@ -131,32 +198,63 @@ def check_encoder(codec: str, pixel_format: str) -> None:
 
 
 def _add_encoder(
-    output: OutputContainer, source: Source, size: FrameSize, codec: str, encoding: Encoding
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, codec: str, encoding: Encoding
 ) -> VideoStream:
     """The stream to encode, set up like the source's."""
-    _, video, first = source
-    output.add_stream(codec, rate=video.guessed_rate, options=dict(QUIET.get(codec, {})))
-    (encoder,) = output.streams.video
+    video, first, fields = source.video, source.first, max(source.frames_of_each, 1)
+    try:
+        encoder = output.add_stream(codec, rate=(video.guessed_rate or FRAME_RATE) * fields)
+    except ValueError as error:
+        advice = "choose another codec" + ("" if output.format.name == "matroska" else " or .mkv")
+        raise RequestError(f"{target}: {target.suffix} cannot hold {codec}; {advice}") from error
+    assert isinstance(encoder, VideoStream)
     context = encoder.codec_context
-    encoder.options.update(_options(context, codec, encoding))
+    encoder.options.update(_options(context, codec, encoding) | _told(codec, source))
     context.width, context.height = size.width, size.height
     context.pix_fmt = plain_name(first.format.name)
     if video.time_base:
-        context.time_base = video.time_base
+        context.time_base = video.time_base / fields
     context.flags |= Flags.frame_duration
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
-    if video.sample_aspect_ratio or size.stretch != 1:
-        shape = (video.sample_aspect_ratio or 1) * size.stretch
-        context.sample_aspect_ratio = shape.limit_denominator(MOST_OF_SHAPE)
+    context.sample_aspect_ratio = _pixel_aspect(source, size)
+    if context.codec.canonical_name == "hevc" and output.format.name in MP4_LIKE:
+        context.codec_tag = HVC1
+    _turn(encoder, first, size)
+    encoder.disposition = video.disposition
+    encoder.metadata.update(stream_tags(video.metadata))
+    if _reserves(output, context.sample_aspect_ratio):
+        encoder.metadata["title"] = matroska.reserved(encoder.metadata.get("title", ""))
+    return encoder
+
+
+def _turn(encoder: VideoStream, first: av.VideoFrame, size: FrameSize) -> None:
+    """Gives the encoder's stream the rotation of the source's."""
     if matrix := side_data(first).get("DISPLAYMATRIX"):
         rotation = np.frombuffer(matrix, np.int32).copy()
         rotation[6:8] = (rotation[6:8] * size.factor).round()  # the shift, in pixels
         encoder.set_display_matrix(rotation.tolist())
     elif first.rotation:
         encoder.set_display_rotation(first.rotation)
-    return encoder
+
+
+def _told(codec: str, source: Source) -> dict[str, str]:
+    """The options that say to the encoder what PyAV cannot."""
+    options = QUIET.get(codec, {}) | CAPTIONS.get(codec, {})
+    for name, value in hdr.encoder_options(codec, side_data(source.first)).items():
+        options[name] = ":".join(filter(None, [options.get(name), value]))
+    if has_alpha(source.first.format.name):
+        options |= WITH_ALPHA.get(codec, {})
+    if source.chroma_location != LEFT:
+        options["chroma_sample_location"] = source.chroma_location
+    return options
+
+
+def _attach_cover(output: OutputContainer, source: Source, stream: Stream) -> None:
+    """Adds a cover as Matroska has it: as a file."""
+    if codec_of(stream) in COVER_TYPES and (picture := cover_of(source, stream)):
+        output.add_attachment(*COVER_TYPES[codec_of(stream)], picture)
 
 
 def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[str, str]:
@@ -175,14 +273,9 @@ def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[s
 # --- tags, chapters, the header ---
 
 
-def _own_tags(metadata: dict[str, str]) -> dict[str, str]:
-    """The metadata without what the source's muxer said of its own file."""
-    return {key: value for key, value in metadata.items() if key.lower() not in MUXER_TAGS}
-
-
 def _copy_metadata(container: InputContainer, output: OutputContainer, end: float) -> None:
     """Copies the container's tags and the chapters that start before `end`, in seconds."""
-    output.metadata.update(_own_tags(container.metadata))
+    output.metadata.update(own_tags(container.metadata))
     output.set_chapters(
         [chapter for chapter in container.chapters() if chapter["start"] * (chapter["time_base"] or 0) < end]
     )
@@ -195,8 +288,9 @@ def _start(output: OutputContainer, target: Path, codec: str) -> None:
         with av.logging.Capture(), own_priority():
             output.start_encoding()
     except av.FFmpegError as error:
+        advice = "choose another codec" + ("" if output.format.name == "matroska" else " or .mkv")
         raise RequestError(
-            f"{target}: {codec} in {target.suffix} cannot be started ({_reason(error)}); choose another codec or .mkv"
+            f"{target}: {codec} in {target.suffix} cannot be started ({_reason(error)}); {advice}"
         ) from error
     finally:
         av.logging.set_level(None)

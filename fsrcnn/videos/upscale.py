@@ -24,9 +24,11 @@ from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.sizes import Size, Steps, steps_to
 from fsrcnn.stamp import stamp
+from fsrcnn.videos import DEINTERLACE, Deinterlace
 from fsrcnn.videos.frames import FrameSize, frame_size, is_full_range, sized, subsampling
+from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
-from fsrcnn.videos.target import Encoding, open_target, set_up, write
+from fsrcnn.videos.target import Encoding, encoder_of, finish, open_target, set_up, takes_alpha, write
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def upscale_video(
     quality: int | None = None,
     preset: str | None = None,
     duration: float | None = None,
+    deinterlace: Deinterlace = "auto",
     size: Size | None = None,
     strength: Callable[[], float] | None = None,
 ) -> VideoResult:
@@ -56,45 +59,51 @@ def upscale_video(
     codec: FFmpeg's name of the encoder; None: libx264, or what suits the container if it cannot hold H.264.
     quality: its constant rate factor (0 is the best); preset: its name or number for a speed; None: its own defaults.
     duration: seconds of every stream, from the start; None: all.
+    deinterlace: "auto" deinterlaces a film that is interlaced, one frame for each; "double" makes one for each field;
+    "off" enlarges the frames as they are.
 
-    Kept: 8 or 10 bits, chroma subsampling, range, colour tags, sample aspect ratio, rotation, the time of every frame,
-    every audio and subtitle stream, attachments, metadata, chapters. Of a damaged video, what can be decoded is kept
-    and a warning returned. Where subsampled chroma needs an even size and the enlarged frame is odd, the last row or
+    Everything that the file holds is kept, or a warning says that it is converted or left out. Of a damaged video, what
+    can be decoded is kept. Where subsampled chroma needs an even size and the enlarged frame is odd, the last row or
     column is repeated. `target` is written whole or not at all; a file of that name is replaced.
 
     Raises RequestError for what cannot be read, encoded or held as asked, FailureError where writing fails.
     """
     if duration is not None and not duration > 0:
         raise RequestError(f"duration: got {duration}, expected seconds above 0")
+    if deinterlace not in DEINTERLACE:
+        raise RequestError(f"deinterlace: got {deinterlace!r}, expected {', '.join(DEINTERLACE)}")
     encoding, seconds, frames = Encoding(codec, quality, preset), duration or math.inf, 0
-    with open_source(source) as opened:
+    with open_source(source, deinterlace, takes_alpha(target, encoder_of(target, encoding))) as opened:
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
+        end = start_time(opened.container) + seconds
         steps, said = _steps(size, network, opened.first, source)
         if strength and steps.networks:
             steps = steps.restoring(strength())
         frame = frame_size(opened.first, steps)
         warnings = remarks(opened) + said + _repeated(steps, frame)
-        asked = codec, quality, preset, duration
-        if steps.is_copy and source.suffix.lower() == target.suffix.lower() and asked == (None,) * len(asked):
+        is_all = (codec, quality, preset, duration) == (None,) * 4 and not opened.frames_of_each
+        if steps.is_copy and is_all and source.suffix.lower() == target.suffix.lower():
             with written_whole(target) as unfinished:
                 shutil.copyfile(source, unfinished)
                 stamp(unfinished, 1)
             return VideoResult(opened.video.frames, tuple(said))
         with written_whole(target) as unfinished:
             with (
-                open_target(unfinished, target) as output,
+                open_target(unfinished, target, opened) as output,
                 tqdm(total=frame_count(opened, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
             ):
-                end = start_time(opened.container) + seconds
-                streams = set_up(output, target, opened, frame, encoding, end)
-                with _enlarged_items(opened, network, steps, seconds) as items:
-                    for item in write(items, output, streams):
+                made = set_up(output, target, opened, frame, encoding, end)
+                warnings += made.said
+                with _enlarged_items(opened, steps, network, made.written.codec, seconds) as items:
+                    for item in write(items, made):
                         if isinstance(item, str):
                             warnings.append(item)
                         else:
                             frames += 1
                             bar.update()
+            finish(unfinished, made)
+            warnings += lost(opened, made.written, unfinished, end)
             stamp(unfinished, frame.factor)
     return VideoResult(frames, tuple(warnings))
 
@@ -127,15 +136,19 @@ def _steps(size: Size | None, network: Network, first: av.VideoFrame, source: Pa
 
 
 @contextmanager
-def _enlarged_items(source: Source, network: Network, steps: Steps, seconds: float) -> Iterator[Iterator[Item]]:
-    """What `read` gives of the video, its frames enlarged, ahead of what is done with them."""
-    full_range = is_full_range(source.first)
+def _enlarged_items(
+    source: Source, steps: Steps, network: Network, codec: str, seconds: float
+) -> Iterator[Iterator[Item]]:
+    """What `read` gives of the video, its frames enlarged for an encoder, ahead of what is done with them."""
+    full_range, kept = is_full_range(source.first), carried(codec, source)
 
     def enlarge(item: Item) -> Item:
-        return sized(item, steps, full_range) if isinstance(item, av.VideoFrame) else item
+        if isinstance(item, av.VideoFrame):
+            return sized(item, steps, full_range, source.chroma_location, kept)
+        return item
 
     with (
-        ahead(read(source.container, source.video, seconds)) as items,
+        ahead(read(source, seconds)) as items,
         map_ahead(enlarge, items, network.pool, max(AHEAD, network.threads)) as sr_items,
     ):
         yield sr_items

@@ -382,9 +382,9 @@ MISTAKES = [
     ("lr.mkv", "sr.mkv", {"codec": "ffv1", "quality": 3}, "quality: ffv1 has no constant rate factor"),
     ("lr.mkv", "sr.mkv", {"duration": 0}, "duration: got 0"),
     ("lr.mkv", "sr.mkv", {"codec": "ffv1", "preset": "fast"}, "preset: ffv1 has no presets; leave it out"),
-    ("lr.mkv", "sr.webm", {"codec": "libx264"}, "sr.webm: .webm cannot hold libx264 (video, stream 0); use .mkv"),
-    ("lr.mkv", "sr.mp4", {}, "sr.mp4: .mp4 cannot hold srt (subtitle, stream 1); use .mkv"),
+    ("lr.mkv", "sr.webm", {"codec": "libx264"}, "sr.webm: .webm cannot hold libx264; choose another codec or .mkv"),
     ("lr.mkv", "sr.mkv", {"quality": -50}, "sr.mkv: libx264 in .mkv cannot be started"),
+    ("lr.mkv", "sr.mkv", {"deinterlace": "on"}, "deinterlace: got 'on', expected auto, off, double"),
 ]
 
 
