@@ -150,7 +150,7 @@ def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
     copy.edit(upscale_factor="[3]", steps="2", batch_size="2", results_dir='"results"', device='"cpu"')
     code, shown = copy.run("train.py")
     assert code == 0, shown
-    assert "3 pictures, 15 with their reductions" in shown
+    assert "3 pictures as they are, and reduced by 0.9, 0.8, 0.7, 0.6 as far as a patch fits: 15 in all;" in shown
     assert "12,809 parameters, 12,464 multiply-adds per LR pixel" in shown
     assert "inf" not in shown
     recipe = best(copy, "fsrcnn_x3")["recipe"]

@@ -1,4 +1,4 @@
-"""A lock on a run's folder, so that two trainings do not write into one."""
+"""A lock on a folder, so that two trainings do not write into one."""
 
 import contextlib
 import errno
@@ -13,16 +13,22 @@ from typing import BinaryIO
 from fsrcnn.errors import RequestError
 
 NAME = ".lock"
+HELD = "is training in it; wait for it, stop it, or take another --exp-name"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}  # what systems answer for a lock that is held
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # and for a file system without locks
 FAR = 2**20  # on Windows a locked byte cannot be read by others: one that the file does not have
 
 
+class TakenError(RequestError):
+    """Another process holds the folder."""
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, held: str = HELD) -> Iterator[None]:
     """Holds the folder, which it makes, for this process; the system ends that with the process, however it ends.
 
-    Raises RequestError, naming the holder, while another process holds it.
+    held: what the holder does and what the user can do. Raises TakenError, naming the holder, while another process
+    holds it.
     """
     path = folder / NAME
     while True:
@@ -32,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
                 _lock(file)
             except OSError as error:
                 if error.errno in TAKEN:
-                    raise RequestError(_refusal(folder, file)) from error
+                    raise TakenError(_refusal(folder, file, held)) from error
                 if error.errno not in NO_LOCKS:
                     raise
                 print(f"{folder}: its file system has no locks; start no second training in it", file=sys.stderr)
@@ -50,10 +56,10 @@ def locked(folder: Path) -> Iterator[None]:
             return
 
 
-def _refusal(folder: Path, file: BinaryIO) -> str:
+def _refusal(folder: Path, file: BinaryIO, held: str) -> str:
     file.seek(0)
     holder = file.read().decode(errors="replace") or "another process"
-    return f"{folder}: {holder} is training in it; wait for it, stop it, or take another --exp-name"
+    return f"{folder}: {holder} {held}"
 
 
 if sys.platform == "win32":
