@@ -295,6 +295,24 @@ def training_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def large_sets_table(said: dict[str, Any]) -> str:
+    """What benchmarks.large_sets wrote, in Markdown."""
+    head = "set | prepared | first start | later starts | memory | and mapped | steps/s"
+    lines = [f"| {head} |", "| --- " * 7 + "|"]
+    for name, row in said["sets"].items():
+        cells = [f"{row['bytes'] / 1e9:.2f} GB", f"{row['first']['seconds_to_first_step']:.0f} s"]
+        lines.append(f"| {' | '.join([name, *cells, *trained_cells(row['again'])])} |")
+        if limited := row.get("limited"):
+            limit = f"the same, in {said['limit'] / 1e9:.1f} GB of memory"
+            lines.append(f"| {' | '.join([limit, '', '', *trained_cells(limited)])} |")
+    return "\n".join(lines)
+
+
+def trained_cells(run: dict[str, float]) -> list[str]:
+    memory = [f"{run[part] / 1e6:,.0f} MB" for part in ("RssAnon", "RssFile")]
+    return [f"{run['seconds_to_first_step']:.1f} s", *memory, f"{run['steps_per_second']:.0f}"]
+
+
 def reliability_table(said: dict[str, Any]) -> str:
     """What the long tests tried without a fault, in Markdown; a test that has not run yet has no row."""
     figures = said.get("fuzz", {}) | said
@@ -484,6 +502,7 @@ def made_tables() -> dict[str, str]:
         "programs-speed": programs_speed_table(programs),
         "reliability": reliability_table(reliability),
         "training-speed": training_speed_table(training),
+        "large-sets": large_sets_table(read_json(BENCHMARK / "large_sets.json")),
         "restore": restore_table(restore),
         "restore-networks": restore_networks_table(restore),
         "restored": restored_rows(restore),

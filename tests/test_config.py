@@ -44,6 +44,13 @@ def test_a_flag_beside_a_recipe_wins():
     assert {field: getattr(config, field) for field in expected} == expected
 
 
+def test_none_is_no_value():
+    flags = ["--recipe", "restore", "--transfer-from", "a", "--reductions", "none", "--jpeg-qualities", "none"]
+    config = read_config("train", "", flags)
+    assert (config.reductions, config.jpeg_qualities) == ((), ())
+    assert read_config("train", "", ["--reductions", "0.5"]).reductions == (0.5,)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -65,6 +72,8 @@ def test_a_flag_beside_a_recipe_wins():
         ("recipe", "papers", "'default', 'default_finetune', 'restore', 'paper' or 'paper_finetune'"),
         ("results_dir", 3, "a path"),
         ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
+        ("reductions", (0.9, 1.0), "numbers between 0 and 1, or none"),
+        ("reductions", (0.9, 0.9), "each once"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named_with_what_would_be_right(field: str, value: object, expected: str):

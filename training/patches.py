@@ -118,9 +118,10 @@ class TrainingPatches:
 
     def _there(self, patches: Tensor) -> Tensor:
         """The patches on the device."""
-        if patches.device.type == "cpu" and self.device.type == "cuda":  # copied while the GPU computes
-            return patches.pin_memory().to(self.device, non_blocking=True)
-        return patches.to(self.device)
+        if patches.device.type != "cpu" or self.device.type != "cuda":
+            return patches.to(self.device)
+        with torch.cuda.device(self.device):  # a new thread's is the first GPU
+            return patches.pin_memory().to(self.device, non_blocking=True)  # copied while the GPU computes
 
 
 def as_tensor(values: NDArray[np.generic]) -> Tensor:

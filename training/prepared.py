@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ def prepare(wanted: Wanted, folder: Path, first: bool = True) -> Pictures:
     preparation.check()
     kinds: tuple[Kind, ...] = ("luma", "lr", "weights") if wanted.weighted else ("luma", "lr")
     if missing := [kind for kind in kinds if not preparation.is_there(kind)]:
+        _make_folder(folder)
         if first:
             _remove_outdated(preparation, kinds)
             _say_size(preparation, missing)
@@ -167,7 +169,7 @@ class Preparation:
         """Height and width of each version of each picture, one after the other."""
         sizes = self._about("luma")["sizes"] if self.is_there("luma") else map(picture_size, self.wanted.paths)
         versions = (reduced_size(height, width, self.wanted.reductions) for height, width in sizes)
-        return np.array([size for of_picture in versions for size in of_picture], dtype=np.int64)
+        return np.array([size for of_picture in versions for size in of_picture], dtype=np.int64).reshape(-1, 2)
 
     def is_kept(self) -> NDArray[np.bool_]:
         """Which versions are large enough for a patch."""
@@ -310,6 +312,15 @@ class Maker:
         return psnr_weight(self.made["lr"][start : start + height * width].reshape(height, width), hr)
 
 
+def _make_folder(folder: Path) -> None:
+    """Raises RequestError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RequestError(f"cache_dir: cannot write to {folder} ({error.strerror}); name another folder") from error
+
+
 def unfinished(folder: Path) -> Path:
     """What a folder is called before it is whole."""
     return folder.with_name(folder.name + UNFINISHED)
@@ -334,7 +345,6 @@ def _lock_of(folder: Path) -> Path:
 def _say_size(preparation: Preparation, missing: list[Kind]) -> None:
     """Says how much is going to be written. Raises FailureError where there is not room for it."""
     folder, pictures = preparation.cache, len(preparation.wanted.paths)
-    folder.mkdir(parents=True, exist_ok=True)
     size = sum(preparation.bytes(kind) for kind in missing)
     left = size - sum(_taken(unfinished(preparation.folder(kind))) for kind in missing)
     free, others = shutil.disk_usage(folder).free, sum(map(_taken, folder.iterdir())) - (size - left)

@@ -145,6 +145,12 @@ def test_a_full_disk_is_named_and_nothing_is_half_there(tmp_path: Path):
     assert len(prepare(Wanted(paths, 2, 20), cache).hr_size) == 3
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match=r"cache_dir: cannot write to .*file/cache \(.*\); name another folder"):
+        prepare(Wanted(saved(tmp_path / "set"), 2, 20), tmp_path / "file" / "cache")
+
+
 def test_too_little_room_is_known_beforehand(tmp_path: Path):
     write_image(tmp_path / "a.png", np.zeros((4000, 4000), np.uint8))
     reductions = 999 * (0.99,)  # 31 GB of each picture
