@@ -34,7 +34,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset import compressed_versions, psnr_weight, read_image, reduced_size, with_reductions
-from fsrcnn.devices import cpu_threads
+from fsrcnn.devices import cpu_threads, keep_freed_memory
 from fsrcnn.errors import Error, FailureError, RequestError
 from fsrcnn.files import full_disk_named
 from imgproc import imresize, luma, modcrop
@@ -478,8 +478,8 @@ def _made_by_processes(preparation: Preparation, kind: Kind, indices: list[int],
     answers: Queue[int | Exception] = Queue()
     with ExitStack() as stack:
         for number in range(processes):
-            process = stack.enter_context(_process((preparation, kind, indices[number::processes])))
-            Thread(target=_listen, args=(process, answers), daemon=True).start()
+            job = pickle.dumps((preparation, kind, indices[number::processes]))
+            Thread(target=let_work, args=(stack.enter_context(started_process()), job, answers), daemon=True).start()
         for _ in indices:
             answer = answers.get()
             if isinstance(answer, Exception):
@@ -488,36 +488,41 @@ def _made_by_processes(preparation: Preparation, kind: Kind, indices: list[int],
 
 
 @contextmanager
-def _process(job: tuple[Preparation, Kind, list[int]]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does the job, and is killed at the end of the block if it is not done."""
+def started_process() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that does `work`, and is killed at the end of the block."""
     command = [sys.executable, "-c", "from training.prepared import work; work()"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    # In a session of its own: Ctrl-C is for the process that started it.
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
         try:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # of a process that ended at once, which `_listen` tells
-                process.stdin.write(pickle.dumps(job))
-                process.stdin.close()
             yield process
         finally:
             process.kill()
 
 
-def _listen(process: "subprocess.Popen[bytes]", answers: "Queue[int | Exception]") -> None:
-    """Passes on what a process says, and at its end, should it not be done, that."""
+def let_work(process: "subprocess.Popen[bytes]", job: bytes, answers: "Queue[int | Exception]") -> None:
+    """Gives a process its job and passes on what it answers; an error too, should it end before it is done."""
+    assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(EOFError, pickle.UnpicklingError, ValueError, OSError):
+    with contextlib.suppress(EOFError, pickle.UnpicklingError, ValueError, OSError):  # of one that ends, or is killed
+        process.stdin.write(job)
+        process.stdin.close()
         while True:
             answers.put(pickle.load(process.stdout))
-    if process.wait():
-        why = f"a process that prepares pictures ended ({process.returncode})"
-        answers.put(FailureError(f"{why}; run the command again: it goes on"))
+    if code := process.wait():
+        answers.put(FailureError(f"a process that prepares pictures ended ({code}); run the command again: it goes on"))
 
 
 def work() -> None:
     """What such a process does: the job that it reads, telling of each picture that is written, or of an error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, which the process that started this one handles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows; the process that started this one ends it
     cv2.setNumThreads(1)
+    keep_freed_memory()
     preparation, kind, indices = pickle.load(sys.stdin.buffer)
     try:
         maker = Maker(preparation, kind)

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from made import noise, posix, small_files, started
 from dataset import psnr_weight, write_image
 from fsrcnn.errors import FailureError, RequestError
 from imgproc import imresize, to_uint8
+from training import prepared
 from training.lock import locked
 from training.prepared import Pictures, Wanted, prepare
 
@@ -191,6 +193,16 @@ def test_several_processes_make_what_one_does(tmp_path: Path):
     together = files_in(cache)
     assert together == files_in(tmp_path / "alone")
     assert np.array_equal(alone.hr, prepare(Wanted(paths, 2, 20, (0.9,)), cache).hr)
+
+
+@posix
+def test_a_process_that_is_killed_is_told():
+    """As by the system, where memory is short."""
+    answers: Queue[int | Exception] = Queue()
+    with prepared.started_process() as process:
+        process.kill()
+        prepared.let_work(process, b"a job", answers)
+    assert str(answers.get_nowait()) == "a process that prepares pictures ended (-9); run the command again: it goes on"
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path):
