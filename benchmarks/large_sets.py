@@ -5,7 +5,6 @@ in a temporary folder of data_dir: each of their pictures is another, though the
 costs, not what more data is worth.
 """
 
-import csv
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from dataset import read_image, training_paths, write_image
 from fsrcnn.devices import cpu_threads
 from fsrcnn.errors import FailureError, run_script
 from fsrcnn.files import write_json
+from fsrcnn.weights import read_pth
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "large_sets.json"
@@ -108,8 +108,7 @@ def measured(name: str, results: Path, flags: list[str], group: Path | None = No
     shown = log.read_text(encoding="utf-8")
     if process.returncode or first is None:
         raise FailureError(f"{' '.join(command)}: {shown}")
-    with (results / name / "log.csv").open(newline="", encoding="utf-8") as file:
-        seconds = float(next(csv.DictReader(file))["seconds"])
+    seconds = read_pth(results / name / "last.pth")["seconds"]
     return {"seconds_to_first_step": first, "steps_per_second": STEPS / seconds, **most}
 
 
