@@ -31,7 +31,7 @@ from fsrcnn.weights import read_pth
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "large_sets.json"
 PIECE = 90  # pixels: side of the pieces, which all training pictures but a few have
-STEPS = 300
+STEPS = 200
 LIMIT = 1_500_000_000  # bytes of memory, the system's pages of files too, of the training whose set is larger
 GROUPS = Path("/sys/fs/cgroup/memory")  # of the system's control groups, version 1
 PARTS = ("RssAnon", "RssFile")
