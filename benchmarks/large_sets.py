@@ -8,7 +8,6 @@ costs, not what more data is worth.
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -125,6 +124,10 @@ def memory(process: int) -> dict[str, int]:
     return total
 
 
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
+
+
 def forget(folder: Path) -> None:
     """Makes the system forget the content of the files in the folder, which it has then to read from the disk."""
     for path in folder.rglob("values"):
@@ -149,10 +152,9 @@ def main() -> None:
             flags = ["--train-sets", str(folder / made.name), "--reductions", *made.reductions.split()]
             runs.append((made.name, flags))
         for name, flags in runs:
-            before = shutil.disk_usage(cache.parent).free
+            before = bytes_in(cache)
             start = measured(f"{name}, first", results, [*shared, *flags])
-            taken = before - shutil.disk_usage(cache.parent).free
-            rows[name] = {"bytes": taken, "first": start}
+            rows[name] = {"bytes": bytes_in(cache) - before, "first": start}
             rows[name]["again"] = measured(f"{name}, again", results, [*shared, *flags])
             print(name, rows[name], flush=True)
         if os.access(GROUPS, os.W_OK):
