@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
-.PHONY: demo test lint extra fuzz soak data page pretrained exported report help clean
+.PHONY: demo test lint extra fuzz soak data page pretrained exported report help clean clean-cache
 
 demo: .venv/installed ## install into .venv and score the shipped weights on scikit-image's photographs (the default)
 	$(VENV) validate.py --test-sets Samples --exp-name demo
@@ -111,8 +111,11 @@ PROGRAMS_PYTHON ?= $(firstword $(foreach python,python3.12 $(wildcard $(HOME)/.p
 	@touch $@
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-clean: ## remove .venv and all caches
+clean: ## remove .venv and the caches of its programs
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -r {} +
+
+clean-cache: ## remove what trainings prepared from their pictures, data/.cache
+	rm -rf data/.cache

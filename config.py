@@ -70,8 +70,18 @@ FolderName = Annotated[str, that(lambda name: Path(name).name == name != "..", "
 HIGHEST = 2**63 - 1  # what PyTorch takes
 Count = Annotated[int, that(lambda value: 0 <= value <= HIGHEST, f"zero or more, at most {HIGHEST}")]
 Positive = Annotated[int, that(lambda value: 0 < value <= HIGHEST, f"more than zero, at most {HIGHEST}")]
+# "none", the flag's way to say it, is no value.
+OR_NONE = BeforeValidator(lambda value: () if value in ("none", ["none"], ("none",)) else value)
 Qualities = Annotated[
-    tuple[Annotated[int, that(lambda value: 1 <= value <= 100, "whole numbers from 1 to 100")], ...], SEVERAL
+    tuple[Annotated[int, that(lambda value: 1 <= value <= 100, "whole numbers from 1 to 100, or none")], ...],
+    SEVERAL,
+    OR_NONE,
+]
+Reductions = Annotated[
+    tuple[Annotated[float, that(lambda value: 0 < value < 1, "numbers between 0 and 1, or none")], ...],
+    SEVERAL,
+    OR_NONE,
+    that(lambda values: len(set(values)) == len(values), "each once"),
 ]
 SEEDS = "the number of seeds, two or more, or the seeds themselves, all different"
 Seeds = Annotated[
@@ -133,6 +143,13 @@ class Config:
     """Folder whose pictures decide which weights are kept; empty: 20 pictures of BSDS200, never trained on."""
     test_sets: Names = ("Set5", "Set14", "BSD100")
     """Sets in data_dir, folders of yours, or Samples, photographs that come with scikit-image."""
+
+    reductions: Reductions = (0.9, 0.8, 0.7, 0.6)
+    """Factors by which each training picture is reduced, so that patches are cut from it at each of these sizes too:
+    with the picture itself the paper's five. none: for sets of large pictures, which hold patches enough."""
+    cache_dir: FilePath | None = None
+    """Folder for the luma of the training pictures and their LR pictures, which are made once and then mapped into
+    memory; empty: .cache in data_dir. It may be removed at any time."""
 
     # --- the network ---
     d: Count = 0
@@ -245,7 +262,7 @@ READ_BY = {
 RECIPE_FIELDS = (
     "upscale_factor variant d s m seed train_sets validation_set transfer_from deconv_only_steps start loss optimizer "
     "learning_rate deconv_learning_rate bias_rate_factor schedule warmup_steps steps batch_size patch_size "
-    "patch_margin sampling jpeg_qualities ema_decay border"
+    "patch_margin sampling reductions jpeg_qualities ema_decay border"
 ).split()
 
 # The fields that recipes have values for, and these values.

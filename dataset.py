@@ -1,21 +1,16 @@
-"""Turns image files into training patches and evaluation pairs."""
+"""Turns image files into training pictures, LR and HR, and evaluation pairs. Patches: training/patches.py."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import skimage.data
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from tqdm import tqdm
 
 from fsrcnn.errors import RequestError
 from fsrcnn.files import is_hidden, written_whole
@@ -32,8 +27,6 @@ VALIDATION_NAMES = frozenset(
     "104022 113016 130034 145014 156079 166081 181079 188063 207056 227040 "
     "239096 25098 274007 309004 35010 370036 42044 56028 66075 90076".split()
 )
-
-STEPS_AT_ONCE = 8  # steps whose patches are cut in one gather
 
 VALIDATION_QUALITIES = (10, 40, 60, 80, 95)  # JPEG qualities that a training on compressed pictures is judged at
 JPEG_TWICE = 0.25  # share of its LR pictures that are compressed twice, on two grids of 8 x 8 blocks
@@ -225,29 +218,18 @@ def training_paths(data_dir: Path, names: Iterable[str], validation: Iterable[Pa
     return [path for path in paths if not is_left_out(path)]
 
 
-def load_training_images(
-    paths: list[Path], smallest: int, colour: bool = False
-) -> tuple[list[NDArray[np.uint8]], list[Path]]:
-    """The luma of each picture, or the picture in colour, and, the paper's augmentation (section 4.1), its bicubic
-    reductions by 0.9, 0.8, 0.7 and 0.6, as far as they are `smallest` pixels high and wide; and the pictures that are
-    not so themselves. Turns and flips come when patches are drawn.
+def reduced_size(height: int, width: int, reductions: tuple[float, ...]) -> list[tuple[int, int]]:
+    """The height and width of a picture and of its reductions."""
+    return [(height, width), *((math.ceil(height * by), math.ceil(width * by)) for by in reductions)]
 
-    Returns the images, and the paths of the pictures that are too small themselves. Raises RequestError if every
-    picture is too small.
+
+def with_reductions(image: NDArray[np.uint8], reductions: tuple[float, ...]) -> list[NDArray[np.uint8]]:
+    """The picture and, the paper's augmentation by scale (section 4.1), its bicubic reductions, in 8 bits. Turns and
+    flips come when patches are drawn.
+
+    image: uint8, H x W or H x W x 3. reductions: factors between 0 and 1.
     """
-
-    def load(path: Path) -> list[NDArray[np.uint8]]:
-        image = read_image(path) if colour else luma(read_image(path))
-        versions = (to_uint8(imresize(image, scale)) if scale < 1 else image for scale in (1.0, 0.9, 0.8, 0.7, 0.6))
-        return [version for version in versions if min(version.shape[:2]) >= smallest]
-
-    with ThreadPoolExecutor() as pool:
-        loading = tqdm(pool.map(load, paths), "reading pictures", len(paths), unit="picture", leave=False, disable=None)
-        loaded = dict(zip(paths, loading, strict=True))
-    images = [version for versions in loaded.values() for version in versions]
-    if not images:
-        raise RequestError(f"train_sets: no picture is {smallest} x {smallest}, the size of a patch; lower patch_size")
-    return images, [path for path, versions in loaded.items() if not versions]
+    return [image, *(to_uint8(imresize(image, by)) for by in reductions)]
 
 
 def psnr_weight(lr: FloatImage, hr: Y) -> float:
@@ -260,121 +242,3 @@ def psnr_weight(lr: FloatImage, hr: Y) -> float:
     enlargement, in place of the network's, plus 10 (38 dB), so that nearly flat pictures do not dominate.
     """
     return (10 + float(np.mean((imresize(lr, hr.shape[0] / lr.shape[0]) - hr) ** 2))) ** -0.5
-
-
-class TrainingPatches:
-    """Random aligned LR and HR patches of a list of pictures, cut, flipped and turned in one gather.
-
-    All pictures lie end to end in one flat LR and one flat HR array, on the training device; a batch is a table of
-    positions in them. Which patches a batch holds depends on the seed and the step alone, so a resumed run gets the
-    same patches as an uninterrupted one. With jpeg_qualities the LR array holds all pictures once per quality.
-    """
-
-    def __init__(
-        self,
-        images: list[NDArray[np.uint8]],
-        upscale_factor: int,
-        patch_size: int,
-        seed: int,
-        device: torch.device | str = "cpu",
-        margin: int = 0,
-        sampling: Literal["uniform", "psnr"] = "uniform",
-        jpeg_qualities: tuple[int, ...] = (),
-    ) -> None:
-        """images: uint8, H x W or, for jpeg_qualities, H x W x 3, at least (patch_size + 2 * margin) * upscale_factor
-        high and wide.
-        patch_size: side of an HR patch, in LR pixels. margin: LR pixels added on each side of an LR patch; with a
-        margin, an HR patch lacks its last upscale_factor - 1 rows and columns, where Caffe's deconvolution has no
-        output. sampling: uniform: all patches of all pictures are equally likely; psnr: pictures by `psnr_weight`.
-        jpeg_qualities: JPEG qualities of the LR pictures, one per step in turn; none: no compression.
-        """
-
-        def reduce(index: int) -> list[NDArray[np.float32]]:
-            """The LR luma of a picture, or one for each quality."""
-            lr_image = imresize(modcrop(images[index], upscale_factor), 1 / upscale_factor)
-            if not jpeg_qualities:
-                return [lr_image.astype(np.float32)]
-            versions = compressed_versions(lr_image, jpeg_qualities, np.random.default_rng((seed, index, 0)))
-            return [version.astype(np.float32) for version in versions]
-
-        hr = [modcrop(luma(image), upscale_factor) for image in images]
-        with ThreadPoolExecutor() as pool:
-            reduced = pool.map(reduce, range(len(hr)))
-            versions = list(tqdm(reduced, "reducing pictures", len(hr), unit="picture", leave=False, disable=None))
-            lr = [of_picture[len(of_picture) // 2] for of_picture in versions]
-            weights = np.array(list(pool.map(psnr_weight, lr, hr))) if sampling == "psnr" else None
-        self.upscale_factor, self.patch_size, self.seed, self.margin = upscale_factor, patch_size, seed, margin
-        self.device = torch.device(device)
-        self._hr = torch.from_numpy(np.concatenate([image.ravel() for image in hr])).to(device)
-        by_quality = (image.ravel() for version in zip(*versions, strict=True) for image in version)
-        self._lr = torch.from_numpy(np.concatenate(list(by_quality))).to(device)
-        self._qualities = jpeg_qualities
-        height, width = torch.tensor([image.shape for image in lr]).T
-        self._width = width
-        self._start = (height * width).cumsum(0) - height * width
-        self._pixels = int((height * width).sum())  # LR pixels per quality
-        # A picture has one patch for each position of the patch's top left corner.
-        size = patch_size + 2 * margin
-        self._columns = width - size + 1
-        number = (height - size + 1) * self._columns
-        self._patches_up_to = number.cumsum(0)
-        self._first_patch = self._patches_up_to - number
-        self._chances = None if weights is None else weights / weights.sum()
-        self._kept_batches = lru_cache(maxsize=1)(self._cut_batches)  # for the steps that follow
-
-    def quality(self, step: int) -> int | None:
-        """The JPEG quality of a step's LR patches; None: not compressed."""
-        return self._qualities[step % len(self._qualities)] if self._qualities else None
-
-    def batch(self, step: int, batch_size: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """The patches of one step, float32 in [0, 1] on the device: LR batch_size x 1 x patch_size x patch_size, and HR
-        upscale_factor times as high and wide; a margin changes both, see `__init__`. Each of several ranks gets its
-        share of the same batch.
-        """
-        group, place = divmod(step, STEPS_AT_ONCE)
-        lr, hr = self._kept_batches(group, batch_size, rank, ranks)
-        return lr[place], hr[place]
-
-    def _cut_batches(self, group: int, batch_size: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
-        """The batches of a group of STEPS_AT_ONCE steps, stacked, each as from `batch`: they cost little more than one.
-        group: the group's number.
-        """
-        random = np.random.default_rng((self.seed, group))
-        numbers = random.integers((int(self._patches_up_to[-1]), 8), size=(STEPS_AT_ONCE, batch_size, 2))
-        if self._chances is not None:
-            drawn = random.choice(len(self._chances), p=self._chances, size=numbers.shape[:2])
-            numbers[..., 0] = random.integers(self._first_patch.numpy()[drawn], self._patches_up_to.numpy()[drawn])
-        patch, operation = torch.from_numpy(numbers)[:, rank::ranks].flatten(0, 1).T.contiguous()
-        image = torch.searchsorted(self._patches_up_to, patch, right=True)
-        place_in_image = patch - self._first_patch[image]
-        row, column = place_in_image // self._columns[image], place_in_image % self._columns[image]
-        start = self._start[image]
-        version = torch.arange(STEPS_AT_ONCE * group, STEPS_AT_ONCE * (group + 1)) % max(len(self._qualities), 1)
-        lr_start = start + self._pixels * version.repeat_interleave(len(start) // STEPS_AT_ONCE)
-        place = [value.to(self.device) for value in (self._width[image], row, column, operation)]
-        size, scale, cut = self.patch_size, self.upscale_factor, bool(self.margin) * (self.upscale_factor - 1)
-        whole, middle = (0, size + 2 * self.margin, 0), (self.margin, size, cut)
-        both = (
-            self._gather(self._lr, 1, *whole, lr_start.to(self.device), *place),
-            self._gather(self._hr, scale, *middle, start.to(self.device), *place),
-        )
-        lr, hr = (patches.div_(255).unflatten(0, (STEPS_AT_ONCE, -1)) for patches in both)
-        return lr, hr
-
-    def _gather(self, pixels: Tensor, scale: int, first: int, size: int, cut: int, *place: Tensor) -> Tensor:
-        """Gathers patches from the pictures enlarged by `scale`: N x 1 x (scale*size - cut) x (scale*size - cut).
-
-        Each is `size` LR pixels wide, begins `first` LR pixels after its place, and is flipped and turned; then it
-        loses its last `cut` rows and columns. place: see `_cut_batches`.
-        """
-        start, width, row, column, operation = (value.view(-1, 1) for value in place)
-        along, last = torch.arange(scale * size - cut, device=self.device), scale * size - 1
-        y = torch.where(operation & 1 > 0, last - along, along)
-        x = torch.where(operation & 2 > 0, last - along, along)
-        down = start * scale**2 + ((row + first) * scale + y) * (width * scale)
-        across = (column + first) * scale + x
-        swap = operation & 4 > 0  # as imgproc.dihedral: flips first, then the axes are swapped
-        down, across = torch.where(swap, across, down), torch.where(swap, down, across)
-        positions = down[:, :, None] + across[:, None]
-        # index_select, because on a CPU it is several times faster than indexing.
-        return pixels.index_select(0, positions.view(-1)).view(-1, 1, len(along), len(along)).float()

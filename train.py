@@ -23,8 +23,6 @@ from config import RECIPE_FIELDS, Config, read_config
 from dataset import (
     VALIDATION_QUALITIES,
     EvaluationPair,
-    TrainingPatches,
-    load_training_images,
     sample_pairs,
     training_paths,
     validation_pairs,
@@ -32,7 +30,7 @@ from dataset import (
 )
 from evaluation.scores import METRICS, upscale_luma
 from evaluation.sets import test_sets
-from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, select_device
+from fsrcnn.devices import is_first_on_machine, join_processes, leave_processes, rank_and_ranks, select_device
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.network import network_of
@@ -42,6 +40,8 @@ from training.calibrate import calibrate_file
 from training.interruption import Interruption, stop_asked
 from training.lock import locked
 from training.log import Log, LossMeter, crops, draw_curve
+from training.patches import TrainingPatches
+from training.prepared import Pictures, Wanted, prepare
 from training.recipe import blend_of
 from training.restart import is_restarted, note_start
 from training.run import NotFiniteError, Run, as_plain, blended, is_saved, load_run, save_run, share_run, start_run
@@ -147,21 +147,15 @@ def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
     stopped_by = None
     if run.step < config.steps:
         validation = judged_on(validation_pairs(config.data_dir, scale, config.validation_set), config)
-        left_out = validation_paths(config.data_dir, config.validation_set)
-        paths = training_paths(config.data_dir, config.train_sets, left_out)
-        smallest = scale * (config.patch_size + 2 * config.patch_margin)
-        images, too_small = load_training_images(paths, smallest, colour=bool(config.jpeg_qualities))
-        how = config.patch_margin, config.sampling, config.jpeg_qualities
-        patches = TrainingPatches(images, scale, config.patch_size, config.seed, device, *how)
+        pictures = training_pictures(config)
+        patches = TrainingPatches(pictures, config.patch_size, config.seed, device, config.patch_margin)
         if rank == 0:
-            for path in too_small:
-                print(f"{path}: smaller than a patch, left out")
-            print_start(run, config, len(paths) - len(too_small), len(images))
+            print_start(run, config, pictures)
             write_json(folder / "config.json", as_plain(config))
             note_start(folder)
         stopped_by = run_steps(run, config, folder, patches, validation)
         if stopped_by is None and rank == 0:
-            calibrate_file(folder / "best.safetensors", paths, blended_with(run, config))
+            calibrate_file(folder / "best.safetensors", training_files(config), blended_with(run, config))
     if stopped_by is None and rank == 0:
         draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
         best = folder / "best.safetensors"
@@ -177,16 +171,38 @@ def blended_with(run: Run, config: Config) -> Weights | None:
     return weights if weights.sizes == run.average.sizes else None
 
 
-def print_start(run: Run, config: Config, pictures: int, versions: int) -> None:
+def training_files(config: Config) -> list[Path]:
+    """Those of the training sets that are not validation pictures."""
+    left_out = validation_paths(config.data_dir, config.validation_set)
+    return training_paths(config.data_dir, config.train_sets, left_out)
+
+
+def training_pictures(config: Config) -> Pictures:
+    """The pictures to cut patches from, prepared in the cache beside the sets."""
+    scale = config.upscale_factor[0]
+    wanted = Wanted(
+        tuple(training_files(config)),
+        scale,
+        scale * (config.patch_size + 2 * config.patch_margin),
+        config.reductions,
+        config.sampling == "psnr",
+        config.jpeg_qualities,
+        config.seed,
+    )
+    return prepare(wanted, config.cache_dir or config.data_dir / ".cache", is_first_on_machine())
+
+
+def print_start(run: Run, config: Config, pictures: Pictures) -> None:
     """Prints what is trained, on what data and device."""
+    for path in pictures.too_small:
+        print(f"{path}: smaller than a patch, left out")
     sizes, folder = run.average.sizes, config.results_dir / config.exp_name
     name = sizes.variant or f"FSRCNN({sizes.d}, {sizes.s}, {sizes.m})"
     print(f"{folder}: {name} x{sizes.upscale_factor}, {sizes.parameters:,} parameters,", end=" ")
     print(f"{sizes.multiply_adds:,} multiply-adds per LR pixel")
-    print(
-        f"{pictures} pictures, {versions} with their reductions by 0.9, 0.8, 0.7 and 0.6; recipe {config.recipe},",
-        end=" ",
-    )
+    by = ", ".join(map(str, config.reductions))
+    reduced = f", and reduced by {by} as far as a patch fits: {len(pictures.hr_size):,} in all" if by else ""
+    print(f"{pictures.number:,} pictures as they are{reduced}; recipe {config.recipe},", end=" ")
     print(f"{run.device}, step {run.step} of {config.steps}", flush=True)
 
 

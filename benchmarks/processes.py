@@ -18,16 +18,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from config import Config, read_config
-from dataset import TrainingPatches
 from fsrcnn.devices import join_processes, leave_processes, rank_and_ranks, under_torchrun
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
+from training.patches import TrainingPatches
 from training.run import start_run
 from training.step import BatchLoss, loss_to_train, prepare_cpu, train_step
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "processes.json"
-BATCHES = (4, 16, 64)
+BATCHES = (4, 8, 16, 32, 64)
 STEPS, ROUNDS = 2, 30
 
 

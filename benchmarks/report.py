@@ -323,6 +323,25 @@ def seeds_table() -> str:
     return "\n".join(lines)
 
 
+def large_sets_table(said: dict[str, Any]) -> str:
+    """What benchmarks.large_sets wrote, in Markdown."""
+    head = "set | prepared | first start | later starts | memory | and mapped | steps/s"
+    lines = [f"| {head} |", "| --- " * 7 + "|"]
+    for name, row in said["sets"].items():
+        cells = [f"{row['bytes'] / 1e9:.2f} GB", f"{row['first']['seconds_to_first_step']:.0f} s"]
+        most = {part: max(row["first"][part], row["again"][part]) for part in ("RssAnon", "RssFile")}
+        lines.append(f"| {' | '.join([name, *cells, *trained_cells(row['again'] | most)])} |")
+        if limited := row.get("limited"):
+            limit = f"the same, in {said['limit'] / 1e9:.1f} GB of memory"
+            lines.append(f"| {' | '.join([limit, '', '', *trained_cells(limited)])} |")
+    return "\n".join(lines)
+
+
+def trained_cells(run: dict[str, float]) -> list[str]:
+    memory = [f"{run[part] / 1e6:,.0f} MB" for part in ("RssAnon", "RssFile")]
+    return [f"{run['seconds_to_first_step']:.1f} s", *memory, f"{run['steps_per_second']:.0f}"]
+
+
 def reliability_table(said: dict[str, Any]) -> str:
     """What the long tests tried without a fault, in Markdown; a test that has not run yet has no row."""
     figures = said.get("fuzz", {}) | said
@@ -568,6 +587,7 @@ def made_tables() -> dict[str, str]:
         "seeds": seeds_table(),
         "processes": processes_table(read_json(BENCHMARK / "processes.json")),
         "training-speed": training_speed_table(training),
+        "large-sets": large_sets_table(read_json(BENCHMARK / "large_sets.json")),
         "restore": restore_table(restore),
         "restore-networks": restore_networks_table(restore),
         "restored": restored_rows(restore),

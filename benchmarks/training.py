@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from torch.nn.functional import l1_loss
 from torch.utils.data import DataLoader, Dataset
 
 from config import Config, read_config
-from dataset import SAMPLE_PICTURES, TrainingPatches
+from dataset import SAMPLE_PICTURES, write_image
 from fsrcnn.errors import run_script
 from fsrcnn.files import write_json
 from imgproc import dihedral, imresize, luma, modcrop
 from model import FSRCNN, initialise
+from training.patches import TrainingPatches
+from training.prepared import Wanted, prepare
 from training.run import start_run
 from training.step import loss_to_train, prepare_cpu, train_step
 
@@ -67,10 +70,20 @@ def plain_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], 
     return steps
 
 
-def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
+def patches_of(config: Config, images: list[NDArray[np.uint8]], folder: Path) -> TrainingPatches:
+    """The pictures' patches, as train.py has them, from files in the folder."""
+    paths = tuple(folder / f"{index}.png" for index in range(len(images)))
+    for path, image in zip(paths, images, strict=True):
+        if not path.is_file():
+            write_image(path, image)
+    scale = config.upscale_factor[0]
+    pictures = prepare(Wanted(paths, scale, scale * config.patch_size), folder / "cache")
+    return TrainingPatches(pictures, config.patch_size, config.seed)
+
+
+def our_loop(config: Config, patches: TrainingPatches) -> Callable[[], None]:
     """A function that trains for STEPS steps as train.py does, with its optimiser and its average of the weights."""
     run = start_run(config, torch.device("cpu"))
-    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
     batch_loss = loss_to_train(run, config)
 
     def steps() -> None:
@@ -80,9 +93,8 @@ def our_loop(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], No
     return steps
 
 
-def cutting(config: Config, images: list[NDArray[np.uint8]]) -> Callable[[], None]:
+def cutting(config: Config, patches: TrainingPatches) -> Callable[[], None]:
     """A function that cuts the patches of STEPS steps as train.py does, without training."""
-    patches = TrainingPatches(images, config.upscale_factor[0], config.patch_size, config.seed)
 
     def steps() -> None:
         for step in range(STEPS):
@@ -111,8 +123,14 @@ def main() -> None:
     results = {name: milliseconds_per_step({"plain": plain_loop(each, images)}) for name, each in configs.items()}
     prepare_cpu()
     for name, each in configs.items():
-        deconvolution_alone = our_loop(replace(each, deconv_only_steps=each.steps), images)
-        loops = {"ours": our_loop(each, images), "deconvolution": deconvolution_alone, "cutting": cutting(each, images)}
+        with TemporaryDirectory() as folder:
+            patches = patches_of(each, images, Path(folder))
+        deconvolution_alone = our_loop(replace(each, deconv_only_steps=each.steps), patches)
+        loops = {
+            "ours": our_loop(each, patches),
+            "deconvolution": deconvolution_alone,
+            "cutting": cutting(each, patches),
+        }
         results[name] |= milliseconds_per_step(loops)
         plain, ours, deconv, cut = (statistics.median(results[name][loop]) for loop in ("plain", *loops))
         print(f"{name}: {1e3 / ours:.1f} steps/s, plain loop {1e3 / plain:.1f}: {plain / ours:.1f} times;", end=" ")

@@ -156,6 +156,11 @@ def rank_and_ranks() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def is_first_on_machine() -> bool:
+    """Whether this is the first of the processes that torchrun started on this machine, or the only one."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" or not under_torchrun()
+
+
 def leave_processes() -> None:
     """Leaves the processes that `join_processes` joined, if there are any."""
     if not under_torchrun():

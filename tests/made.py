@@ -27,6 +27,8 @@ from fsrcnn.videos.frames import bits_of, sample_planes
 from fsrcnn.videos.target import own_priority
 from fsrcnn.weights import load_weights, shipped_weights
 from model import FSRCNN, initialise
+from training.patches import TrainingPatches
+from training.prepared import Wanted, prepare
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 TIMES = [0, 3, 4, 9, 12, 13, 20, 22, 29, 31]  # of the frames, in units of 1/50 s: a variable frame rate
@@ -130,6 +132,24 @@ def save_data(folder: Path) -> Path:
         top, left = 90 * (index // 5), 110 * (index % 5)
         write_image(folder / VALIDATION_SET / f"{name}.png", coffee[top : top + 80, left : left + 100])
     return folder
+
+
+def patches_of(
+    folder: Path,
+    images: list[NDArray[np.uint8]],
+    scale: int,
+    patch_size: int,
+    seed: int = 0,
+    margin: int = 0,
+    **wanted: Any,
+) -> TrainingPatches:
+    """The patches of these pictures, written to the folder and prepared there; wanted: see `Wanted`."""
+    paths = tuple(folder / "pictures" / f"{index}.png" for index in range(len(images)))
+    for path, image in zip(paths, images, strict=True):
+        write_image(path, image)
+    smallest = scale * (patch_size + 2 * margin)
+    pictures = prepare(Wanted(paths, scale, smallest, seed=seed, **wanted), folder / "cache")
+    return TrainingPatches(pictures, patch_size, seed, margin=margin)
 
 
 def moving_pattern(index: int, height: int, width: int, bits: int) -> np.ndarray:

@@ -44,6 +44,13 @@ def test_a_flag_beside_a_recipe_wins():
     assert {field: getattr(config, field) for field in expected} == expected
 
 
+def test_none_is_no_value():
+    flags = ["--recipe", "restore", "--transfer-from", "a", "--reductions", "none", "--jpeg-qualities", "none"]
+    config = read_config("train", "", flags)
+    assert (config.reductions, config.jpeg_qualities) == ((), ())
+    assert read_config("train", "", ["--reductions", "0.5"]).reductions == (0.5,)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -68,6 +75,8 @@ def test_a_flag_beside_a_recipe_wins():
         ("seeds", (5, 5), "the number of seeds, two or more, or the seeds themselves"),
         ("seeds", (0, -1), "zero or more"),
         ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
+        ("reductions", (0.9, 1.0), "numbers between 0 and 1, or none"),
+        ("reductions", (0.9, 0.9), "each once"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named_with_what_would_be_right(field: str, value: object, expected: str):
@@ -153,7 +162,7 @@ def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
     copy.edit(upscale_factor="[3]", steps="2", batch_size="2", results_dir='"results"', device='"cpu"')
     code, shown = copy.run("train.py")
     assert code == 0, shown
-    assert "3 pictures, 15 with their reductions" in shown
+    assert "3 pictures as they are, and reduced by 0.9, 0.8, 0.7, 0.6 as far as a patch fits: 15 in all;" in shown
     assert "12,809 parameters, 12,464 multiply-adds per LR pixel" in shown
     assert "inf" not in shown
     recipe = best(copy, "fsrcnn_x3")["recipe"]

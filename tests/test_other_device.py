@@ -22,9 +22,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 import train
 import validate
 from config import RECIPES, Config
-from dataset import TrainingPatches, load_training_images, training_paths
 from fsrcnn import cli
 from fsrcnn.devices import select_device
+from training.patches import TrainingPatches
 from training.run import save_run, start_run
 from training.step import loss_to_train, train_step
 
@@ -100,8 +100,9 @@ def files_in(folder: Path) -> dict[str, bytes]:
 def begin(config: Config, steps: int) -> None:
     """The first steps of a run, saved."""
     device = select_device(config.device)
-    images, _ = load_training_images(training_paths(config.data_dir, config.train_sets), 100)
-    patches = TrainingPatches(images, 3, config.patch_size, config.seed, device, config.patch_margin)
+    # Not all of them fit on the device: they are fetched ahead, where the run that goes on has them there.
+    pictures = train.training_pictures(config)
+    patches = TrainingPatches(pictures, config.patch_size, config.seed, device, config.patch_margin, pictures.bytes - 1)
     run = start_run(config, device)
     batch_loss = loss_to_train(run, config)
     for _ in range(steps):

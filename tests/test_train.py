@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from config import RECIPES, Config, read_config
-from dataset import VALIDATION_QUALITIES, TrainingPatches, load_training_images, training_paths, validation_pairs
+from dataset import VALIDATION_QUALITIES, validation_pairs
 from evaluation.scores import upscale_luma
 from fsrcnn.devices import join_processes
 from fsrcnn.errors import FailureError, RequestError
@@ -30,6 +30,7 @@ from fsrcnn.network import load_network
 from fsrcnn.weights import load_weights, read_pth, shipped_weights
 from training.lock import locked
 from training.log import Log, LossMeter
+from training.patches import TrainingPatches
 from training.restart import note_start
 from training.run import NotFiniteError, load_run, save_run, start_run
 from training.step import loss_to_train, train_step
@@ -133,9 +134,7 @@ def test_a_restoring_training_goes_on_to_the_same_weights_and_is_worth_it(data_d
     settings = {**RECIPES["restore"], **settings, "train_sets": ("Train",), "steps": 60, "warmup_steps": 0}
     whole, halves = (config_of(data_dir, tmp_path / name, **settings) for name in ("whole", "halves"))
     train.train(whole)
-    images, _ = load_training_images(training_paths(data_dir, halves.train_sets), 2 * halves.patch_size, colour=True)
-    how = {"sampling": halves.sampling, "jpeg_qualities": halves.jpeg_qualities}
-    patches = TrainingPatches(images, 2, halves.patch_size, halves.seed, **how)
+    patches = TrainingPatches(train.training_pictures(halves), halves.patch_size, halves.seed)
     begun = start_run(halves, torch.device("cpu"))
     batch_loss = loss_to_train(begun, halves)
     for _ in range(23):
@@ -360,8 +359,8 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
         assert got == pytest.approx(expected, rel=1e-5)
     # One process's run goes on with two.
     config = read_config("train", "", [*flags[1:], "--upscale-factor", "2", "--results-dir", str(tmp_path / "resumed")])
-    images, _ = load_training_images(training_paths(data_dir, config.train_sets), 2 * config.patch_size)
-    patches = TrainingPatches(images, 2, config.patch_size, config.seed, margin=config.patch_margin)
+    pictures = train.training_pictures(config)
+    patches = TrainingPatches(pictures, config.patch_size, config.seed, margin=config.patch_margin)
     begun = start_run(config, torch.device("cpu"))
     batch_loss = loss_to_train(begun, config)
     for _ in range(10):

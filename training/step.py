@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from config import Config
-from dataset import TrainingPatches
 from fsrcnn.devices import keep_freed_memory, rank_and_ranks
 from fsrcnn.native import HOST
 from training.form import TrainingFSRCNN
+from training.patches import TrainingPatches
 from training.recipe import MOMENTUM, Loss, blend_of, learning_rate_factor, loss_of_step
 from training.run import Run
 from training.threads import take_threads

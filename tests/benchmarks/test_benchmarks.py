@@ -11,7 +11,20 @@ import pytest
 import torch
 from made import needed
 
-from benchmarks import ablation, browser, ensemble, files, network, node, programs, report, restore, training
+from benchmarks import (
+    ablation,
+    browser,
+    ensemble,
+    files,
+    large_sets,
+    network,
+    node,
+    programs,
+    report,
+    restore,
+    training,
+)
+from dataset import read_image
 from fsrcnn.errors import FailureError
 from training import threads as training_threads
 
@@ -182,3 +195,24 @@ def test_restore_goes_on_where_it_was(
     restore.main()
     assert "3 entries, 0 of them new" in capsys.readouterr().out
     assert report.restored_cell(compressed).count("**") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="left out: measures Linux's kinds of memory")
+def test_large_sets_are_made_and_measured(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(large_sets, "STEPS", 2)
+    made = large_sets.Made("made", 3, 100, 130, "none")
+    large_sets.make_set(made, tmp_path / made.name, sorted((data_dir / "Train").iterdir()))
+    pictures = [read_image(path) for path in sorted((tmp_path / made.name).iterdir())]
+    assert [picture.shape for picture in pictures] == 3 * [(100, 130, 3)]
+    assert len({picture.tobytes() for picture in pictures}) == 3
+    flags = ["--train-sets", str(tmp_path / made.name), "--data-dir", str(data_dir), "--reductions", "none"]
+    run = large_sets.measured("run", tmp_path, [*flags, "--cache-dir", str(tmp_path / "cache"), "--batch-size", "2"])
+    assert run["seconds_to_first_step"] > 0.5
+    assert 1e8 < run["RssAnon"] < 2e9
+    assert run["RssFile"] > 1e7
+    row = {"bytes": 2e9, "first": run, "again": run, "limited": run}
+    said = {"sets": {"T91": {**row, "limited": None}, "made": row}, "limit": 1.5e9}
+    head, _, *rows = report.large_sets_table(said).splitlines()
+    assert all(row.count("|") == head.count("|") for row in rows)
+    assert [row.split(" | ")[0] for row in rows] == ["| T91", "| made", "| the same, in 1.5 GB of memory"]
+    large_sets.forget(tmp_path / "cache")

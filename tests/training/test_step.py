@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from config import RECIPES, Config
-from dataset import TrainingPatches, load_training_images, training_paths
+from train import training_pictures
+from training.patches import TrainingPatches
 from training.recipe import blend_of
 from training.run import Run, blended, load_run, save_run, start_run
 from training.step import BatchLoss, FlatSGD, blended_weights, loss_to_train, train_step
@@ -29,8 +30,7 @@ def trained(config: Config, patches: TrainingPatches, flat: bool, folder: Path) 
 def test_flat_sgd_does_the_steps_of_pytorchs(data_dir: Path, tmp_path: Path, deconv_only_steps: int):
     settings = {**RECIPES["paper"], "train_sets": ("Train",), "batch_size": 4, "learning_rate": 1e-4}
     config = Config(upscale_factor=(3,), data_dir=data_dir, deconv_only_steps=deconv_only_steps, **settings)
-    images, _ = load_training_images(training_paths(data_dir, config.train_sets), 33)
-    patches = TrainingPatches(images, 3, config.patch_size, config.seed, margin=config.patch_margin)
+    patches = TrainingPatches(training_pictures(config), config.patch_size, config.seed, margin=config.patch_margin)
     flat = trained(config, patches, True, tmp_path)
     start = start_run(config, torch.device("cpu"))
     for first, now in zip(start.model.parameters(), flat.model.parameters(), strict=True):
