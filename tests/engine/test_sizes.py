@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_height_and_hardly_with_the_factor():
         needs.append(sized_memory(layout, small, steps_to(size, small, 4000, height)))
     assert needs[0] == needs[1] < 6 * strip_memory(layout, network("fsrcnn_s", 4))
     many = network_of(load_weights(shipped_weights("fsrcnn_s", 2)), "cpu", threads=32)
-    photo, half_more = Layout(4000, 6000, 3, 8, has_alpha=False), steps_to(Size(upscale_factor=1.5), small, 6000, 4000)
+    photo, half_more = Layout(4000, 6000, 3, 8, has_alpha=False), steps_to(Size(upscale_factor=1.5), many, 6000, 4000)
     assert sized_memory(photo, many, half_more) < MEMORY_LIMIT
     tall = Layout(30_000, 3000, 3, 8, has_alpha=False)
     need = sized_memory(tall, small, steps_to(Size(height=1), small, 3000, 30_000))
