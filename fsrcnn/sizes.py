@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from fsrcnn.errors import RequestError
-from fsrcnn.geometry import MOST_FACTOR, SCALES, chain_to
+from fsrcnn.geometry import MOST_FACTOR, MOST_IN_A_ROW, SCALES, chain_to
 from fsrcnn.network import Network
 
 MOST_SIDE = 2**31 - 1  # pixels; no format has more
@@ -192,10 +192,11 @@ def steps_to(
     needed = max(Fraction(to_width, width), Fraction(to_height, height))
     chain = chain_to(needed, network.scales) if needed > 1 else ()
     if chain is None:
-        most = max(network.scales) ** 2
+        most = max(network.scales) ** MOST_IN_A_ROW
+        alone = " or leave weights out" if most < MOST_FACTOR else ""
         raise RequestError(
             f"{width} x {height} pixels enlarged to {to_width:,} x {to_height:,} are more than {most} times as large; "
-            "choose a smaller size"
+            f"choose a smaller size{alone}"
         )
     networks, factor = tuple(network.at(scale) for scale in chain), math.prod(chain)
     return Steps(networks, to_width, to_height, (to_width, to_height) != (factor * width, factor * height))

@@ -19,6 +19,7 @@ BLOCK = 2**20  # bytes that are moved at once
 
 SOI, COMMENT, APPLICATION = 0xD8, 0xFE, range(0xE0, 0xF0)  # JPEG's markers; ITU-T T.81, table B.1
 PICTURE_BEGINS = 0xDA
+MPF = 0xE2, b"MPF\0"  # of the list of further pictures, which counts their places from itself; CIPA DC-007, section 5.1
 
 IS_TS, TS_PACKET, M2TS_PACKET = 0x47, 188, 192  # ISO/IEC 13818-1, 2.4.3.2; M2TS puts four bytes before each packet
 
@@ -64,11 +65,16 @@ def _png(file: BinaryIO, text: bytes) -> None:
 
 
 def _jpeg(file: BinaryIO, text: bytes) -> None:
-    """A comment after the application's segments, which readers expect first."""
+    """A comment after the application's segments, which readers expect first; before a list of further pictures, so
+    that it stays true in a copy.
+    """
     file.seek(2)
     at = 2
     while (segment := _jpeg_segment(file)) and segment[0] in APPLICATION:
-        at = file.seek(segment[1], os.SEEK_CUR)
+        marker, length = segment
+        if (marker, file.read(len(MPF[1]))) == MPF:
+            break
+        at = file.seek(at + 4 + length)
     comment = struct.pack(">BBH", 0xFF, COMMENT, len(text) + 2) + text
     for start in reversed(range(at, file.seek(0, os.SEEK_END), BLOCK)):
         file.seek(start)

@@ -238,7 +238,7 @@ def test_python_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(folder)
     (folder / "path/to/this").mkdir(parents=True)
     (folder / "path/to/this/repository").symlink_to(ROOT)
-    names = {"picture": noise(20, 24, 3), "pictures": noise(2, 12, 16, 3), "y": noise(20, 24)}
+    names = {"picture": noise(40, 120, 3), "pictures": noise(2, 12, 16, 3), "y": noise(20, 24)}
     names["lr"] = names["y"].astype(np.float32) / 255
     for text in texts:
         exec(compile(text, str(page), "exec"), names)

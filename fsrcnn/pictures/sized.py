@@ -23,6 +23,7 @@ from fsrcnn.sizes import Steps
 
 BETWEEN = 16  # bits of a sample between two steps
 MOST_BETWEEN = 2**21  # pixels of a strip that goes on to another step, however wide the picture is
+MOST_REDUCED = 2**19  # that a strip of the result is made of: their floats, in many threads, take far more memory
 
 
 def sized_layout(layout: Layout, steps: Steps) -> Layout:
@@ -118,7 +119,7 @@ class _Reduction:
     def __init__(self, layout: Layout, result: Layout, is_first: bool) -> None:
         self.layout, self.result, self._by_alpha = layout, result, is_first and layout.has_alpha
         self.rows, self.columns = (axis_of(*sides) for sides in zip(layout[:2], result[:2], strict=True))
-        height = max(1, strip_height(layout, MOST_BETWEEN) * result.height // layout.height)
+        height = max(1, strip_height(layout, MOST_REDUCED) * result.height // layout.height)
         self.spans = [
             self._span(start, min(start + height, result.height)) for start in range(0, result.height, height)
         ]

@@ -7,13 +7,16 @@ import av
 import numpy as np
 import pytest
 from made import load, make_clip, network, noise, save
+from PIL import Image
 
 import fsrcnn
 from fsrcnn import cli
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, chain_to
+from fsrcnn.network import network_of
 from fsrcnn.parts import Span
 from fsrcnn.pictures.arrays import enlarge_array
+from fsrcnn.pictures.formats import MEMORY_LIMIT
 from fsrcnn.pictures.pixels import LEVELS, Layout
 from fsrcnn.pictures.sized import sized_memory, sized_strips, windowed
 from fsrcnn.pictures.strips import Windows, enlarged_strips, strip_memory
@@ -23,6 +26,7 @@ from fsrcnn.sizes import Size, steps_to
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos.frames import sample_planes, sized
 from fsrcnn.videos.upscale import upscale_video
+from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import imresize, resize_axis, resize_matrix
 
 
@@ -249,6 +253,9 @@ def test_memory_does_not_grow_with_the_height_and_hardly_with_the_factor():
         layout = Layout(height, 4000, 3, 8, has_alpha=False)
         needs.append(sized_memory(layout, small, steps_to(size, small, 4000, height)))
     assert needs[0] == needs[1] < 6 * strip_memory(layout, network("fsrcnn_s", 4))
+    many = network_of(load_weights(shipped_weights("fsrcnn_s", 2)), "cpu", threads=32)
+    photo, half_more = Layout(4000, 6000, 3, 8, has_alpha=False), steps_to(Size(upscale_factor=1.5), many, 6000, 4000)
+    assert sized_memory(photo, many, half_more) < MEMORY_LIMIT
     tall = Layout(30_000, 3000, 3, 8, has_alpha=False)
     need = sized_memory(tall, small, steps_to(Size(height=1), small, 3000, 30_000))
     assert need > 30_000 * 3000 * 3  # a row that is made of all rows
@@ -292,6 +299,18 @@ def test_a_file_that_is_large_enough_is_said_to_be(tmp_path: Path):
     assert_equal_to_one_level(load(tmp_path / "smaller.png"), reduced(load(source), 15, 20))
     assert fsrcnn.enlarge_file(source, tmp_path / "same.png", height=30) == same
     np.testing.assert_array_equal(load(tmp_path / "same.png"), load(source))
+
+
+def test_a_copy_keeps_the_pictures_that_follow_in_the_file(tmp_path: Path):
+    """As a photograph's gain map does, they lie where a list in the file's head says."""
+    first, second = (Image.fromarray(noise(30, 40, 3)) for _ in range(2))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    fsrcnn.enlarge_file(tmp_path / "a.jpg", tmp_path / "same.jpg", width=40)
+    assert is_stamped(tmp_path / "same.jpg")
+    with Image.open(tmp_path / "a.jpg") as source, Image.open(tmp_path / "same.jpg") as copy:
+        for each in (source, copy):
+            each.seek(1)
+        np.testing.assert_array_equal(np.asarray(copy), np.asarray(source))
 
 
 # --- films ---
