@@ -2,6 +2,7 @@
 
 import { Bicubic, bicubicRgba } from "./planes.js";
 
+const CRISP = 4; // screen pixels a pixel from which on pixels are shown as squares, not interpolated
 const SETTLED = 100; // milliseconds that a view stands still before it is interpolated exactly
 const LARGEST_PART = 2 ** 24; // pixels of a view that is interpolated exactly
 
@@ -16,7 +17,7 @@ export class ElementLayer {
     const { style } = this.element;
     [style.width, style.height] = [`${width}px`, `${height}px`];
     style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
-    style.imageRendering = zoom * devicePixelRatio >= 2 && this.scale === 1 ? "pixelated" : "auto";
+    style.imageRendering = zoom * devicePixelRatio >= CRISP && this.scale === 1 ? "pixelated" : "auto";
   }
 
   sample(context, left, top, size) {
@@ -55,7 +56,7 @@ export class ResultLayer extends DrawnLayer {
   draw(context, { visible, zoom }) {
     const ratio = zoom * devicePixelRatio;
     const { canvas, reduction, left, top } = this.result.part(visible, ratio);
-    context.imageSmoothingEnabled = ratio < 2;
+    context.imageSmoothingEnabled = ratio < CRISP;
     context.drawImage(canvas, left, top, canvas.width * reduction, canvas.height * reduction);
   }
 
@@ -78,7 +79,7 @@ export class BicubicLayer extends DrawnLayer {
     context.drawImage(picture.bitmap, 0, 0, picture.width * scale, picture.height * scale);
     clearTimeout(this.timer);
     if (ratio < 0.5 || view.visible.width * view.visible.height > LARGEST_PART) return;
-    context.imageSmoothingEnabled = ratio < 2;
+    context.imageSmoothingEnabled = ratio < CRISP;
     if (!exact || !contains(exact, view.visible)) this.timer = setTimeout(() => this.#interpolate(view), SETTLED);
     else {
       context.clearRect(exact.left, exact.top, exact.width, exact.height);

@@ -176,3 +176,12 @@ export class Result {
     return { canvas, reduction: 1, left, top };
   }
 }
+
+/** A result of pixels that are there already. */
+export function still(pixels, alpha = false) {
+  const { width, height } = pixels;
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  const part = () => ({ canvas, reduction: 1, left: 0, top: 0 });
+  return { width, height, alpha, strips: [{ top: 0, pixels }], part };
+}

@@ -2,6 +2,7 @@
 
 import { Network } from "./fsrcnn.js";
 import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+import { scores } from "./scores.js";
 
 const KEPT = 3; // networks at most, the last ones used: each has megabytes of memory
 const networks = new Map(); // by the module's addresses and the strength
@@ -45,6 +46,8 @@ const TASKS = {
   },
   /** Enlarges part of a picture by bicubic interpolation. */
   bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),
+  /** How near a picture comes to its original: see scores.js. */
+  scores: ({ rgba, original, width, border }) => scores(rgba, original, width, border),
   /** Enlarges rows of a frame's 8-bit luma. */
   async luma({ module, plane, width, height, ...rows }) {
     return (await networkOf(module)).upscale(plane, width, height, rows);
@@ -54,7 +57,7 @@ const TASKS = {
 onmessage = async ({ data: { task, args } }) => {
   try {
     const result = await TASKS[task](args);
-    postMessage({ result }, result ? [result.buffer] : []);
+    postMessage({ result }, result?.buffer ? [result.buffer] : []);
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }
