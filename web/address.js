@@ -9,8 +9,12 @@ export function readAddress() {
 
 /** Writes the settings. pushed: as a new place, from which the browser's Back leads to the earlier one. */
 export function writeAddress(settings, state, pushed) {
-  const changed = Object.entries(settings).filter(([name, value]) => value !== DEFAULTS[name]);
+  const changed = Object.entries(settings).filter(([name, value]) => value !== DEFAULTS[name] && matters(name, settings));
   const fragment = new URLSearchParams(changed).toString();
   const url = `${location.pathname}${location.search}${fragment && "#"}${fragment}`;
   pushed ? history.pushState(state, "", url) : history.replaceState(state, "", url);
+}
+
+function matters(name, { scale, format }) {
+  return (name !== "width" || scale === "size") && (name !== "quality" || format !== "png");
 }

@@ -2,7 +2,7 @@
 
 import { Bicubic, bicubicRgba } from "./planes.js";
 
-const CRISP = 4; // screen pixels a pixel from which on pixels are shown as squares, not interpolated
+const CRISP = 6; // screen pixels a pixel from which on pixels are shown as squares, not interpolated
 const SETTLED = 100; // milliseconds that a view stands still before it is interpolated exactly
 const LARGEST_PART = 2 ** 24; // pixels of a view that is interpolated exactly
 

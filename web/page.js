@@ -26,13 +26,20 @@ const HEAD = 2 ** 22; // bytes of a file, at most, before its pixels
 // The strength for every film, whose codec the browser does not tell: what gains at every rate of every codec measured.
 const FILM_STRENGTH = 0.1;
 const SLOWER = 3; // times as long as the fast network the best one takes, about
+const SMALL = 0.7; // screen pixels for each pixel of the result below which the two sides look alike
 const MEASURED = 20_000; // pixels of a picture, at least, by which the network's pace is measured
 
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+// { name, restored: { strength, quality, from }, picture() or film, example, start, item, detail, scale }: scale is the
+// setting by which it is shown.
+let current = null;
 const view = new View(
   Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])),
-  (ratio) => ($("percent").textContent = TEXTS.percent(ratio)),
+  (ratio) => {
+    $("percent").textContent = TEXTS.percent(ratio);
+    $("hint").textContent = current && ratio < SMALL ? TEXTS.small(ratio) : "";
+  },
 );
 const saving = new Saving(say, remember);
 const queue = new Queue(
@@ -41,9 +48,6 @@ const queue = new Queue(
 );
 const pace = {}; // seconds for each pixel of a picture, by variant, as measured last
 let pool;
-// { name, restored: { strength, quality, from }, picture(scale) or film, example, item, detail, scale, key }: scale is
-// the setting by which it is shown, key of what it is shown.
-let current = null;
 let opening = 0; // the number of the last opening: an earlier one that is still reading gives up
 let work = new AbortController(); // of the picture that is enlarged now
 
@@ -334,7 +338,7 @@ async function showPicture(content) {
   saving.withdraw();
   $("scores").hidden = $("sides").hidden = true;
   const [variant, restoring] = [setting("variant"), strength()];
-  const sizes = [note, TEXTS.sizes(picture, { width, height })].filter(Boolean).join(" ");
+  const sizes = sizesOf(content, note, picture, { width, height });
   const first = content.scale === undefined;
   content.scale = setting("scale");
   const layers = layersOf(picture, result, result);
@@ -350,6 +354,12 @@ async function showPicture(content) {
   const tag = content.scale === "size" ? `${width}x${height}` : `x${result.scale}`;
   saving.offer(`${content.name}_${tag}`, async () => finished);
   if (original) $("sides").hidden = false;
+}
+
+/** What is shown, with a note on the scale that was refused, where there is one. */
+function sizesOf({ example: name }, note, from, to) {
+  const caption = name ? `${TEXTS.caption[name]}:` : "";
+  return [note, caption, TEXTS.sizes(from, to)].filter(Boolean).join(" ");
 }
 
 function layersOf(picture, result, finished) {
@@ -431,7 +441,6 @@ async function comparison(content, picture, result, signal) {
   const less = 1 - 10 ** ((before.psnr - after.psnr) / 10);
   $("verdict").textContent = TEXTS.verdict(TEXTS.percent(less));
   $("numbers").textContent = TEXTS.numbers(before, after);
-  $("caption").textContent = TEXTS.caption[content.example];
   $("scores").hidden = false;
   return original;
 }
@@ -469,7 +478,7 @@ function showFilm(content) {
   [layers[0].name, layers[1].name] = [TEXTS.browser, "FSRCNN"];
   view.show(size.width, size.height, layers);
   const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
-  say([note, `${TEXTS.sizes(film, size)}${restored}.`].filter(Boolean).join(" "));
+  say(`${sizesOf(content, note, film, size)}${restored}.`);
   saving.offer(`${content.name}_x${scale}`, async () => {
     film.video.pause();
     return film.still();
@@ -625,7 +634,10 @@ function listExamples() {
     button.dataset.example = name;
     label.textContent = TEXTS.example[name];
     button.append(picture, label);
-    button.addEventListener("click", attempt(() => open(example(name))));
+    button.addEventListener("click", attempt(() => {
+      say(TEXTS.reading(TEXTS.example[name]));
+      return open(example(name));
+    }));
     item.append(button);
     $("examples").append(item);
   }

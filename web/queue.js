@@ -2,7 +2,7 @@
 
 import { TEXTS } from "./texts.js";
 
-const THUMBNAIL = { width: 132, height: 88 }; // CSS pixels
+const THUMBNAIL = { width: 125, height: 83 }; // CSS pixels
 let made = Promise.resolve(); // one thumbnail after another: a large picture takes much memory while it is read
 
 export class Queue {

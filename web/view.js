@@ -6,7 +6,7 @@
 
 const MOST = 32; // screen pixels for each pixel of the result, along each axis, at most
 const STEP = 48; // CSS pixels that an arrow key moves
-const LOUPE = { side: 168, times: 8, more: 3 }; // CSS pixels; magnification at least, and at least `more` than the view's
+const LOUPE = { side: 168, times: 4, more: 3 }; // CSS pixels; magnification at least, and at least `more` than the view's
 const LINE = 16; // CSS pixels from the line within which it is seized
 const STILL = 5; // CSS pixels that a pointer moves during a click, at most
 const TWICE = 350; // milliseconds between two clicks that are a double one
@@ -24,6 +24,8 @@ export class View {
     slider.addEventListener("input", () => this.#slide());
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => this.#press(event));
+    // The browser would give the stage the focus, in place of the line.
+    stage.addEventListener("mousedown", (event) => event.target.closest("button") || event.preventDefault());
     stage.addEventListener("pointermove", (event) => this.#drag(event));
     stage.addEventListener("pointerup", (event) => this.#release(event));
     stage.addEventListener("pointercancel", ({ pointerId }) => this.pointers.delete(pointerId));
@@ -100,11 +102,14 @@ export class View {
     this.zoomTo(1 / devicePixelRatio, at);
   }
 
-  /** Shows a square of the result, its centre and side in shares of the result's width, in whole screen pixels. */
+  /**
+   * Shows a square of the result, its centre and side in shares of the result's width, as large as the stage has room,
+   * with 2 to 5 screen pixels for each of its pixels.
+   */
   detail([x, y, side]) {
     const [width, height] = this.#size();
     const most = (Math.max(width, height) / (side * this.width)) * devicePixelRatio;
-    const zoom = Math.max(2, Math.floor(most)) / devicePixelRatio;
+    const zoom = Math.min(Math.max(2, Math.floor(most)), 5) / devicePixelRatio;
     if (zoom <= this.#fitting()) return this.fit();
     this.fitted = false;
     return this.#move(zoom, width / 2 - x * this.width * zoom, height / 2 - y * this.width * zoom);
@@ -251,7 +256,9 @@ export class View {
     pointer.at = now;
     pointer.moved ||= Math.hypot(now[0] - pointer.from[0], now[1] - pointer.from[1]) > STILL;
     if (!pointer.moved) return;
-    if (pointer.mode === "line") this.#lineTo(now);
+    // A finger that starts up or down scrolls the page: the browser takes it over in a moment.
+    pointer.across ??= Math.abs(now[0] - pointer.from[0]) >= Math.abs(now[1] - pointer.from[1]);
+    if (pointer.mode === "line" && (pointer.across || event.pointerType !== "touch")) this.#lineTo(now);
     if (pointer.mode !== "move") return;
     const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
     if (!other) return this.#move(this.zoom, this.x + now[0] - at[0], this.y + now[1] - at[1]);

@@ -4,6 +4,7 @@ import base64
 import functools
 import io
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from dataset import write_image
 from evaluation.scores import upscale_luma
 from exports.page import write_film
 from fsrcnn.pictures.upscale import upscale_picture
-from imgproc import imresize, psnr, rgb_to_ycbcr, to_uint8
+from imgproc import imresize, psnr, rgb_to_ycbcr, ssim, to_uint8
 
 if os.environ.get("NOTHING_MISSING"):  # on CI
     import playwright.sync_api as playwright
@@ -39,7 +40,8 @@ FLAGS = [
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 ]
 SLOW = 30_000  # milliseconds
-PHONE, DESK = {"width": 360, "height": 640}, {"width": 1280, "height": 800}
+PHONE, ASIDE, DESK = ({"width": width, "height": height} for width, height in ((360, 640), (740, 360), (1280, 800)))
+ORIGINAL = WEB / "made" / "astronaut.png"
 
 # Gives the page a file that lies at `address` as a browser does it when one is dropped or pasted.
 GIVE = """async ([address, name, how]) => {
@@ -106,20 +108,26 @@ def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Pa
         assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
 
 
+def started(page: "playwright.Page") -> None:
+    """Waits until the example that the page opens with is enlarged."""
+    status(page, f"{sizes(168, 168, 3)}. Finished in")
+    page.wait_for_function("() => !document.querySelector('#scores').hidden")
+
+
 def choose(page: "playwright.Page", path: Path, scale: int = 2, variant: str = "fsrcnn_s") -> None:
     set_network(page, scale, variant)
     page.set_input_files("#file", path)
 
 
 def set_network(page: "playwright.Page", scale: int, variant: str = "fsrcnn_s") -> None:
-    page.get_by_role("group", name="Scale").get_by_label(str(scale)).check()
+    page.check(f"input[name=scale][value='{scale}']")
     page.get_by_label("best" if variant == "fsrcnn" else "fast").check()
 
 
 def sizes(width: int, height: int, scale: int) -> str:
     """As the page says them."""
     times = "\N{MULTIPLICATION SIGN}"
-    return f"{width} {times} {height} → {width * scale} {times} {height * scale}"
+    return f"{width} {times} {height} → {width * scale} {times} {height * scale} pixels"
 
 
 def downloaded(page: "playwright.Page", to: Path) -> Path:
@@ -168,7 +176,7 @@ def drawn(page: "playwright.Page", layer: str) -> NDArray[np.int64]:
 def test_result_is_upscale_pys(page: "playwright.Page", tmp_path: Path, variant: str, scale: int):
     source = photograph(tmp_path / "a photo.v2.png")
     choose(page, source, scale, variant)
-    assert sizes(131, 90, scale) in status(page, "megapixels a second")
+    assert sizes(131, 90, scale) in status(page, "Finished in")
     result = downloaded(page, tmp_path)
     assert result.name == f"a photo.v2_x{scale}.png"
     upscale_picture(source, tmp_path / "expected.png", network(variant, scale))
@@ -180,7 +188,7 @@ def test_result_is_upscale_pys(page: "playwright.Page", tmp_path: Path, variant:
 def test_alpha_is_kept(page: "playwright.Page", tmp_path: Path):
     source = translucent(tmp_path / "round.png")
     choose(page, source)
-    status(page, "megapixels a second")
+    status(page, "Finished in")
     upscale_picture(source, tmp_path / "expected.png", network("fsrcnn_s", 2))
     result, expected = read(downloaded(page, tmp_path)), read(tmp_path / "expected.png")
     assert np.abs(result[..., 3] - expected[..., 3]).max() <= 1
@@ -192,7 +200,7 @@ def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
     source = tmp_path / "flat.png"
     write_image(source, np.full((40, 60, 3), (200, 30, 97), np.uint8))
     choose(page, source, 3, "fsrcnn")
-    status(page, "megapixels a second")
+    status(page, "Finished in")
     result = read(downloaded(page, tmp_path))
     assert result.shape == (120, 180, 3)
     assert (result == (200, 30, 97)).all()
@@ -203,31 +211,28 @@ def test_exifs_orientation_is_applied(page: "playwright.Page", tmp_path: Path):
     exif[0x0112] = 6  # a quarter turn
     Image.fromarray(skimage.data.chelsea()[:100, :150]).save(tmp_path / "turned.jpg", exif=exif)
     choose(page, tmp_path / "turned.jpg")
-    assert sizes(100, 150, 2) in status(page, "megapixels a second")
+    assert sizes(100, 150, 2) in status(page, "Finished in")
     assert downloaded(page, tmp_path).name == "turned_x2.png"
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
 def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page", how: str):
-    page.evaluate(GIVE, ["made/coffee.png", "coffee.png", how])
-    assert sizes(300, 200, 2) in status(page, "megapixels a second")
+    page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", how])
+    assert sizes(300, 198, 3) in status(page, f"{sizes(300, 198, 3)}. Finished in")
     page.evaluate(GIVE, [None, None, how])
     expected = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}[how]
     assert page.inner_text("#status.wrong") == expected
 
 
-def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page"):
-    page.get_by_role("button", name="Chelsea").click()
-    status(page, f"{sizes(225, 150, 2)} in")
+def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_path: Path):
+    page.set_input_files("#file", photograph(tmp_path / "photo.png"))
+    status(page, f"{sizes(131, 90, 3)}. Finished")
     set_network(page, 4)
-    status(page, f"{sizes(225, 150, 4)} in")
-    page.click("#close")
-    assert page.locator("#start").is_visible()
+    status(page, f"{sizes(131, 90, 4)}. Finished")
 
 
 def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
-    page.get_by_role("button", name="Astronaut").click()
-    status(page, "megapixels a second")
+    started(page)
     stage, slider = page.locator("#stage").bounding_box(), page.locator("#slider")
     middle = stage["y"] + stage["height"] / 2
     page.mouse.move(stage["x"] + stage["width"] / 2, middle)
@@ -244,8 +249,7 @@ def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
 
 
 def test_zoom_pan_and_loupe(page: "playwright.Page"):
-    page.get_by_role("button", name="Astronaut").click()
-    status(page, "megapixels a second")
+    started(page)
     page.click("#whole")
     page.locator("#stage").focus()
     for key in ("+", "+", "+", "ArrowRight"):
@@ -255,8 +259,7 @@ def test_zoom_pan_and_loupe(page: "playwright.Page"):
     page.wait_for_timeout(500)  # in which bicubic interpolation settles
     before, after = drawn(page, "#before"), drawn(page, "#after")
     assert 0 < np.abs(before - after).mean() < 6
-    assert len(page.locator("#loupe canvas").all()) == 2
-    assert page.locator("#loupe").is_visible()
+    assert page.locator("#loupe figcaption").all_inner_texts() == ["bicubic", "FSRCNN", "original"]
     page.mouse.wheel(0, -300)
     page.click("#fit")
 
@@ -264,7 +267,7 @@ def test_zoom_pan_and_loupe(page: "playwright.Page"):
 def test_bicubic_side_is_imresizes(page: "playwright.Page", tmp_path: Path):
     source = photograph(tmp_path / "photo.png")
     choose(page, source, 3)
-    status(page, "megapixels a second")
+    status(page, "Finished in")
     page.click("#whole")
     page.wait_for_timeout(500)
     expected = to_uint8(imresize(read(source), 3)).astype(int)
@@ -280,7 +283,7 @@ def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path)
     assert "Cancelled" in page.inner_text("#status")
     assert page.locator("#download").is_hidden()
     set_network(page, 2)
-    status(page, f"{sizes(1800, 1600, 2)} in")  # too large to be drawn as it is
+    status(page, f"{sizes(1800, 1600, 2)}. Finished in")  # too large to be drawn as it is
 
 
 def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_path: Path):
@@ -294,7 +297,7 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     choose(page, tmp_path / "large.png", 4)
     assert "400 megapixels at most" in status(page, "The picture has 42 megapixels, at x4 672 megapixels")
     choose(page, photograph(tmp_path / "fine.png"))
-    status(page, "megapixels a second")
+    status(page, "Finished in")
 
 
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
@@ -318,9 +321,9 @@ def test_works_without_a_network(page: "playwright.Page", folder: Path, address:
     ) | {""}
     page.context.set_offline(True)
     page.goto(address)
-    set_network(page, 3)
-    page.get_by_role("button", name="Coffee").click()
-    status(page, f"{sizes(300, 200, 3)} in")
+    started(page)
+    page.get_by_role("button", name="JPEG").click()
+    status(page, f"{sizes(200, 132, 3)}. Finished in")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -331,8 +334,7 @@ def test_phone_and_accessibility(page: "playwright.Page", scheme: str):
     audit = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.map((n) => n.html)]))"
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(audit) == []
-    page.get_by_role("button", name="Astronaut").click()
-    status(page, "megapixels a second")
+    started(page)
     page.click("#loupe-button")
     for size in (PHONE, DESK):
         page.set_viewport_size(size)
@@ -347,6 +349,199 @@ def test_policy_allows_nothing_foreign(page: "playwright.Page"):
     sources = {source for directive in policy.split(";") for source in directive.split()[1:]}
     assert policy.startswith("default-src 'none'")
     assert sources == {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
+
+
+def test_opens_with_a_result_beside_its_original(page: "playwright.Page", tmp_path: Path):
+    started(page)
+    upscale_picture(WEB / "made" / "astronaut_x3.png", tmp_path / "sr.png", network("fsrcnn", 3))
+    original, sr = (rgb_to_ycbcr(read(path).astype(float))[3:-3, 3:-3, 0] for path in (ORIGINAL, tmp_path / "sr.png"))
+    said = re.fullmatch(
+        r"(\d+) % less error than .*: PSNR ([\d.]+) dB against ([\d.]+), SSIM ([\d.]+) against .*",
+        page.inner_text("#scores"),
+    )
+    less, after, before, alike = (float(number) for number in said.groups())
+    assert after == pytest.approx(psnr(sr, original), abs=0.01)
+    assert alike == pytest.approx(ssim(sr, original), abs=0.0003)
+    assert less == pytest.approx(100 * (1 - 10 ** ((before - after) / 10)), abs=1)
+    assert page.locator(".name").all_inner_texts() == [f"bicubic\n{before:.1f} dB", f"FSRCNN\n{after:.1f} dB"]
+    moved = "() => Math.abs(document.querySelector('#slider').value - 50) > 20"
+    page.wait_for_function(moved)  # the line, once, by itself
+    page.keyboard.press("Shift")
+    page.get_by_role("button", name="Photo").click()
+    page.get_by_label("original").check()
+    page.click("#whole")
+    page.wait_for_timeout(200)
+    assert (drawn(page, "#before")[:200, 300:500] != 0).any()
+
+
+def test_nothing_moves_where_that_is_not_wanted(page: "playwright.Page", address: str):
+    page.emulate_media(reduced_motion="reduce")
+    page.goto("about:blank")
+    page.goto(address)
+    started(page)
+    page.wait_for_timeout(500)
+    assert page.input_value("#slider") == "50"
+
+
+def test_the_line_is_seized_anywhere_and_follows_a_click(page: "playwright.Page", tmp_path: Path):
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished in")
+    stage = page.locator("#stage").bounding_box()
+    left, width, low = stage["x"], stage["width"], stage["y"] + stage["height"] * 0.9
+    page.mouse.click(left + width * 0.3, low)
+    assert abs(float(page.input_value("#slider")) - 30) <= 0.5
+    page.wait_for_timeout(400)  # or the next would be a double click
+    page.mouse.move(left + width * 0.3, low)
+    page.mouse.down()
+    page.mouse.move(left + width * 0.7, low - 50, steps=3)
+    page.mouse.up()
+    assert abs(float(page.input_value("#slider")) - 70) <= 0.5
+    assert page.inner_text("#percent") != "100 %"
+    page.mouse.dblclick(left + width * 0.5, low)
+    assert page.inner_text("#percent") == "100 %"
+    assert abs(float(page.input_value("#slider")) - 70) <= 0.5
+
+
+def test_fingers(address: str, browser: "playwright.Browser"):
+    """Two zoom the picture; one moves the line across, and scrolls the page up and down."""
+    with browser.new_context(viewport=ASIDE, has_touch=True, is_mobile=True, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(address)
+        started(page)
+        assert page.locator("#touch").is_visible()
+        stage = page.locator("#stage").bounding_box()
+        assert stage["height"] <= 0.75 * ASIDE["height"]
+        x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+        driver = context.new_cdp_session(page)
+
+        def touch(kind: str, *points: tuple[float, float]) -> None:
+            fingers = [{"x": left, "y": top, "id": number} for number, (left, top) in enumerate(points)]
+            driver.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+        touch("touchStart", (x - 30, y))
+        touch("touchStart", (x - 30, y), (x + 30, y))
+        for apart in (40, 50, 60):
+            touch("touchMove", (x - apart, y), (x + apart, y))
+        touch("touchEnd")
+        assert page.inner_text("#percent") == "400 %"
+        assert page.input_value("#slider") == "50"
+        touch("touchStart", (x + 100, y))
+        for along in (90, 60, 0, -74):
+            touch("touchMove", (x + along, y))
+        touch("touchEnd")
+        assert abs(float(page.input_value("#slider")) - 40) <= 1
+        assert page.evaluate("scrollY") == 0
+        touch("touchStart", (x + 100, y))
+        for up in (10, 30, 60, 90):
+            touch("touchMove", (x + 100, y - up))
+        touch("touchEnd")
+        page.wait_for_function("() => scrollY > 30")
+        assert abs(float(page.input_value("#slider")) - 40) <= 1
+
+
+def test_several_files_wait_and_are_saved_one_by_one(page: "playwright.Page", tmp_path: Path):
+    files = [photograph(tmp_path / f"{name}.png", width=width) for name, width in (("one", 40), ("two", 50))]
+    (tmp_path / "three.png").write_bytes(b"no picture")
+    set_network(page, 2)
+    page.set_input_files("#file", [*files, tmp_path / "three.png"])
+    status(page, f"{sizes(40, 90, 2)}. Finished")
+    shelf = page.locator("#files button:not(.remove)")
+    assert shelf.all_inner_texts() == ["one.png", "two.png", "three.png"]
+    assert shelf.nth(0).get_attribute("aria-current") == "true"
+    names = []
+    page.on("download", lambda download: names.append(download.suggested_filename))
+    page.click("#save-all")
+    assert status(page, "Saved 2 files") == "Saved 2 files; one file could not be saved."
+    assert sorted(names) == ["one_x2.png", "two_x2.png"]
+    assert page.locator("#files small").all_inner_texts() == ["saved", "saved", "not readable"]
+    page.get_by_label("Remove three.png").click()
+    page.get_by_label("Remove two.png").click()
+    assert page.locator("#queue").is_hidden()
+
+
+def test_formats_and_the_size_to_come(page: "playwright.Page", tmp_path: Path):
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished in")
+    for label, kind, suffix in (("JPEG", "JPEG", "jpg"), ("WebP", "WEBP", "webp")):
+        page.get_by_label(label, exact=True).check()
+        page.get_by_label("Quality").fill("80")
+        page.wait_for_function("() => document.querySelector('#size-to-come').textContent.startsWith('about')")
+        number, unit = page.inner_text("#size-to-come").split()[1:]
+        path = downloaded(page, tmp_path)
+        assert path.name == f"photo_x2.{suffix}"
+        assert float(number) * {"KB": 1000, "bytes": 1}[unit] == pytest.approx(path.stat().st_size, rel=0.3)
+        picture = Image.open(path)
+        assert (picture.format, picture.size) == (kind, (262, 180))
+    assert "format=webp&quality=80" in page.url
+
+
+def test_result_is_copied(page: "playwright.Page", tmp_path: Path):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished in")
+    page.click("#copy")
+    status(page, "Copied")
+    size = """async () => {
+      const [item] = await navigator.clipboard.read();
+      const { width, height } = await createImageBitmap(await item.getType("image/png"));
+      return [width, height];
+    }"""
+    assert page.evaluate(size) == [262, 180]
+
+
+def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwright.Page", address: str):
+    started(page)
+    set_network(page, 2)
+    page.get_by_role("button", name="Text").click()
+    status(page, f"{sizes(384, 258, 2)}. Finished")
+    assert page.url == f"{address}#example=text&scale=2&network=fsrcnn_s"
+    page.reload()
+    status(page, f"{sizes(384, 258, 2)}. Finished")
+    page.keyboard.press("Escape")
+    status(page, f"{sizes(252, 252, 2)}. Finished")
+    assert page.locator("#close").is_hidden()
+    page.go_forward()
+    status(page, f"{sizes(384, 258, 2)}. Finished")
+    page.go_back()
+    status(page, f"{sizes(252, 252, 2)}. Finished")
+    page.evaluate("location.hash = 'example=drawing&scale=4&restore=0.5'")
+    status(page, f"{sizes(192, 129, 4)}. Finished")
+    assert page.input_value("#strength") == "0.5"
+    page.click("#close")
+    status(page, f"{sizes(126, 126, 4)}. Finished")
+    assert page.evaluate("document.activeElement.id") == "file"
+
+
+def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
+    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    page.set_input_files("#file", photograph(tmp_path / "small.png"))
+    status(page, f"{sizes(131, 90, 3)}. Finished")
+    page.evaluate("navigator.deviceMemory")
+    set_network(page, 4)
+    status(page, f"{sizes(131, 90, 4)}. Finished")
+    page.set_input_files("#file", tmp_path / "large.png")
+    assert "Shown at ×3." in status(page, "400 megapixels at most")
+    assert page.is_checked("input[name=scale][value='3']")
+    page.click("#cancel")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [("abort", "is this computer offline?"), ("missing", "`make page` makes it")]
+)
+def test_missing_networks_are_explained(address: str, browser: "playwright.Browser", answer: str, words: str):
+    with browser.new_context(viewport=DESK, service_workers="block") as context:
+        page = context.new_page()
+        fail = {"abort": lambda route: route.abort(), "missing": lambda route: route.fulfill(status=404)}[answer]
+        page.route("**/*.wasm", fail)
+        page.goto(address)
+        status(page, words)
+
+
+def test_without_scripts_the_page_says_so(address: str, browser: "playwright.Browser"):
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        assert "needs JavaScript" in page.inner_text("noscript")
 
 
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
@@ -385,8 +580,9 @@ def jpeg_in_png(path: Path, quality: int) -> Path:
 def test_compressed_pictures_are_restored_as_upscale_py_does(page: "playwright.Page", tmp_path: Path):
     source = jpeg_in_png(tmp_path / "compressed.png", 50)
     choose(page, source)
-    assert status(page, "megapixels a second").endswith(", restored by 0.85")
+    assert status(page, "Finished in").endswith(", compression removed by 85 %.")
     assert page.input_value("#strength") == "0.85"
+    assert "The pixels say" in page.inner_text("#chosen")
     fsrcnn.enlarge_file(source, tmp_path / "expected.png", 2, variant="fsrcnn_s")
     difference = np.abs(read(downloaded(page, tmp_path)) - read(tmp_path / "expected.png"))
     assert difference.max() <= 1
@@ -396,15 +592,16 @@ def test_compressed_pictures_are_restored_as_upscale_py_does(page: "playwright.P
 def test_a_jpegs_tables_are_read_and_the_slider_takes_another_strength(page: "playwright.Page", tmp_path: Path):
     Image.fromarray(skimage.data.coffee()[:40, :48]).save(tmp_path / "small.jpg", quality=70)
     choose(page, tmp_path / "small.jpg")
-    assert status(page, "megapixels a second").endswith(", restored by 0.7")
+    assert status(page, "Finished in").endswith(", compression removed by 70 %.")
+    assert page.inner_text("#chosen") == "The file says: compressed, quality about 70 of 100."
     before = read(downloaded(page, tmp_path))
     slider = page.get_by_label("How strongly compressed pictures are restored")
     slider.focus()
     page.keyboard.press("Home")
-    page.wait_for_function("!document.querySelector('#status').textContent.includes('restored')")
-    assert status(page, "megapixels a second")
+    page.wait_for_function("!document.querySelector('#status').textContent.includes('removed')")
+    assert status(page, "Finished in")
     assert page.get_attribute("#auto", "aria-pressed") == "false"
     assert (read(downloaded(page, tmp_path)) != before).any()
     page.click("#auto")
-    assert status(page, "restored by 0.7")
+    assert status(page, "removed by 70 %")
     assert (read(downloaded(page, tmp_path)) == before).all()
