@@ -44,8 +44,8 @@ const en = {
 
   settings: "Settings",
   choose: "Open pictures or films",
-  drop: "or drop or paste them, or use the",
-  camera: "camera",
+  drop: "or drop them here, or paste",
+  camera: "Camera",
   scale: "Enlarge",
   anySize: "width",
   width: "Width of the result in pixels",

@@ -279,6 +279,7 @@ def test_bicubic_side_is_imresizes(page: "playwright.Page", tmp_path: Path):
 def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path):
     write_image(tmp_path / "large.jpg", cv2.resize(skimage.data.astronaut(), (1800, 1600)))
     choose(page, tmp_path / "large.jpg", 4, "fsrcnn")
+    status(page, sizes(1800, 1600, 4))
     page.click("#cancel")
     assert "Cancelled" in page.inner_text("#status")
     assert page.locator("#download").is_hidden()
@@ -520,7 +521,7 @@ def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
     set_network(page, 4)
     status(page, f"{sizes(131, 90, 4)}. Finished")
     page.set_input_files("#file", tmp_path / "large.png")
-    assert "Shown at ×3." in status(page, "400 megapixels at most")
+    assert "Shown at \N{MULTIPLICATION SIGN}3." in status(page, "400 megapixels at most")
     assert page.is_checked("input[name=scale][value='3']")
     page.click("#cancel")
 
