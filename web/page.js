@@ -27,7 +27,9 @@ const HEAD = 2 ** 22; // bytes of a file, at most, before its pixels
 const FILM_STRENGTH = 0.1;
 const SLOWER = 3; // times as long as the fast network the best one takes, about
 const SMALL = 0.7; // screen pixels for each pixel of the result below which the two sides look alike
-const MEASURED = 20_000; // pixels of a picture, at least, by which the network's pace is measured
+// Pixels of a picture by which the network's pace is measured, at least, and of one that takes no longer for each of its
+// pixels than larger ones; smaller ones take about COLD times as long.
+const [MEASURED, LARGE, COLD] = [20_000, 200_000, 2.5];
 
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -37,7 +39,7 @@ let current = null;
 const view = new View(
   Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])),
   (ratio) => {
-    $("percent").textContent = TEXTS.percent(ratio);
+    $("percent").textContent = current ? TEXTS.percent(ratio) : "";
     $("hint").textContent = current && ratio < SMALL ? TEXTS.small(ratio) : "";
   },
 );
@@ -163,7 +165,7 @@ async function open(reading, { history: place = "push" } = {}) {
   $("close").hidden = Boolean(content.start);
   $("film").hidden = !content.film;
   $("nothing").hidden = true;
-  $("controls").inert = false;
+  $("stage").classList.remove("empty");
   if (content.film) watch(content.film);
   await show();
 }
@@ -183,7 +185,8 @@ async function readFile(file) {
   say(TEXTS.reading(file.name));
   const name = file.name.replace(/\.[^.]*$/, "");
   if (file.type.startsWith("video/")) {
-    const film = await Film.open(file, { play: !calm.matches });
+    const film = await Film.open(file);
+    if (calm.matches) film.video.pause();
     return { name, film, restored: { strength: FILM_STRENGTH, from: "film" } };
   }
   const picture = await Picture.read(file);
@@ -210,37 +213,33 @@ const openFiles = attempt(async (files) => {
 const openCamera = attempt(async () => {
   say(TEXTS.waiting);
   const restored = { strength: 0, from: "camera" };
-  await open(Film.open(null, { play: true }).then((film) => ({ name: "camera", film, restored })));
+  await open(Film.open(null).then((film) => ({ name: "camera", film, restored })));
 });
 
-async function example(name, start) {
-  const fetched = async (file) => {
-    const response = await fetch(`made/${file}`);
-    if (!response.ok) throw new Error(`made/${file}: ${response.status}`);
-    return new File([await response.blob()], file, { type: response.headers.get("content-type") });
-  };
+/** Reads an example. start: whether it is the one that the page opens with. */
+async function example(name, start = false) {
   const scale = () => (setting("scale") === "size" ? 4 : Number(setting("scale")));
   const content = await readFile(await fetched(fileOf(name, scale())));
-  Object.assign(content, { example: name, start, name: start ? name : content.name, detail: EXAMPLES[name].detail });
+  Object.assign(content, { name, example: name, start, detail: EXAMPLES[name].detail });
   if (content.film) return content;
-  const pictures = { [scale()]: content.picture };
-  content.picture = () => {
-    // Of each scale another small picture, made from the same original.
-    pictures[scale()] ??= fetched(fileOf(name, scale())).then(Picture.read);
-    return typeof pictures[scale()] === "function" ? pictures[scale()]() : pictures[scale()];
-  };
-  content.original = async () => {
-    content.pixels ??= createImageBitmap(await fetched(`${name}.png`)).then(pixelsOf);
-    return content.pixels;
-  };
-  content.name = name;
+  // Of each scale another small picture, made from the same original.
+  const pictures = { [scale()]: content.picture() };
+  content.picture = () => (pictures[scale()] ??= fetched(fileOf(name, scale())).then(Picture.read));
+  content.original = () => (pictures.original ??= fetched(`${name}.png`).then(createImageBitmap).then(pixelsOf));
   return content;
 }
 
-function pixelsOf(bitmap) {
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+async function fetched(file) {
+  const response = await fetch(`made/${file}`);
+  if (!response.ok) throw new Error(`made/${file}: ${response.status}`);
+  return new File([await response.blob()], file, { type: response.headers.get("content-type") });
+}
+
+/** The pixels of a bitmap or a canvas, as an ImageData. */
+function pixelsOf(image) {
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, image.width, image.height);
 }
 
 /** Shows the start: the first example, with the line moving once by itself if nobody has touched anything. */
@@ -248,11 +247,16 @@ const start = attempt(async ({ moving = false } = {}) => {
   try {
     await open(example(START, true), { history: "none" });
   } catch (error) {
-    if (!current) $("nothing").hidden = false;
+    if (!current) showNothing();
     throw error;
   }
   if (moving && !calm.matches) view.demonstrate();
 });
+
+function showNothing() {
+  $("nothing").hidden = false;
+  $("stage").classList.add("empty");
+}
 
 /** Leaves what is opened, by the browser's Back if that leads to the start. */
 async function leave() {
@@ -393,7 +397,7 @@ async function enlarged(result, { width, height, variant, restoring, signal, siz
     },
   });
   const seconds = (performance.now() - began) / 1000;
-  if (pixels >= MEASURED) pace[variant] = seconds / pixels;
+  if (pixels >= MEASURED) pace[variant] = seconds / pixels / (pixels < LARGE ? COLD : 1);
   if (width === result.width && height === result.height) return Object.assign(result, { seconds });
   const reduced = await sized(result, width, height, { signal, onProgress: (part) => ($("done").value = part) });
   signal.throwIfAborted();
@@ -481,7 +485,7 @@ function showFilm(content) {
   say(`${sizesOf(content, note, film, size)}${restored}.`);
   saving.offer(`${content.name}_x${scale}`, async () => {
     film.video.pause();
-    return film.still();
+    return still(pixelsOf(film.large));
   }, true);
 }
 
@@ -645,10 +649,11 @@ function listExamples() {
 
 function main() {
   translate();
+  document.body.dataset.drop = TEXTS.dropHere;
   $("limit").textContent = TEXTS.limit(megapixels(LARGEST));
   if (!globalThis.WebAssembly?.validate(SIMD)) {
     say(TEXTS.noSimd, true);
-    $("nothing").hidden = false;
+    showNothing();
     for (const control of document.querySelectorAll("button, input")) control.disabled = true;
     return;
   }

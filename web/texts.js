@@ -45,6 +45,7 @@ const en = {
   settings: "Settings",
   choose: "Open pictures or films",
   drop: "or drop them here, or paste",
+  dropHere: "Drop to enlarge",
   camera: "Camera",
   scale: "Enlarge",
   anySize: "width",
@@ -133,7 +134,8 @@ function percent(fraction) {
 function duration(seconds) {
   if (seconds < 1) return "less than a second";
   if (seconds < 1.5) return "a second";
-  if (seconds < 90) return `${Math.round(seconds)} seconds`;
+  if (seconds < 20) return `${Math.round(seconds)} seconds`;
+  if (seconds < 90) return `${5 * Math.round(seconds / 5)} seconds`;
   return `${Math.round(seconds / 60)} minutes`;
 }
 
