@@ -3,7 +3,7 @@ made here: `python -m exports.page`.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,15 +75,15 @@ def drawing() -> Pixels:
     canvas = np.empty((height * SMOOTHING, width * SMOOTHING, 3), np.uint8)
     canvas[:] = (168, 216, 232)
 
-    def at(points: list[tuple[float, float]]) -> NDArray[np.int32]:
+    def at(points: Sequence[tuple[float, float]]) -> NDArray[np.int32]:
         return (np.array(points) * SMOOTHING).round().astype(np.int32)
 
-    def shape(points: list[tuple[float, float]], colour: tuple[int, int, int], outline: float = 3) -> None:
+    def shape(points: Sequence[tuple[float, float]], colour: tuple[int, int, int], outline: float = 3) -> None:
         cv2.fillPoly(canvas, [at(points)], colour, cv2.LINE_AA)
         if outline:
             cv2.polylines(canvas, [at(points)], True, INK, round(outline * SMOOTHING), cv2.LINE_AA)
 
-    def line(points: list[tuple[float, float]], thickness: float = 2, colour: tuple[int, int, int] = INK) -> None:
+    def line(points: Sequence[tuple[float, float]], thickness: float = 2, colour: tuple[int, int, int] = INK) -> None:
         cv2.polylines(canvas, [at(points)], False, colour, round(thickness * SMOOTHING), cv2.LINE_AA)
 
     def circle(x: float, y: float, radius: float, colour: tuple[int, int, int], outline: float = 3) -> None:
