@@ -2,9 +2,18 @@
 
 const DEFAULTS = { example: "", scale: "3", width: "1920", network: "fsrcnn", restore: "auto", format: "png", quality: "90" };
 
+const between = (least, most) => (value) => value !== "" && Number(value) >= least && Number(value) <= most;
+// Which values stand for themselves; of the others, and of those that no control offers, the first ones hold.
+const VALID = {
+  width: (value) => Number.isInteger(Number(value)) && between(1, 65535)(value),
+  restore: (value) => value === "auto" || between(0, 1)(value),
+  quality: between(1, 100),
+};
+
 /** The settings that the address holds, each a string. */
 export function readAddress() {
-  return { ...DEFAULTS, ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) };
+  const held = [...new URLSearchParams(location.hash.slice(1))].filter(([name, value]) => VALID[name]?.(value) ?? true);
+  return { ...DEFAULTS, ...Object.fromEntries(held) };
 }
 
 /** Writes the settings. pushed: as a new place, from which the browser's Back leads to the earlier one. */

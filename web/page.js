@@ -93,9 +93,10 @@ function setting(name) {
   return document.querySelector(`input[name=${name}]:checked`).value;
 }
 
+/** Checks the radio button with the value, or the one that is checked at first if there is none. */
 function choose(name, value) {
-  const input = document.querySelector(`input[name=${name}][value=${CSS.escape(value)}]`);
-  if (input) input.checked = true;
+  const inputs = [...document.querySelectorAll(`input[name=${name}]`)];
+  (inputs.find((input) => input.value === value) ?? inputs.find((input) => input.defaultChecked)).checked = true;
 }
 
 function isPressed(id) {

@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import json
 import os
 import re
 import shutil
@@ -328,14 +329,18 @@ def test_works_without_a_network(page: "playwright.Page", folder: Path, address:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone_and_accessibility(page: "playwright.Page", scheme: str):
+def test_phone_and_accessibility(page: "playwright.Page", tmp_path: Path, scheme: str):
     needed(AXE.exists(), "axe-core (make extra, where there is npm)")
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # or the audit sees colours in transition
     page.set_viewport_size(PHONE)
     audit = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.map((n) => n.html)]))"
     page.evaluate(AXE.read_text(encoding="utf-8"))
     assert page.evaluate(audit) == []
-    started(page)
+    assert page.locator("[data-text]:empty, [data-label='']").count() == 0
+    page.set_input_files("#file", [photograph(tmp_path / f"{name}.png") for name in ("one", "two")])
+    status(page, "Finished in")
+    page.get_by_role("button", name="Text", exact=True).click()
+    page.get_by_label("original").check()
     page.click("#loupe-button")
     for size in (PHONE, DESK):
         page.set_viewport_size(size)
@@ -505,19 +510,25 @@ def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwrigh
     status(page, f"{sizes(384, 258, 2)}. Finished")
     page.go_back()
     status(page, f"{sizes(252, 252, 2)}. Finished")
+
+
+def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
+    started(page)
     page.evaluate("location.hash = 'example=drawing&scale=4&restore=0.5'")
     status(page, f"{sizes(192, 129, 4)}. Finished")
     assert page.input_value("#strength") == "0.5"
     page.click("#close")
     status(page, f"{sizes(126, 126, 4)}. Finished")
     assert page.evaluate("document.activeElement.id") == "file"
+    page.evaluate("location.hash = 'scale=9&restore=much&width=-1&example=none'")
+    status(page, f"{sizes(168, 168, 3)}. Finished")
+    assert page.url == address
 
 
 def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
     Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
     page.set_input_files("#file", photograph(tmp_path / "small.png"))
     status(page, f"{sizes(131, 90, 3)}. Finished")
-    page.evaluate("navigator.deviceMemory")
     set_network(page, 4)
     status(page, f"{sizes(131, 90, 4)}. Finished")
     page.set_input_files("#file", tmp_path / "large.png")
@@ -545,6 +556,13 @@ def test_without_scripts_the_page_says_so(address: str, browser: "playwright.Bro
         assert "needs JavaScript" in page.inner_text("noscript")
 
 
+def test_can_be_installed_and_previewed():
+    manifest = json.loads((WEB / "manifest.webmanifest").read_text(encoding="utf-8"))
+    assert {"icon.svg", "icon.png"} == {icon["src"] for icon in manifest["icons"]}
+    assert Image.open(WEB / "icon.png").size == (512, 512)
+    assert Image.open(WEB / "preview.jpg").size == (1200, 630)
+
+
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     still = skimage.data.astronaut()[40:400, :]
     film = tmp_path / "film.webm"
@@ -553,6 +571,8 @@ def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     page.wait_for_function(PLAYING)
     assert sizes(640, 360, 2) in page.inner_text("#status")
     page.click("#play")
+    page.wait_for_function("() => document.querySelector('#play').textContent === 'Play'")
+    page.wait_for_timeout(300)
     small, large = drawn(page, "#before"), drawn(page, "#after")
     expected = upscale_luma(network("fsrcnn_s", 2), rgb_to_ycbcr(small.astype(float))[..., 0])
     assert psnr(rgb_to_ycbcr(large.astype(float))[8:-8, 8:-8, 0], expected[8:-8, 8:-8]) > 45
@@ -560,6 +580,17 @@ def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     set_network(page, 3)
     status(page, sizes(640, 360, 3))
     page.wait_for_function("() => document.querySelector('#after canvas').width === 1920")
+    page.click("#play")
+    page.click("#close")
+    started(page)
+    assert page.inner_text("#rate") == ""
+    page.emulate_media(reduced_motion="reduce")
+    choose(page, film)
+    page.wait_for_function("() => document.querySelector('#play').textContent === 'Play'")
+    page.wait_for_timeout(500)
+    frame = downloaded(page, tmp_path)
+    assert frame.name == "film_x2.png"
+    assert psnr(read(frame)[::2, ::2].astype(float), cv2.resize(still, (640, 360)).astype(float)) > 25
 
 
 def test_camera_is_enlarged_live(page: "playwright.Page"):
