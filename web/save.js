@@ -15,6 +15,7 @@ export async function save(result, { type, quality }, onProgress, signal) {
 }
 
 export async function sizeOf(result, encoding, signal) {
+  if (result.width * result.height > 2 ** 24) return null; // it would block the page
   return (await save(result, encoding, () => {}, signal)).size;
 }
 
