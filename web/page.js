@@ -223,10 +223,14 @@ async function example(name, start = false) {
   const content = await readFile(await fetched(fileOf(name, scale())));
   Object.assign(content, { name, example: name, start, detail: EXAMPLES[name].detail });
   if (content.film) return content;
-  // Of each scale another small picture, made from the same original.
-  const pictures = { [scale()]: content.picture() };
-  content.picture = () => (pictures[scale()] ??= fetched(fileOf(name, scale())).then(Picture.read));
-  content.original = () => (pictures.original ??= fetched(`${name}.png`).then(createImageBitmap).then(pixelsOf));
+  // Of each scale another small picture, made from the same original; what failed is tried again.
+  const read = { [scale()]: content.picture() };
+  const once = (key, reading) => (read[key] ??= reading().catch((error) => {
+    delete read[key];
+    throw error;
+  }));
+  content.picture = () => once(scale(), () => fetched(fileOf(name, scale())).then(Picture.read));
+  content.original = () => once("original", () => fetched(`${name}.png`).then(createImageBitmap).then(pixelsOf));
   return content;
 }
 
@@ -248,7 +252,7 @@ const start = attempt(async ({ moving = false } = {}) => {
   try {
     await open(example(START, true), { history: "none" });
   } catch (error) {
-    if (!current) showNothing();
+    if (!current && error !== CANCELLED) showNothing();
     throw error;
   }
   if (moving && !calm.matches) view.demonstrate();
@@ -334,8 +338,9 @@ function planPicture(picture, scale) {
 }
 
 async function showPicture(content) {
+  const scale = setting("scale");
   const picture = await content.picture();
-  if (content !== current) throw CANCELLED;
+  if (content !== current || scale !== setting("scale")) throw CANCELLED; // another has been chosen meanwhile
   const { result, width, height, note } = planned(content, (scale) => planPicture(picture, scale));
   work.abort(CANCELLED);
   work = new AbortController();
@@ -443,11 +448,17 @@ async function comparison(content, picture, result, signal) {
   layer.name = TEXTS.original;
   [view.layers[0].note, view.layers[1].note] = [before, after].map(({ psnr }) => `${psnr.toFixed(1)} dB`);
   view.show(width, height, [...view.layers.slice(0, 2), layer]);
+  compare();
   const less = 1 - 10 ** ((before.psnr - after.psnr) / 10);
   $("verdict").textContent = TEXTS.verdict(TEXTS.percent(less));
   $("numbers").textContent = TEXTS.numbers(before, after);
   $("scores").hidden = false;
   return original;
+}
+
+/** Shows to the left of the line what is set there. */
+function compare() {
+  view.compare(setting("left") === "original" ? 2 : 0);
 }
 
 /** A copy of all pixels of a result, 8-bit RGBA. */
@@ -571,7 +582,7 @@ function connectView() {
   $("loupe-button").addEventListener("click", () => {
     view.loupeShown = press("loupe-button", !isPressed("loupe-button"));
   });
-  $("sides").addEventListener("change", () => view.compare(setting("left") === "original" ? 2 : 0));
+  $("sides").addEventListener("change", compare);
   $("close").addEventListener("click", leave);
   $("cancel").addEventListener("click", cancel);
 }

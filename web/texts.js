@@ -27,7 +27,7 @@ const en = {
   wholeTitle: "One screen pixel for each pixel of the result; a double click does it too",
   zoomIn: "Zoom in",
   zoomOut: "Zoom out",
-  percentTitle: "Zoom: at 100 %, each pixel of the result is one of the screen",
+  percentTitle: "Zoom: at 100%, each pixel of the result is one of the screen",
   loupe: "Loupe",
   leftSide: "Left",
   bicubic: "bicubic",
@@ -128,7 +128,7 @@ function files(count) {
 }
 
 function percent(fraction) {
-  return `${Math.round(100 * fraction)} %`;
+  return `${Math.round(100 * fraction)}%`;
 }
 
 function duration(seconds) {

@@ -25,7 +25,7 @@ export class View {
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => this.#press(event));
     // The browser would give the stage the focus, in place of the line.
-    stage.addEventListener("mousedown", (event) => event.target.closest("button") || event.preventDefault());
+    stage.addEventListener("mousedown", (event) => event.target.closest("#progress") || event.preventDefault());
     stage.addEventListener("pointermove", (event) => this.#drag(event));
     stage.addEventListener("pointerup", (event) => this.#release(event));
     stage.addEventListener("pointercancel", ({ pointerId }) => this.pointers.delete(pointerId));
@@ -183,7 +183,8 @@ export class View {
   #move(zoom, x = 0, y = 0) {
     const place = (at, length, stage) => {
       const room = stage - length * zoom;
-      return room >= 0 ? room / 2 : Math.min(0, Math.max(at, room));
+      const best = room >= 0 ? room / 2 : Math.min(0, Math.max(at, room));
+      return Math.round(best * devicePixelRatio) / devicePixelRatio; // or 1:1 would blur
     };
     const [stageWidth, stageHeight] = this.#size();
     Object.assign(this, { zoom, x: place(x, this.width, stageWidth), y: place(y, this.height, stageHeight) });
@@ -228,7 +229,7 @@ export class View {
   }
 
   #press(event) {
-    if (!this.layers.length || event.target.closest("button") || event.button) return;
+    if (!this.layers.length || event.target.closest("#progress") || event.button) return;
     const at = this.#at(event);
     this.stage.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, { at, from: at, mode: this.#modeOf(event, at) });
