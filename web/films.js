@@ -2,6 +2,7 @@
 
 import { moduleOf, reachOf, Refusal } from "./pictures.js";
 import { yCbCr } from "./planes.js";
+import { TEXTS } from "./texts.js";
 
 const SLOTS = 2; // frames that are worked on at once: the workers have one while another is put together
 const SECOND = 1000;
@@ -12,7 +13,7 @@ export class Film {
   /** Plays a file, or the camera without one. Throws a Refusal if there is nothing to play. */
   static async open(file) {
     if (!window.VideoFrame || !HTMLVideoElement.prototype.requestVideoFrameCallback) {
-      throw new Refusal("Films need a browser with WebCodecs, such as a current Chrome, Edge or Safari.");
+      throw new Refusal(TEXTS.noWebCodecs);
     }
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop: true, playsInline: true });
@@ -21,9 +22,9 @@ export class Film {
     try {
       await video.play();
     } catch {
-      throw new Refusal(`${file ? file.name : "The camera's film"} cannot be played by this browser.`);
+      throw new Refusal(TEXTS.unplayable(file?.name));
     }
-    if (!video.videoWidth) throw new Refusal(`${file.name} holds no pictures.`);
+    if (!video.videoWidth) throw new Refusal(TEXTS.noPictures(file.name));
     return new Film(video);
   }
 
@@ -39,8 +40,7 @@ export class Film {
   enlarge(variant, scale, strength, pool, onFrame) {
     const { width, height } = this;
     if (width * height * scale ** 2 > LARGEST) {
-      const size = `${width} x ${height} at x${scale}`;
-      throw new Refusal(`${size} is more than this page enlarges live; choose a smaller scale.`);
+      throw new Refusal(TEXTS.tooLargeLive(width, height, scale));
     }
     Object.assign(this, { scale, pool, onFrame, reach: reachOf(variant, scale) });
     this.module = moduleOf(variant, scale, strength);
@@ -138,11 +138,7 @@ async function camera() {
   try {
     return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 360 } } });
   } catch (error) {
-    throw new Refusal(
-      error.name === "NotAllowedError"
-        ? "The camera was not allowed; the browser's settings for this page can allow it."
-        : "There is no camera here that this browser can use.",
-    );
+    throw new Refusal(error.name === "NotAllowedError" ? TEXTS.cameraNotAllowed : TEXTS.noCamera);
   }
 }
 

@@ -4,7 +4,7 @@ import { readAddress, writeAddress } from "./address.js";
 import { EXAMPLES, fileOf } from "./examples.js";
 import { Film } from "./films.js";
 import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
-import { enlarge, LARGEST, megapixels, Picture, prepare, Refusal, Result, still } from "./pictures.js";
+import { enlarge, LARGEST, Picture, prepare, Refusal, Result, still } from "./pictures.js";
 import { Pool } from "./pool.js";
 import { estimate } from "./quality.js";
 import { Queue } from "./queue.js";
@@ -662,7 +662,7 @@ function listExamples() {
 function main() {
   translate();
   document.body.dataset.drop = TEXTS.dropHere;
-  $("limit").textContent = TEXTS.limit(megapixels(LARGEST));
+  $("limit").textContent = TEXTS.limit(LARGEST);
   if (!globalThis.WebAssembly?.validate(SIMD)) {
     say(TEXTS.noSimd, true);
     showNothing();

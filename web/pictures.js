@@ -1,6 +1,7 @@
 // One picture: read, enlarged strip by strip by the workers, and drawn as far as it is enlarged.
 
 import { marginOf } from "./planes.js";
+import { TEXTS } from "./texts.js";
 
 export const VARIANTS = { fsrcnn: { mappings: 4 }, fsrcnn_s: { mappings: 1 } };
 // Pixels of a result, of four bytes each: 1.6 GB at most, less if the browser reports less memory.
@@ -33,7 +34,7 @@ export class Picture {
       if (picture.alpha) picture.exact = await unmultiplied(file, picture);
       return picture;
     } catch {
-      throw new Refusal(`${file.name} is no picture or film that this browser can read.`);
+      throw new Refusal(TEXTS.unreadable(file.name));
     }
   }
 
@@ -126,21 +127,13 @@ export async function enlarge(result, variant, strength, pool, { signal, onStrip
   await Promise.all(Array.from({ length: pool.size }, work));
 }
 
-export function megapixels(pixels) {
-  const millions = pixels / 1e6;
-  return `${millions < 10 ? millions.toFixed(1) : Math.round(millions)} megapixels`;
-}
-
 /** An enlarged picture, perhaps not finished yet: what is missing is drawn as the browser enlarges it. */
 export class Result {
   /** Throws a Refusal for a picture that is too large. */
   constructor(picture, scale) {
     const [pixels, enlarged] = [1, scale ** 2].map((times) => picture.width * picture.height * times);
     if (enlarged > LARGEST) {
-      throw new Refusal(
-        `The picture has ${megapixels(pixels)}, at x${scale} ${megapixels(enlarged)}; this page makes ` +
-          `${megapixels(LARGEST)} at most. Try a smaller scale; upscale.py has no such limit.`,
-      );
+      throw new Refusal(TEXTS.tooLarge(pixels, scale, enlarged, LARGEST));
     }
     Object.assign(this, { picture, scale, alpha: picture.alpha, strips: [] });
     [this.width, this.height] = [picture.width * scale, picture.height * scale];

@@ -1,10 +1,11 @@
 // Stand-in until the exact sizes are merged.
 
 import { Refusal, still } from "./pictures.js";
+import { TEXTS } from "./texts.js";
 
 export function planOf(picture, { width }) {
   const scale = [2, 3, 4].find((each) => picture.width * each >= width);
-  if (!scale) throw new Refusal(`${width} pixels are more than four times the picture's ${picture.width}.`);
+  if (!scale) throw new Refusal(TEXTS.tooWide(width, picture.width));
   return { scale, width, height: Math.max(1, Math.round((picture.height * width) / picture.width)) };
 }
 

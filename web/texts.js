@@ -12,7 +12,7 @@ const en = {
   how:
     "The network enlarges the luma, bicubic interpolation the colour, as upscale.py does. Results have 8 bits a " +
     "channel, in sRGB. Astronaut and night sky: NASA; coffee: Rachel Michetti; text and drawing: made for this page.",
-  limit: (most) => `A result has ${most} at most.`,
+  limit: (most) => `A result has ${megapixels(most)} at most.`,
 
   picture: "The picture",
   stage:
@@ -111,6 +111,18 @@ const en = {
   percent: (fraction) => percent(fraction),
   cancelled: "Cancelled; the browser itself enlarges the rest.",
 
+  unreadable: (name) => `${name} is no picture or film that this browser can read.`,
+  tooLarge: (pixels, scale, enlarged, most) =>
+    `The picture has ${megapixels(pixels)}, at ×${scale} ${megapixels(enlarged)}; this page makes ` +
+    `${megapixels(most)} at most. Try a smaller scale; upscale.py has no such limit.`,
+  noWebCodecs: "Films need a browser with WebCodecs, such as a current Chrome, Edge, Firefox or Safari.",
+  unplayable: (name) => `${name ?? "The camera's film"} cannot be played by this browser.`,
+  noPictures: (name) => `${name} holds no pictures.`,
+  tooLargeLive: (width, height, scale) =>
+    `${width} × ${height} at ×${scale} is more than this page enlarges live; choose a smaller scale.`,
+  cameraNotAllowed: "The camera was not allowed; the browser's settings for this page can allow it.",
+  noCamera: "There is no camera here that this browser can use.",
+  tooWide: (width, from) => `${width} pixels are more than four times the picture's ${from}.`,
   kept: (refusal, scale) => `${refusal} Shown at ×${scale}.`,
   noMemory: "The browser does not have enough memory for this; try a smaller scale.",
   offline: "The network's files could not be loaded: is this computer offline? Try again when it is not.",
@@ -129,6 +141,11 @@ function files(count) {
 
 function percent(fraction) {
   return `${Math.round(100 * fraction)}%`;
+}
+
+function megapixels(pixels) {
+  const millions = pixels / 1e6;
+  return `${millions < 10 ? millions.toFixed(1) : Math.round(millions)} megapixels`;
 }
 
 function duration(seconds) {

@@ -299,7 +299,7 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     status(page, "broken.mp4 cannot be played")
     Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
     choose(page, tmp_path / "large.png", 4)
-    assert "400 megapixels at most" in status(page, "The picture has 42 megapixels, at x4 672 megapixels")
+    assert "400 megapixels at most" in status(page, "The picture has 42 megapixels, at \N{MULTIPLICATION SIGN}4 672 megapixels")
     choose(page, photograph(tmp_path / "fine.png"))
     status(page, "Finished in")
 
