@@ -10,6 +10,7 @@ import { estimate } from "./quality.js";
 import { Queue } from "./queue.js";
 import { Saving } from "./saving.js";
 import { planOf, sized } from "./sizes.js";
+import { drawn } from "./svg.js";
 import { TEXTS, translate } from "./texts.js";
 import { View } from "./view.js";
 
@@ -190,7 +191,8 @@ async function readFile(file) {
     if (calm.matches) film.video.pause();
     return { name, film, restored: { strength: FILM_STRENGTH, from: "film" } };
   }
-  const picture = await Picture.read(file);
+  // A broken drawing is left for Picture.read to refuse.
+  const picture = await Picture.read(file.type === "image/svg+xml" ? await drawn(file).catch(() => file) : file);
   const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
   return { name, picture: async () => picture, restored: estimate(head, picture) };
 }

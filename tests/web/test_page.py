@@ -299,7 +299,9 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     status(page, "broken.mp4 cannot be played")
     Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
     choose(page, tmp_path / "large.png", 4)
-    assert "400 megapixels at most" in status(page, "The picture has 42 megapixels, at \N{MULTIPLICATION SIGN}4 672 megapixels")
+    assert "400 megapixels at most" in status(
+        page, "The picture has 42 megapixels, at \N{MULTIPLICATION SIGN}4 672 megapixels"
+    )
     choose(page, photograph(tmp_path / "fine.png"))
     status(page, "Finished in")
 
@@ -559,6 +561,20 @@ def test_without_scripts_the_page_says_so(address: str, browser: "playwright.Bro
         page = context.new_page()
         page.goto(address)
         assert "needs JavaScript" in page.inner_text("noscript")
+
+
+@pytest.mark.parametrize("size", ['width="40" height="30"', ""])
+def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path, size: str):
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30" {size}><path fill="red" d="M0 0h40v30H0z"/></svg>'
+    )
+    (tmp_path / "drawing.svg").write_text(drawing, encoding="utf-8")
+    choose(page, tmp_path / "drawing.svg")
+    status(page, f"{sizes(40, 30, 2)}. Finished")
+    assert (read(downloaded(page, tmp_path))[..., :3] == (255, 0, 0)).all()
+    (tmp_path / "broken.svg").write_text("<svg", encoding="utf-8")
+    choose(page, tmp_path / "broken.svg")
+    status(page, "broken.svg is no picture")
 
 
 def test_can_be_installed_and_previewed():
