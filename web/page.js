@@ -4,10 +4,11 @@ import { readAddress, writeAddress } from "./address.js";
 import { EXAMPLES, fileOf } from "./examples.js";
 import { Film } from "./films.js";
 import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
-import { enlarge, LARGEST, Picture, prepare, Refusal, Result, still } from "./pictures.js";
+import { enlarge, LARGEST, Picture, prepare, Refusal, Result } from "./pictures.js";
 import { Pool } from "./pool.js";
 import { estimate } from "./quality.js";
 import { Queue } from "./queue.js";
+import { still } from "./rasters.js";
 import { Saving } from "./saving.js";
 import { planOf, sized } from "./sizes.js";
 import { drawn } from "./svg.js";
@@ -187,8 +188,7 @@ async function readFile(file) {
   say(TEXTS.reading(file.name));
   const name = file.name.replace(/\.[^.]*$/, "");
   if (file.type.startsWith("video/")) {
-    const film = await Film.open(file);
-    if (calm.matches) film.video.pause();
+    const film = await Film.open(file, { play: !calm.matches });
     return { name, film, restored: { strength: FILM_STRENGTH, from: "film" } };
   }
   // A broken drawing is left for Picture.read to refuse.
@@ -361,7 +361,8 @@ async function showPicture(content) {
   const original = await comparison(content, picture, finished, signal);
   signal.throwIfAborted();
   const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
-  say(`${sizes}. ${TEXTS.finished(finished.seconds)}${restored}.`);
+  const inexact = picture.inexact ? ` ${TEXTS.inexactAlpha}.` : "";
+  say(`${sizes}. ${TEXTS.finished(finished.seconds)}${restored}.${inexact}`);
   if (content.start) return;
   const tag = content.scale === "size" ? `${width}x${height}` : `x${result.scale}`;
   saving.offer(`${content.name}_${tag}`, async () => finished);
@@ -375,8 +376,7 @@ function sizesOf({ example: name }, note, from, to) {
 }
 
 function layersOf(picture, result, finished) {
-  const scale = finished.width / picture.width;
-  const layers = [new BicubicLayer(picture, scale, pool, finished), new ResultLayer(finished)];
+  const layers = [new BicubicLayer(picture, finished, pool), new ResultLayer(finished)];
   [layers[0].name, layers[1].name] = [TEXTS.bicubic, "FSRCNN"];
   return layers;
 }
@@ -407,7 +407,7 @@ async function enlarged(result, { width, height, variant, restoring, signal, siz
   const seconds = (performance.now() - began) / 1000;
   if (pixels >= MEASURED) pace[variant] = seconds / pixels / (pixels < LARGE ? COLD : 1);
   if (width === result.width && height === result.height) return Object.assign(result, { seconds });
-  const reduced = await sized(result, width, height, { signal, onProgress: (part) => ($("done").value = part) });
+  const reduced = await sized(result, width, height, { pool, signal, onProgress: (part) => ($("done").value = part) });
   signal.throwIfAborted();
   return Object.assign(reduced, { seconds: (performance.now() - began) / 1000 });
 }
@@ -440,9 +440,10 @@ async function comparison(content, picture, result, signal) {
   if (original?.width !== result.width || original.height !== result.height) return null;
   const { width, height } = result;
   const scale = width / picture.width;
-  const sr = joined(result);
+  const sr = result.rows(0, height);
   const rgba = picture.pixels(0, 0, picture.width, picture.height);
-  const bicubic = await pool.run("bicubic", { rgba, width: picture.width, height: picture.height, scale });
+  const [across, down] = [{ from: picture.width, to: width }, { from: picture.height, to: height }];
+  const bicubic = await pool.run("resize", { rgba, across, down });
   const [before, after] = await Promise.all([bicubic, sr].map((pixels) =>
     pool.run("scores", { rgba: pixels, original: original.data, width, border: scale })));
   signal.throwIfAborted();
@@ -461,13 +462,6 @@ async function comparison(content, picture, result, signal) {
 /** Shows to the left of the line what is set there. */
 function compare() {
   view.compare(setting("left") === "original" ? 2 : 0);
-}
-
-/** A copy of all pixels of a result, 8-bit RGBA. */
-function joined({ width, height, strips }) {
-  const rgba = new Uint8ClampedArray(4 * width * height);
-  for (const { top, pixels } of strips) rgba.set(pixels.data, 4 * width * top);
-  return rgba;
 }
 
 function showFilm(content) {
@@ -499,7 +493,7 @@ function showFilm(content) {
   say(`${sizesOf(content, note, film, size)}${restored}.`);
   saving.offer(`${content.name}_x${scale}`, async () => {
     film.video.pause();
-    return still(pixelsOf(film.large));
+    return still(await film.still());
   }, true);
 }
 

@@ -3,7 +3,6 @@
 import { canSave, save, sizeOf } from "./save.js";
 import { TEXTS } from "./texts.js";
 
-const NAMES = { png: "PNG", jpeg: "JPEG", webp: "WebP" };
 const SUFFIXES = { png: "png", jpeg: "jpg", webp: "webp" };
 const RESTING = 150; // milliseconds that the settings rest before the size is estimated
 const KEPT = 60_000; // milliseconds that a saved file's address lives
@@ -105,7 +104,7 @@ export class Saving {
     const { format, offered } = this;
     $("quality-row").hidden = format === "png";
     $("quality-value").textContent = $("quality").value;
-    $("download").textContent = (offered?.frame ? TEXTS.saveFrame : TEXTS.save)(NAMES[format]);
+    $("download").textContent = (offered?.frame ? TEXTS.saveFrame : TEXTS.save)(TEXTS.formats[`image/${format}`]);
     $("size-to-come").textContent = "";
     this.sizing.abort();
     if (!offered || offered.frame) return;

@@ -3,8 +3,9 @@
 const NAME = "fsrcnn";
 const PAGE = ["./", "style.css", "icon.svg", "icon.png", "handle.svg", "preview.jpg", "manifest.webmanifest"];
 const SCRIPTS = [
-  ...["address", "examples", "films", "fsrcnn", "layers", "page", "pictures", "planes", "png", "pool", "quality"],
-  ...["queue", "save", "saving", "scores", "sizes", "svg", "texts", "view", "worker"],
+  ...["address", "alpha", "encoder", "examples", "films", "fsrcnn", "layers", "page", "pictures", "planes", "png"],
+  ...["pool", "quality", "queue", "rasters", "resize", "save", "saving", "scores", "sizes", "svg", "texts", "view"],
+  "worker",
 ];
 const PICTURES = { astronaut: "png", text: "png", coffee: "jpg", drawing: "png", sky: "png" };
 const SMALL = Object.entries(PICTURES).flatMap(([name, suffix]) => [2, 3, 4].map((scale) => `${name}_x${scale}.${suffix}`));

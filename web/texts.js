@@ -80,6 +80,7 @@ const en = {
   },
 
   saveAs: "Save as",
+  formats: { "image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WebP" },
   quality: "Quality",
   save: (format) => `Save ${format}`,
   saveFrame: (format) => `Save frame as ${format}`,
@@ -122,6 +123,10 @@ const en = {
     `${width} × ${height} at ×${scale} is more than this page enlarges live; choose a smaller scale.`,
   cameraNotAllowed: "The camera was not allowed; the browser's settings for this page can allow it.",
   noCamera: "There is no camera here that this browser can use.",
+  inexactAlpha: "This browser rounds the colours of translucent pixels",
+  tooLong: (format, most) => `A ${format} file has at most ${most.toLocaleString("en")} pixels a side; save a PNG.`,
+  notWritten: (format) => `This browser cannot write this as ${format}; save a PNG.`,
+  tooNarrow: (width, from) => `${width} pixels are not more than the picture's ${from}: nothing is to be enlarged.`,
   tooWide: (width, from) => `${width} pixels are more than four times the picture's ${from}.`,
   kept: (refusal, scale) => `${refusal} Shown at ×${scale}.`,
   noMemory: "The browser does not have enough memory for this; try a smaller scale.",

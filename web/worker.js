@@ -1,7 +1,8 @@
 // Runs tasks one after another: a message is a task's name and arguments, the answer its result.
 
 import { Network } from "./fsrcnn.js";
-import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+import { enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+import { Axis, resize } from "./resize.js";
 import { scores } from "./scores.js";
 
 const KEPT = 3; // networks at most, the last ones used: each has megabytes of memory
@@ -44,8 +45,8 @@ const TASKS = {
     const network = await networkOf(module);
     return enlargedRows(network, flatErrorsOf(network, rows), rows);
   },
-  /** Enlarges part of a picture by bicubic interpolation. */
-  bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),
+  /** Resizes a part of a picture by bicubic interpolation: see resize.js. */
+  resize: ({ rgba, across, down }) => resize(rgba, new Axis(across), new Axis(down)),
   /** How near a picture comes to its original: see scores.js. */
   scores: ({ rgba, original, width, border }) => scores(rgba, original, width, border),
   /** Enlarges rows of a frame's 8-bit luma. */
@@ -59,6 +60,7 @@ onmessage = async ({ data: { task, args } }) => {
     const result = await TASKS[task](args);
     postMessage({ result }, result?.buffer ? [result.buffer] : []);
   } catch (error) {
-    postMessage({ error: String(error?.message ?? error) });
+    const { message = String(error), status, url } = error ?? {};
+    postMessage({ error: { message, status, url } });
   }
 };

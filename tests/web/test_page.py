@@ -483,8 +483,8 @@ def test_formats_and_the_size_to_come(page: "playwright.Page", tmp_path: Path):
         path = downloaded(page, tmp_path)
         assert path.name == f"photo_x2.{suffix}"
         assert float(number) * {"KB": 1000, "bytes": 1}[unit] == pytest.approx(path.stat().st_size, rel=0.3)
-        picture = Image.open(path)
-        assert (picture.format, picture.size) == (kind, (262, 180))
+        with Image.open(path) as picture:
+            assert (picture.format, picture.size) == (kind, (262, 180))
     assert "format=webp&quality=80" in page.url
 
 
