@@ -50,7 +50,7 @@ const COMMANDS = {
   wait: (expression) => page.waitForFunction(expression).then(() => null),
   choose: async (selector, ...paths) => (await page.$(selector)).uploadFile(...paths),
   click: (selector) => page.$eval(selector, (element) => element.click()),
-  said: () => said,
+  said: async () => said,
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

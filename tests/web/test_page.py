@@ -1,15 +1,12 @@
 """The page of web/ as a user has it: Chromium, driven by Playwright, opens it from a folder of a local server."""
 
 import base64
-import functools
 import io
 import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -61,33 +58,9 @@ GIVE = """async ([address, name, how]) => {
 PLAYING = "() => parseInt(document.querySelector('#rate').textContent) > 2"
 
 
-class Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make page` makes of web/."""
-    needed(bool(CHROMIUM), "chromium")
-    needed((WEB / "made" / "motorcycle.webm").exists(), "web/made (make page)")
-    page = tmp_path_factory.mktemp("server") / "some" / "where"
-    shutil.copytree(WEB, page)
-    return page
-
-
-@pytest.fixture(scope="session")
-def address(folder: Path) -> Iterator[str]:
-    """The address of the page, which lies below the server's root."""
-    handler = functools.partial(Handler, directory=folder.parents[1])
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/some/where/"
-        server.shutdown()
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator["playwright.Browser"]:
+    needed(bool(CHROMIUM), "chromium")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
@@ -580,8 +553,9 @@ def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path, size
 def test_can_be_installed_and_previewed():
     manifest = json.loads((WEB / "manifest.webmanifest").read_text(encoding="utf-8"))
     assert {"icon.svg", "icon.png"} == {icon["src"] for icon in manifest["icons"]}
-    assert Image.open(WEB / "icon.png").size == (512, 512)
-    assert Image.open(WEB / "preview.jpg").size == (1200, 630)
+    for name, size in (("icon.png", (512, 512)), ("preview.jpg", (1200, 630))):
+        with Image.open(WEB / name) as picture:
+            assert picture.size == size
 
 
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
