@@ -89,6 +89,7 @@ export class BicubicLayer extends DrawnLayer {
   }
 
   async #interpolate(view) {
+    if (!view.layers.includes(this)) return; // another picture is shown meanwhile
     const { visible } = view;
     const rgba = await this.pool.run("resize", this.#partOf(visible));
     this.exact = { canvas: canvasOf(rgba, visible.width), ...visible };

@@ -126,3 +126,13 @@ def test_results_are_saved_as_jpeg_and_webp(page: Firefox, tmp_path: Path):
         with Image.open(page.saved(f"photo_x2.{suffix}")) as picture:
             assert (picture.format, picture.size) == (kind, (262, 180))
             assert np.abs(np.asarray(picture) - expected).mean() < 5
+
+
+def test_long_pictures_are_whole(page: Firefox, tmp_path: Path):
+    """Longer than Firefox's canvases."""
+    source = save(tmp_path / "long.png", np.tile(photograph()[:40], (1, 130, 1)))
+    page.enlarge(source)
+    upscale_picture(source, tmp_path / "expected.png", network("fsrcnn_s", 2))
+    result, expected = (load(each).astype(int) for each in (page.saved("long_x2.png"), tmp_path / "expected.png"))
+    assert result.shape == (80, 34_060, 3)
+    assert np.abs(result - expected).max() <= 1

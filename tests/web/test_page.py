@@ -121,8 +121,12 @@ def status(page: "playwright.Page", part: str) -> str:
     return page.inner_text("#status")
 
 
+def photograph_pixels(height: int = 90, width: int = 131) -> NDArray[np.uint8]:
+    return skimage.data.astronaut()[50 : 50 + height, :width]
+
+
 def photograph(path: Path, height: int = 90, width: int = 131) -> Path:
-    write_image(path, skimage.data.astronaut()[50 : 50 + height, 150 : 150 + width])
+    write_image(path, photograph_pixels(height, width))
     return path
 
 
@@ -558,6 +562,27 @@ def test_can_be_installed_and_previewed():
             assert picture.size == size
 
 
+def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
+    """Longer than any browser's canvas."""
+    source = tmp_path / "long.png"
+    write_image(source, np.tile(photograph_pixels(40, 500), (1, 33, 1)))
+    choose(page, source, 4)
+    status(page, f"{sizes(16_500, 40, 4)}. Finished")
+    upscale_picture(source, tmp_path / "expected.png", network("fsrcnn_s", 4))
+    result, expected = read(downloaded(page, tmp_path)), read(tmp_path / "expected.png")
+    assert np.abs(result - expected).max() <= 1
+    page.click("#whole")
+    page.wait_for_timeout(500)
+    before, after = drawn(page, "#before"), drawn(page, "#after")
+    top, width = (after.shape[0] - 160) // 2, after.shape[1]
+    left = 33_000 - (width + 1) // 2
+    assert np.abs(after[top : top + 160] - expected[:, left : left + width]).max() <= 1
+    assert 0 < np.abs(before[top : top + 160] - expected[:, left : left + width]).mean() < 6
+    page.click("#fit")
+    page.wait_for_timeout(200)
+    assert drawn(page, "#after").max(axis=2).any(axis=0).all()  # not black anywhere
+
+
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     still = skimage.data.astronaut()[40:400, :]
     film = tmp_path / "film.webm"
@@ -586,6 +611,24 @@ def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     frame = downloaded(page, tmp_path)
     assert frame.name == "film_x2.png"
     assert psnr(read(frame)[::2, ::2].astype(float), cv2.resize(still, (640, 360)).astype(float)) > 25
+
+
+def test_paused_film_is_never_black(page: "playwright.Page", tmp_path: Path):
+    film = tmp_path / "film.webm"
+    still = cv2.resize(skimage.data.coffee(), (640, 360))
+    write_film(film, [still] * 5)
+    page.emulate_media(reduced_motion="reduce")
+    choose(page, film)
+    status(page, f"{sizes(640, 360, 2)}, compression")
+    for scale, variant in ((3, "fsrcnn_s"), (2, "fsrcnn")):
+        set_network(page, scale, variant)
+        status(page, f"{sizes(640, 360, scale)}, compression")
+        assert psnr(drawn(page, "#after")[::scale, ::scale].astype(float), still.astype(float)) > 20
+        page.wait_for_timeout(500)
+        small, large = drawn(page, "#before"), drawn(page, "#after")
+        expected = upscale_luma(network(variant, scale), rgb_to_ycbcr(small.astype(float))[..., 0])
+        assert psnr(rgb_to_ycbcr(large.astype(float))[8:-8, 8:-8, 0], expected[8:-8, 8:-8]) > 40
+    assert (read(downloaded(page, tmp_path)) == drawn(page, "#after")).all()
 
 
 def test_camera_is_enlarged_live(page: "playwright.Page"):
