@@ -23,6 +23,7 @@ from dataset import write_image
 from evaluation.scores import upscale_luma
 from exports.page import write_film
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.resize import contributions
 from imgproc import imresize, psnr, rgb_to_ycbcr, ssim, to_uint8
 
 if os.environ.get("NOTHING_MISSING"):  # on CI
@@ -130,11 +131,11 @@ def photograph(path: Path, height: int = 90, width: int = 131) -> Path:
     return path
 
 
-def translucent(path: Path) -> Path:
+def translucent(path: Path, width: int = 120, height: int = 100) -> Path:
     """A round picture with a soft edge, on full transparency."""
-    y, x = np.mgrid[:100, :120]
-    alpha = np.clip((48 - np.hypot(x - 60, y - 50)) * 20, 0, 255)
-    pixels = np.dstack([skimage.data.astronaut()[50:150, 150:270], alpha]).astype(np.uint8)
+    y, x = np.mgrid[:height, :width]
+    alpha = np.clip((48 - np.hypot(x - width / 2, y - height / 2)) * 20, 0, 255)
+    pixels = np.dstack([photograph_pixels(height, width), alpha]).astype(np.uint8)
     pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").write_to_file(str(path))
     return path
 
@@ -560,6 +561,41 @@ def test_can_be_installed_and_previewed():
     for name, size in (("icon.png", (512, 512)), ("preview.jpg", (1200, 630))):
         with Image.open(WEB / name) as picture:
             assert picture.size == size
+
+
+@pytest.mark.parametrize(("width", "height", "scale"), [(200, 137, 2), (394, 271, 4)])
+def test_any_width_is_reduced_as_matlab_does(
+    page: "playwright.Page", tmp_path: Path, width: int, height: int, scale: int
+):
+    source = translucent(tmp_path / "round.png", 131, 90)
+    upscale_picture(source, tmp_path / "expected.png", network("fsrcnn_s", scale))
+    expected = read(tmp_path / "expected.png").astype(float)
+    for axis, length in enumerate((height, width)):
+        lengths = expected.shape[axis], length
+        weights, indices = contributions(*lengths, length / expected.shape[axis])
+        expected = np.moveaxis(np.einsum("nt,nt...->n...", weights, np.moveaxis(expected, axis, 0)[indices]), 0, axis)
+    set_network(page, 2)
+    page.check("input[name=scale][value='size']")
+    page.fill("#width", str(width))
+    page.keyboard.press("Enter")
+    page.set_input_files("#file", source)
+    status(page, f"{width} \N{MULTIPLICATION SIGN} {height} pixels. Finished")
+    result = downloaded(page, tmp_path)
+    assert result.name == f"round_{width}x{height}.png"
+    expected = to_uint8(expected)
+    difference = np.abs(read(result) - expected)
+    assert difference[..., 3].max() <= 1
+    assert difference[expected[..., 3] == 255].max() <= 1  # elsewhere hidden colours, of which neither is right, count
+
+
+@pytest.mark.parametrize(("width", "words"), [(131, "nothing is to be enlarged"), (525, "more than four times")])
+def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path, width: int, words: str):
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished")
+    page.check("input[name=scale][value='size']")
+    page.fill("#width", str(width))
+    page.keyboard.press("Enter")
+    status(page, words)
 
 
 def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
