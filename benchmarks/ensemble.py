@@ -83,7 +83,7 @@ def make_film(path: Path) -> None:
 
 def rounds_of(number: int, tasks: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
     """Seconds of each task in each round, after one that is not counted."""
-    rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in range(1 + number)][1:]
+    rounds = [{name: seconds(task)[0] for name, task in tasks.items()} for _ in range(1 + number)][1:]
     return {name: [each[name] for each in rounds] for name in tasks}
 
 

@@ -1,5 +1,9 @@
-"""Measures upscale.py from file to file, a folder of pictures and a video: `python -m benchmarks.files`."""
+"""Measures upscale.py from file to file, a folder of pictures and a video: `python -m benchmarks.files`.
 
+As it is, and with --restore 0 in integers and in float32: a weights file without ranges has no integer form.
+"""
+
+import os
 import platform
 import subprocess
 import sys
@@ -23,8 +27,9 @@ from fsrcnn.devices import cpu_threads
 from fsrcnn.errors import FailureError, Parser, run_script
 from fsrcnn.files import write_json
 from fsrcnn.geometry import VARIANTS
+from fsrcnn.integers import PEAK_STEPS, LumaSteps
 from fsrcnn.network import LumaPlane, Network, load_network
-from fsrcnn.weights import shipped_weights
+from fsrcnn.weights import Weights, load_weights, save_weights, shipped_weights
 from imgproc import luma
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +40,7 @@ KINDS = ("PNG", "JPEG")
 PICTURES, PICTURE_SIZE = 24, (640, 480)
 LARGE_SIDE = 8000
 FRAMES, FRAME_SIZE, RATE = 300, (640, 360), 30
+AUTO, INTEGERS, FLOATS = "", ", restore 0", ", restore 0, float32"  # what follows a task's name
 
 
 def crops(number: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
@@ -89,10 +95,29 @@ def run_network(network: Network, planes: list[LumaPlane]) -> None:
     list(network.pool.map(lambda plane: network.rows(plane, 0, len(plane)), planes))
 
 
-def seconds(task: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def run_in_steps(network: Network, planes: list[LumaSteps]) -> None:
+    """The same in integers."""
+    list(network.pool.map(lambda plane: network.rows_in_steps(plane, 0, len(plane)), planes))
+
+
+def without_ranges(path: Path, folder: Path) -> Path:
+    """A copy of a weights file that runs in float32."""
+    weights = load_weights(path)
+    copy = folder / path.name
+    save_weights(Weights(weights.sizes, weights.parameters), copy)
+    return copy
+
+
+def cpu_seconds() -> float:
+    """The processor's time of this process and of the children that have ended."""
+    return sum(os.times()[:4])
+
+
+def seconds(task: Callable[[], None]) -> tuple[float, float]:
+    """By the clock, and of the processor."""
+    start, before = time.perf_counter(), cpu_seconds()
     task()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, cpu_seconds() - before
 
 
 def main() -> None:
@@ -105,20 +130,25 @@ def main() -> None:
         write_image(one, np.zeros((16, 16, 3), np.uint8))
         write_image(large, cv2.resize(skimage.data.astronaut(), (LARGE_SIDE, LARGE_SIDE)))
         planes = [luma(picture).astype(np.float32) / np.float32(255) for picture in crops(PICTURES, PICTURE_SIZE)]
+        steps = [np.floor(plane * PEAK_STEPS + 0.5).astype(np.int16) for plane in planes]
         tasks: dict[str, Callable[[], None]] = {
             "start": lambda: upscale(one, "--output", results),
             "video, bicubic": lambda: bicubic_video(video, results / "bicubic.mp4"),
         }
         for variant in VARIANTS:
-            flags = ("--output", results, "--variant", variant)
-            network = load_network(shipped_weights(variant, SCALE), SCALE, "cpu")
+            path = shipped_weights(variant, SCALE)
+            network, floats = load_network(path, SCALE, "cpu"), without_ranges(path, Path(name))
             tasks[f"network, {variant}"] = partial(run_network, network, planes)
+            if network.in_integers:
+                tasks[f"network, {variant}, integers"] = partial(run_in_steps, network, steps)
+            flags = ("--output", results, "--variant", variant)
             tasks[f"large, {variant}"] = partial(upscale, large, *flags)
-            for kind, folder in folders.items():
-                tasks[f"{kind}, {variant}"] = partial(upscale, folder, *flags)
-            tasks[f"video, {variant}"] = partial(upscale, video, *flags)
+            clean = {AUTO: (), INTEGERS: ("--restore", "0"), FLOATS: ("--restore", "0", "--weights", floats)}
+            for kind, source in (folders | {"video": video}).items():
+                for way in (AUTO,) if kind == "JPEG" else clean:
+                    tasks[f"{kind}, {variant}{way}"] = partial(upscale, source, *flags, *clean[way])
         rounds = [{name: seconds(task) for name, task in tasks.items()} for _ in tqdm(range(ROUNDS), leave=False)]
-    times = {name: [each[name] for each in rounds] for name in tasks}
+    times, cpu_times = ({name: [each[name][i] for each in rounds] for name in tasks} for i in range(2))
 
     machine = f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
     settings = {"processor": machine, "threads": cpu_threads(), "scale": SCALE}
@@ -127,7 +157,7 @@ def main() -> None:
         "video": {"number": FRAMES, "width": FRAME_SIZE[0], "height": FRAME_SIZE[1]},
         "large": {"number": 1, "width": LARGE_SIDE, "height": LARGE_SIDE},
     }
-    said = settings | sizes | {"seconds": times}
+    said = settings | sizes | {"seconds": times, "cpu_seconds": cpu_times}
     write_json(RESULT, said)
     print(files_table(said))
 

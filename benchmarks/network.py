@@ -1,20 +1,17 @@
 """Measures the network's speed on a CPU beside other ways to run it, in one run: `python -m benchmarks.network`."""
 
-import contextlib
 import ctypes
-import importlib.util
-import io
+import functools
+import importlib
 import multiprocessing
 import os
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,32 +19,60 @@ import numpy as np
 import skimage.data
 import torch
 from llvmlite import binding, ir
-from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from config import SETTINGS, Positive, checked, read_flags
+from benchmarks.peers import (
+    FLOAT_COLUMNS,
+    INTEGERS,
+    OURS,
+    PEERS,
+    PLAIN,
+    REDUCED_COLUMNS,
+    WAYS,
+    Conditions,
+    LumaBatch,
+    Runner,
+    Shipped,
+    Way,
+    environment,
+    installed,
+    installed_ways,
+    missing_peers,
+)
+from config import SETTINGS, Config, Positive, checked, read_flags
+from dataset import folder_pairs, set_folder
 from fsrcnn.errors import FailureError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.luma import PEAK
 from fsrcnn.native.llvm import FLOAT_ALIGNMENT, POINTER, Builder, machine_code
-from fsrcnn.native.target import Target, host
-from fsrcnn.network import network_of
-from fsrcnn.pytorch import SubpixelFSRCNN
+from fsrcnn.native.target import AVX2_LANES, Target
 from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import luma
-from model import FSRCNN
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "network.json"
 ROUNDS = 7
 SHORTEST = 0.02  # seconds that a timing lasts at least: it repeats the run as often as that needs
 TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
-PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # optional packages
+ROUGHLY = 0.02  # on average, of a way that is not in float32
+LOSS_SET = "Set5"
 
-LumaBatch = NDArray[np.float32]  # 1 x 1 x H x W luma in [0, 1]
-Runner = Callable[[LumaBatch], LumaBatch]
+
+class NetworkName(NamedTuple):
+    """A shipped network."""
+
+    variant: str
+    scale: int
+
+    def __str__(self) -> str:
+        return f"{self.variant} x{self.scale}"
+
+
+@functools.cache
+def shipped(variant: str, scale: int) -> Shipped:
+    return Shipped(load_weights(shipped_weights(variant, scale)))
 
 
 class Case(NamedTuple):
@@ -59,10 +84,14 @@ class Case(NamedTuple):
     height: int
 
     def __str__(self) -> str:
-        return f"{self.variant} x{self.scale} {self.width}x{self.height}"
+        return f"{self.of} {self.width}x{self.height}"
 
-    def network(self) -> FSRCNN:
-        return FSRCNN.from_weights(load_weights(shipped_weights(self.variant, self.scale))).eval()
+    @property
+    def of(self) -> NetworkName:
+        return NetworkName(self.variant, self.scale)
+
+    def network(self) -> Shipped:
+        return shipped(*self.of)
 
     def picture(self) -> LumaBatch:
         """A photograph of the input's size."""
@@ -72,7 +101,7 @@ class Case(NamedTuple):
 
     def multiply_adds(self) -> int:
         """Those of all layers: each weight is used once for each pixel of the small picture."""
-        weights = (parameter for parameter in self.network().parameters() if parameter.ndim == 4)
+        weights = (parameter for parameter in self.network().model.parameters() if parameter.ndim == 4)
         return sum(weight.numel() for weight in weights) * self.picture().size
 
 
@@ -82,136 +111,61 @@ CASES = [
     for width, height in ((240, 240), (1280, 720), (1920, 1080))
     for scale in ((3,) if width == 240 else SCALES)
 ]
+FEWER = [case for case in CASES if case.width == 1280]  # with one thread, and with AVX2
 LARGEST = CASES[4]  # fsrcnn x2 1920x1080
 
 
-def torch_runner(model: Callable[[Tensor], Tensor]) -> Runner:
-    def run(x: LumaBatch) -> LumaBatch:
-        with torch.inference_mode():
-            return model(torch.from_numpy(x)).numpy()
-
-    return run
+HEAD = ["network and output", "float32", "frames/s", "GMAC/s", "share", "integers", *FLOAT_COLUMNS, *REDUCED_COLUMNS]
 
 
-def onnx(model: nn.Module, x: LumaBatch) -> bytes:
-    """The model as ONNX, for this size of picture."""
-    with TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        file = Path(folder) / "network.onnx"
-        torch.onnx.export(model, (torch.from_numpy(x),), file, dynamo=False, input_names=["x"])
-        return file.read_bytes()
-
-
-def onnxruntime_runner(graph: bytes, threads: int) -> Runner:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": x})[0]
-
-
-def openvino_runner(graph: bytes, threads: int) -> Runner:
-    import openvino
-
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings).create_infer_request()
-    return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0]
-
-
-def opencv_runner(graph: bytes, threads: int) -> Runner:
-    cv2.setNumThreads(threads)
-    net = cv2.dnn.readNetFromONNX(np.frombuffer(graph, np.uint8))
-
-    def run(x: LumaBatch) -> LumaBatch:
-        net.setInput(x)
-        return net.forward()
-
-    return run
-
-
-class Way(NamedTuple):
-    """A way to run the network. form: converts the model, for a size of picture; runner: turns that into a function
-    that runs on a number of threads.
-    """
-
-    form: Callable[[FSRCNN, LumaBatch], Any]
-    runner: Callable[[Any, int], Runner]
-
-
-def plain(model: FSRCNN, _: LumaBatch) -> FSRCNN:
-    return model
-
-
-def subpixel_onnx(model: FSRCNN, x: LumaBatch) -> bytes:
-    return onnx(SubpixelFSRCNN(model.weights()), x)
-
-
-def compiled_runner(model: FSRCNN, threads: int) -> Runner:
-    network = network_of(model.weights(), "cpu", threads)
-    return lambda x: network(x[0, 0])[None, None]
-
-
-OURS, PLAIN = "compiled", "PyTorch, deconvolution"
-WAYS = {
-    OURS: Way(plain, compiled_runner),
-    PLAIN: Way(plain, lambda model, threads: torch_runner(model)),
-    "PyTorch, sub-pixel": Way(plain, lambda model, threads: torch_runner(SubpixelFSRCNN(model.weights()))),
-    "ONNX Runtime, deconvolution": Way(onnx, onnxruntime_runner),
-    "ONNX Runtime, sub-pixel": Way(subpixel_onnx, onnxruntime_runner),
-    "OpenVINO, deconvolution": Way(onnx, openvino_runner),
-    "OpenVINO, sub-pixel": Way(subpixel_onnx, openvino_runner),
-    # OpenCV's deconvolution is about ten times slower than its sub-pixel form, and would take most of the time.
-    "OpenCV dnn, sub-pixel": Way(subpixel_onnx, opencv_runner),
-}
-
-
-# Of the table that is printed.
-COLUMNS = (PLAIN, "PyTorch, sub-pixel", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
-HEAD = ["network and output", OURS, "frames/s", "GMAC/s", "share", *COLUMNS]
-
-
-def installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def installed_ways() -> dict[str, Way]:
-    """The ways whose packages are installed; prints the names of the missing packages."""
-    missing = [name for package, name in PEERS.items() if not installed(package)]
-    if missing:
-        print(f"not installed and left out: {', '.join(missing)}")
-    return {name: way for name, way in WAYS.items() if name.partition(",")[0] not in missing}
-
-
-def timings(runners: dict[str, Runner], x: LumaBatch) -> dict[str, list[float]]:
-    """Milliseconds per run of each runner in each round. The runners take turns; the first run of each turn is not
-    counted.
-    """
-    times: dict[str, list[float]] = {name: [] for name in runners}
+def timings(runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Milliseconds per run of each in each round. They take turns; the first run of each turn is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
-        for name, run in runners.items():
+        for name, run in runs.items():
             start = time.perf_counter()
-            run(x)
+            run()
             number = 1 + int(SHORTEST / (time.perf_counter() - start))
             start = time.perf_counter()
             for _ in range(number):
-                run(x)
+                run()
             times[name].append((time.perf_counter() - start) / number * 1e3)
     return times
 
 
-def measure(case: Case, ways: dict[str, Way], threads: int) -> dict[str, list[float]]:
-    """`timings` of the ways to run a case. Raises FailureError if one disagrees with PLAIN."""
-    model, x = case.network(), case.picture()
-    forms = {form: form(model, x) for form in {way.form for way in ways.values()}}
-    runners = {name: way.runner(forms[way.form], threads) for name, way in ways.items()}
-    expected = runners[PLAIN](x)
-    for name, run in runners.items():
-        error = float(np.abs(run(x) - expected).max())
-        if not error <= TOLERANCE:
-            raise FailureError(f"{case}: {name} is {error:.1e} from {PLAIN}, expected at most {TOLERANCE}")
-    return timings(runners, x)
+def made_runners(network: Shipped, x: LumaBatch, ways: dict[str, Way], conditions: Conditions) -> dict[str, Runner]:
+    forms = {form: form(network, x) for form in {way.form for way in ways.values()}}
+    return {name: way.runner(forms[way.form], conditions) for name, way in ways.items()}
+
+
+def measure(case: Case, ways: dict[str, Way], conditions: Conditions) -> dict[str, list[float]]:
+    """`timings` of the ways to run a case. Raises FailureError if one in float32 disagrees with PLAIN."""
+    x = case.picture()
+    runners = made_runners(case.network(), x, ways, conditions)
+    runs: dict[str, Callable[[], Any]] = {
+        name: functools.partial(run, ways[name].takes(x)) for name, run in runners.items()
+    }
+    expected = runs[PLAIN]()
+    for name, way in ways.items():
+        difference = np.abs(way.gives(runs[name]()) - expected)
+        error, limit = (float(difference.max()), TOLERANCE) if way.exact else (float(difference.mean()), ROUGHLY)
+        if not error <= limit:
+            raise FailureError(f"{case}: {name} is {error:.1e} from {PLAIN}, expected at most {limit}")
+    return timings(runs)
+
+
+def losses(name: NetworkName, ways: dict[str, Way], conditions: Conditions) -> dict[str, float]:
+    """The mean PSNR in dB that each way that is not exact loses against PLAIN, on the pictures of LOSS_SET."""
+    network = shipped(*name)
+    compared = {name: way for name, way in ways.items() if name == PLAIN or not way.exact}
+    scores: dict[str, list[float]] = {each: [] for each in compared}
+    for pair in folder_pairs(set_folder(Config().data_dir, LOSS_SET), name.scale):
+        x = (pair.lr / PEAK).astype(np.float32)[None, None]
+        for each, run in made_runners(network, x, compared, conditions).items():
+            way = compared[each]
+            scores[each].append(pair.score(way.gives(run(way.takes(x)))[0, 0] * PEAK)["psnr"])
+    means = {each: statistics.mean(found) for each, found in scores.items()}
+    return {each: means[PLAIN] - mean for each, mean in means.items() if each != PLAIN}
 
 
 def multiply_adds_per_second(threads: int, target: Target) -> float:
@@ -261,39 +215,76 @@ def resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def peak_memory(case: Case, name: str, form: Any, threads: int) -> int:
+def peak_memory(case: Case, name: str, form: Any, conditions: Conditions) -> int:
     """Bytes that loading the network and running it twice add, at their peak, to a process with all packages loaded."""
-    torch.set_num_threads(threads)
-    for package in PEERS:
+    torch.set_num_threads(conditions.threads)
+    for package in ("onnxruntime", "openvino"):
         if installed(package):
             importlib.import_module(package)
-    x, before = case.picture(), resident("VmRSS")
-    run = WAYS[name].runner(form, threads)
+    x, before = WAYS[name].takes(case.picture()), resident("VmRSS")
+    run = WAYS[name].runner(form, conditions)
     for _ in range(2):
         run(x)
     return resident("VmHWM") - before
 
 
-def peak_memories(case: Case, ways: dict[str, Way], threads: int) -> dict[str, int]:
+def in_process(task: Callable[..., Any], *arguments: Any, conditions: Conditions) -> Any:
+    """What the task returns in a process of its own, whose programs are told of the conditions."""
+    with environment(conditions), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(task, *arguments, conditions).result()
+
+
+def peak_memories(case: Case, conditions: Conditions) -> dict[str, int]:
     """`peak_memory` of each way, in a process of its own; empty if the system has no /proc."""
     if not Path("/proc/self/status").exists():
         return {}
-    model, x, memories = case.network(), case.picture(), {}
-    for name, way in tqdm(ways.items(), "memory", leave=False):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            memories[name] = process.submit(peak_memory, case, name, way.form(model, x), threads).result()
+    network, x, memories = case.network(), case.picture(), {}
+    for name, way in tqdm(installed_ways(conditions).items(), "memory", leave=False):
+        memories[name] = in_process(peak_memory, case, name, way.form(network, x), conditions=conditions)
     return memories
 
 
-def line(case: Case, medians: dict[str, float], spread: list[float], peak: float) -> list[str]:
-    """The cells of one case, as in HEAD; a peer's time is that of its faster form."""
-    ours = medians[OURS]
-    rate = case.multiply_adds() / ours * 1e3
-    cells = [str(case), f"{ours:.2f} ({spread[0]:.2f} - {spread[1]:.2f})", f"{1e3 / ours:.0f}"]
+def all_losses(conditions: Conditions) -> dict[str, dict[str, float]]:
+    """`losses` of every network."""
+    torch.set_num_threads(conditions.threads)
+    names = dict.fromkeys(case.of for case in CASES)
+    ways = installed_ways(conditions)
+    return {str(name): losses(name, ways, conditions) for name in tqdm(names, "losses", leave=False)}
+
+
+def measured(cases: list[Case], conditions: Conditions) -> dict[str, Any]:
+    """The part of the result that is of these conditions."""
+    torch.set_num_threads(conditions.threads)
+    ways = installed_ways(conditions)
+    peak, product = multiply_adds_per_second(conditions.threads, conditions.target), matrix_product_rate()
+    return {
+        "threads": conditions.threads,
+        "avx2": conditions.avx2,
+        "multiply_adds_per_second": {"vector units": peak, "matrix product": product},
+        "cases": {
+            str(case): {"multiply_adds": case.multiply_adds(), "milliseconds": measure(case, ways, conditions)}
+            for case in tqdm(cases, str(conditions), leave=False)
+        },
+    }
+
+
+def line(case: str, said: dict[str, Any], lost: dict[str, float]) -> list[str]:
+    """The cells of one case, as in HEAD; a peer's time is that of its faster form. lost: dB."""
+    times, work = said["cases"][case]["milliseconds"], said["cases"][case]["multiply_adds"]
+    medians = {name: statistics.median(rounds) for name, rounds in times.items()}
+    ours, spread = medians[OURS], statistics.quantiles(times[OURS])[::2]
+    rate, peak = work / ours * 1e3, said["multiply_adds_per_second"]["vector units"]
+    cells = [case, f"{ours:.2f} ({spread[0]:.2f} - {spread[1]:.2f})", f"{1e3 / ours:.0f}"]
     cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"]
-    for column in COLUMNS:
-        best = min((time for name, time in medians.items() if name.startswith(column)), default=None)
-        cells.append(f"{best:.1f} ({best / ours:.1f}x)" if best else "not installed")
+    for ways in ((INTEGERS,), *FLOAT_COLUMNS.values(), *REDUCED_COLUMNS.values()):
+        there = [way for way in ways if way in medians]
+        if not there:
+            cells.append("not measured")
+            continue
+        best = min(there, key=lambda way: medians[way])
+        cells.append(f"{medians[best]:.2f} ({medians[best] / ours:.2f}x)")
+        if best in lost:
+            cells[-1] += f" {-lost[best]:+.3f} dB"
     return cells
 
 
@@ -312,42 +303,40 @@ class Settings:
 
 
 def main() -> None:
-    """Times the compiled form of the network beside other ways to run it and writes results/benchmark/network.json."""
+    """Times both compiled forms of the network beside other ways to run it, in results/benchmark/network.json."""
     threads = checked(Settings, **read_flags(Settings(), __doc__)).threads
-    torch.set_num_threads(threads)
-    if (target := host()) is None:
-        raise FailureError("the compiled form cannot run here: no fused multiply-add, or llvmlite is too old")
-    ways = installed_ways()
-    peak, product = multiply_adds_per_second(threads, target), matrix_product_rate()
-    cases, rows = {}, [HEAD]
-    for case in tqdm(CASES, leave=False):
-        times = measure(case, ways, threads)
-        medians = {name: statistics.median(rounds) for name, rounds in times.items()}
-        rows.append(line(case, medians, statistics.quantiles(times[OURS])[::2], peak))
-        cases[str(case)] = {"multiply_adds": case.multiply_adds(), "milliseconds": times}
-    memories = peak_memories(LARGEST, ways, threads)
+    everything = Conditions(threads)
+    if missing := missing_peers():
+        print(f"not installed and left out: {', '.join(missing)}")
+    parts = {everything: CASES, Conditions(1): FEWER}
+    if everything.target.lanes > AVX2_LANES:
+        parts[Conditions(threads, avx2=True)] = FEWER
+    whole, *others = (in_process(measured, cases, conditions=each) for each, cases in parts.items())
+    lost = in_process(all_losses, conditions=everything)
+    memories = peak_memories(LARGEST, everything)
 
-    print_table(rows)
-    print(f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles), {threads} threads, float32;")
-    print("in brackets: times the compiled form's. GMAC/s: 10^9 multiply-adds per second; share: of the vector units'")
-    print(f"peak, {peak / 1e9:.0f} GMAC/s. PyTorch's matrix product reaches {product / 1e9:.0f} GMAC/s.")
+    for conditions, said in zip(parts, (whole, *others), strict=True):
+        rates = said["multiply_adds_per_second"]
+        print(
+            f"\n{conditions}: the vector units' peak in float32 is {rates['vector units'] / 1e9:.0f} GMAC/s;", end=" "
+        )
+        print(f"PyTorch's matrix product reaches {rates['matrix product'] / 1e9:.0f} GMAC/s")
+        lost_here = lost if conditions.avx2 == everything.avx2 else {}
+        print_table([HEAD, *(line(case, said, lost_here.get(case.rpartition(" ")[0], {})) for case in said["cases"])])
+    print(
+        f"\nmilliseconds of one picture, medians of {ROUNDS} rounds (quartiles); in brackets: times the compiled form's"
+    )
+    print("in float32; dB: what is lost on Set5. GMAC/s: 10^9 multiply-adds per second; share: of the peak.")
     print(f"\nPeak memory of a process beyond its packages, {LARGEST}, in MB:")
     print(", ".join(f"{name} {size / 1e6:.0f}" for name, size in memories.items()) or "not known on this system")
-    packages = (
-        "torch",
-        "llvmlite",
-        "opencv-python",
-        *(package for package, name in PEERS.items() if installed(package)),
-    )
+    packages = ("torch", "llvmlite", "opencv-python", *(package for package in PEERS if installed(package)))
     settings = {
         "processor": f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})",
-        "threads": threads,
         "rounds": ROUNDS,
         "versions": {package: version(package) for package in packages},
-        "multiply_adds_per_second": {"vector units": peak, "matrix product": product},
         "peak_memory_bytes": {str(LARGEST): memories},
     }
-    write_json(RESULT, settings | {"cases": cases})
+    write_json(RESULT, settings | whole | {"losses": lost, "others": others})
 
 
 if __name__ == "__main__":

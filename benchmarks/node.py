@@ -46,7 +46,7 @@ def measure(case: Case) -> dict[str, Any]:
     """Node's version and the milliseconds of each way in each round. Raises FailureError if two ways disagree."""
     picture = case.picture()[0, 0]
     with TemporaryDirectory() as folder:
-        files = wasm_files(case.network().weights())
+        files = wasm_files(case.network().weights)
         for suffix, content in files.items():
             (Path(folder) / f"network{suffix}").write_bytes(content)
         (Path(folder) / "plane").write_bytes(picture.tobytes())

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from typing import Any
 
 import skimage.data
 
+from benchmarks.peers import FLOAT_COLUMNS, INTEGERS, OURS, REDUCED_COLUMNS, Conditions
 from benchmarks.restore import CLEAN, METHODS, QUALITIES, SMALL_NETWORKS_QUALITY, Case, reduced, write_small
 from benchmarks.restore import SETS as TESTED
 from benchmarks.sizes import BICUBIC
@@ -246,18 +247,66 @@ def ablation_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def speed_table(said: dict[str, Any]) -> str:
-    """The medians that benchmarks.network wrote, each peer in its faster form, in Markdown."""
-    peers = ("PyTorch, deconvolution", "ONNX Runtime", "OpenVINO", "OpenCV dnn")
-    lines = [f"| network, output | here | frames/s | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
+def fastest(medians: dict[str, float], ways: Sequence[str], ours: float, lost: dict[str, float]) -> str:
+    """The cell of the fastest of the ways that were measured, with what it loses."""
+    there = [way for way in ways if way in medians]
+    if not there:
+        return "not measured"
+    best = min(there, key=lambda way: medians[way])
+    loss = f", {-lost[best]:+.3f} dB" if best in lost else ""
+    return f"{medians[best]:.1f} ms ({medians[best] / ours:.1f}x{loss})"
+
+
+def speed_rows(said: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Each case that benchmarks.network measured, with the medians of the ways and what they lose in dB."""
     for case, measured in said["cases"].items():
         medians = {way: statistics.median(rounds) for way, rounds in measured["milliseconds"].items()}
-        ours = medians["compiled"]
+        yield case, medians, said.get("losses", {}).get(case.rpartition(" ")[0], {})
+
+
+def speed_table(said: dict[str, Any]) -> str:
+    """The medians that benchmarks.network wrote, all in float32, each peer in its faster form, in Markdown."""
+    peers = {name: ways for name, ways in FLOAT_COLUMNS.items() if name != "PyTorch, sub-pixel"}
+    lines = [f"| network, output | here | frames/s | {' | '.join(peers)} |", "| --- " * (3 + len(peers)) + "|"]
+    for case, medians, lost in speed_rows(said):
+        ours = medians[OURS]
         cells = [f"**{ours:.1f} ms**", f"{1e3 / ours:,.0f}"]
-        for peer in peers:
-            best = min((time for way, time in medians.items() if way.startswith(peer)), default=None)
-            cells.append(f"{best:.1f} ms ({best / ours:.1f}x)" if best else "not installed")
+        cells += [fastest(medians, ways, ours, lost) for ways in peers.values()]
         lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def reduced_table(said: dict[str, Any]) -> str:
+    """The same of the integer form, beside float32 and the peers in fewer bits, in Markdown."""
+    head = ["here, integers", "frames/s", "here, float32", "OpenVINO, float32", *REDUCED_COLUMNS]
+    lines = [f"| network, output | {' | '.join(head)} |", "| --- " * (1 + len(head)) + "|"]
+    for case, medians, lost in speed_rows(said):
+        if INTEGERS not in medians:
+            continue
+        ours = medians[INTEGERS]
+        cells = [f"**{ours:.1f} ms** ({-lost[INTEGERS]:+.3f} dB)", f"{1e3 / ours:,.0f}"]
+        columns = ((OURS,), FLOAT_COLUMNS["OpenVINO"], *REDUCED_COLUMNS.values())
+        cells += [fastest(medians, ways, ours, lost) for ways in columns]
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def conditions_table(said: dict[str, Any]) -> str:
+    """The same with one thread and with AVX2 alone, in Markdown."""
+    head = ["here, integers", "here, float32", "OpenVINO, float32", "OpenVINO by default", "ONNX Runtime"]
+    lines = [f"| | network, output | {' | '.join(head)} |", "| --- " * (2 + len(head)) + "|"]
+    for part in said.get("others", []):
+        conditions = Conditions(part["threads"], part["avx2"])
+        for case, medians, _ in speed_rows(part):
+            ours = medians[INTEGERS]
+            columns = (
+                (OURS,),
+                FLOAT_COLUMNS["OpenVINO"],
+                REDUCED_COLUMNS["OpenVINO by default"],
+                FLOAT_COLUMNS["ONNX Runtime"],
+            )
+            cells = [f"**{ours:.1f} ms**", *(fastest(medians, ways, ours, {}) for ways in columns)]
+            lines.append(f"| {conditions} | {case} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -387,15 +436,24 @@ def files_table(said: dict[str, Any]) -> str:
     def rate(task: str, number: int, start: float = times["start"]) -> str:
         return f"{number / (times[task] - start):.1f}"
 
-    def row(what: str, task: str, number: int, start: float = times["start"]) -> str:
-        cells = (rate(f"{task}, {variant}", number, start) for variant in VARIANTS)
+    def row(what: str, task: str, number: int, start: float = times["start"], way: str = "") -> str:
+        cells = (rate(f"{task}, {variant}{way}", number, start) for variant in VARIANTS)
         return f"| {what} | {' | '.join(cells)} |"
+
+    def clean_rows(what: str, task: str, number: int) -> list[str]:
+        ways = {", restore 0": "`--restore 0`", ", restore 0, float32": "`--restore 0`, float32"}
+        measured = {way: said for way, said in ways.items() if f"{task}, fsrcnn{way}" in times}
+        return [row(f"{what}, {said}", task, number, way=way) for way, said in measured.items()]
 
     largest = " | ".join(f"{times[f'large, {variant}']:.1f} s" for variant in VARIANTS)
     lines = ["| file to file, a second | fsrcnn | fsrcnn_s |", "| --- | --- | --- |"]
     lines.append(row(f"the network alone, {size}", "network", pictures["number"], 0))
+    if "network, fsrcnn, integers" in times:
+        lines.append(row(f"the network alone, {size}, integers", "network", pictures["number"], 0, ", integers"))
     lines += [row(f"{kind}, {size}", kind, pictures["number"]) for kind in ("PNG", "JPEG")]
+    lines += clean_rows(f"PNG, {size}", "PNG", pictures["number"])
     lines.append(row(f"H.264, {frame}", "video", video["number"]))
+    lines += clean_rows(f"H.264, {frame}", "video", video["number"])
     lines.append(
         f"| H.264, {frame}, bicubic in place of the network | {rate('video, bicubic', video['number'], 0)} | |"
     )
@@ -577,6 +635,8 @@ def made_tables() -> dict[str, str]:
         "quick": quick_table(quick),
         "transfer": transfer_table(),
         "speed": speed_table(speed),
+        "speed-reduced": reduced_table(speed),
+        "speed-conditions": conditions_table(speed),
         "files": files_table(files),
         "browser": browser_table(browser),
         "browser-films": film_table(browser),

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,12 +195,25 @@ class CompiledNetwork(Network):
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         lr = luma_plane(lr)
         sr = self._empty(lr)
-        lefts = self._forward.lefts(lr.shape[1])
+        self._in_threads(self._forward, lr, sr)
+        return sr
+
+    def in_steps(self, lr: LumaSteps) -> LumaSteps:
+        """As a call, of luma in steps, as `integers.enlarge` takes and gives it; where the network is `in_integers`."""
+        if self._integers is None:
+            raise RequestError("the network has no form in integers here")
+        sr = np.empty([self.upscale_factor * length for length in lr.shape], np.int16)
+        self._in_threads(self._integers, lr, sr)
+        return sr
+
+    def _in_threads(
+        self, form: "forward.Forward | integer_forward.IntegerForward", lr: NDArray[Any], sr: NDArray[Any]
+    ) -> None:
+        lefts = form.lefts(lr.shape[1])
         strips = min(self.threads // math.gcd(len(lefts), self.threads), math.ceil(len(lr) / LEAST_ROWS))
         ends = [len(lr) * strip // strips for strip in range(strips + 1)]
         blocks = [(*rows, left) for rows, left in itertools.product(itertools.pairwise(ends), lefts)]
-        in_threads(functools.partial(self._forward.run, lr, sr), blocks, self.threads)
-        return sr
+        in_threads(functools.partial(form.run, lr, sr), blocks, self.threads)
 
     def rows(self, lr: LumaPlane, first: int, last: int) -> LumaPlane:
         sr = self._empty(lr)
