@@ -62,6 +62,8 @@ NEIGHBOURS = 4
 FITTING = 0.35
 CLEAR, UNCLEAR = 20.0, 2
 
+BLAS_ALONE = 2**18  # multiplications that OpenBLAS leaves to one thread
+
 EDGE = 8  # levels of a corner beyond which it is the picture's own
 SEARCHED = 512  # rows and columns of a picture in which the grid is searched
 
@@ -143,7 +145,8 @@ def distinct_blocks(pixels: NDArray[Any], top: int, left: int) -> NDArray[np.flo
     blocks = grid[row, :, column].reshape(count, SIDE**2, -1)
     blocks = blocks[~((blocks <= 0) | (blocks >= PEAK)).any((1, 2))]
     # Whole numbers, so that blocks can be compared.
-    luma = np.rint(blocks.astype(np.float32) @ (LUMA if blocks.shape[2] == 3 else LUMA.sum(keepdims=True)))
+    weights = LUMA if blocks.shape[2] == 3 else LUMA.sum(keepdims=True)
+    luma = np.rint(sum(blocks[..., channel] * weight for channel, weight in enumerate(weights)))
     luma = luma[luma.max(1) - luma.min(1) >= LEAST_CONTRAST * UNIT].astype(np.int32)
     _, first = np.unique((luma - luma[:, :1]) @ MIXED, return_index=True)
     return luma[first].astype(np.float32) / np.float32(UNIT)
@@ -153,9 +156,9 @@ def repeats(blocks: NDArray[np.float32]) -> bool:
     """Whether most of the blocks that have much in them resemble another but for some noise. Coefficients that have few
     values would look like multiples of a step. blocks: of `distinct_blocks`, which leaves their order to chance.
     """
-    coefficients = blocks[:COMPARED] @ _model().transform
+    coefficients = _product(blocks[:COMPARED], _model().transform)
     busy = coefficients[(np.abs(coefficients) >= LARGE).sum(1) >= BUSY]
-    products = busy @ busy.T
+    products = _product(busy, busy.T)
     energy = products.diagonal()
     differences = energy[:, None] + energy - 2 * products
     np.fill_diagonal(differences, np.inf)
@@ -216,14 +219,20 @@ def _model() -> _Model:
     return _Model(np.kron(cosines, cosines)[used].T.astype(np.float32), together.astype(np.float32), tables, turned)
 
 
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The matrix product, in parts too small for BLAS to share them among threads, which would spin between them."""
+    rows = max(1, BLAS_ALONE // max(right.size, 1))
+    return np.concatenate([left[first : first + rows] @ right for first in range(0, max(len(left), 1), rows)])
+
+
 def _gains(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     """For each coefficient, deviation and step, the logarithm of the likelihood ratio between values that deviate so
     from multiples of the step and values that lie anywhere: coefficients x deviations x steps, from 1 on.
     """
     model = _model()
-    coefficients = np.abs(blocks @ model.transform)
+    coefficients = np.abs(_product(blocks, model.transform))
     bins = np.minimum((coefficients * BINS_A_LEVEL + 0.5).astype(np.int32), BINS)
     each = np.arange(bins.shape[1], dtype=np.int32)
     counts = np.bincount((bins + each * (BINS + 1)).ravel(), minlength=each.size * (BINS + 1))
     histograms = counts.reshape(-1, BINS + 1)[:, :BINS].astype(np.float32)
-    return (histograms @ model.gains).reshape(each.size, len(DEVIATIONS), -1)
+    return _product(model.gains.T, histograms.T).T.reshape(each.size, len(DEVIATIONS), -1)
