@@ -281,9 +281,14 @@ def corrected_and_limited(
 
 
 def to_grey(luma: LumaSteps) -> NDArray[np.uint8]:
-    """The samples of a grey picture: luma of full range, rounded and clipped."""
+    """Samples of full range, as grey pictures have them, rounded and clipped."""
     grey = ((luma.astype(np.int64) - BLACK_STEPS) * TO_GREY + 2 ** (TO_GREY_BITS - 1)) >> TO_GREY_BITS
     return grey.clip(0, PEAK).astype(np.uint8)
+
+
+def to_limited(luma: LumaSteps) -> NDArray[np.uint8]:
+    """Samples of limited range, rounded and clipped."""
+    return ((luma.astype(np.int32) + STEPS // 2) >> FRACTION_BITS).clip(0, PEAK).astype(np.uint8)
 
 
 def luma_of(pixels: NDArray[np.uint8]) -> LumaSteps:

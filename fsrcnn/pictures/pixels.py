@@ -207,7 +207,7 @@ def plain_compose(
     """
     given = sr, y, least, greatest, errors, down, across
     in_steps, peak = y.dtype == np.int16, 2**bits - 1
-    luma = corrected_and_limited(*given) if in_steps else _corrected_and_limited(*given)
+    luma: NDArray[Any] = corrected_and_limited(*given) if in_steps else _corrected_and_limited(*given)
     if in_steps and (len(matrix), bits) == (1, 8):
         samples: Pixels = to_grey(luma)[..., None]
     else:
@@ -234,7 +234,7 @@ def _corrected_and_limited(
     return np.clip(sr - error.transpose(0, 2, 1, 3).reshape(sr.shape), low, high)
 
 
-def _rounded(values: NDArray[np.float64], bits: int) -> Pixels:
+def _rounded(values: NDArray[np.floating], bits: int) -> Pixels:
     return np.clip(np.floor(values + 0.5), 0, 2**bits - 1).astype(sample_type(bits))
 
 
