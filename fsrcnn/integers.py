@@ -281,8 +281,14 @@ def corrected_and_limited(
 
 
 def to_grey(luma: LumaSteps) -> NDArray[np.uint8]:
-    """The samples of a grey picture: luma of full range, rounded and clipped."""
-    return (((luma.astype(np.int64) - BLACK_STEPS) * TO_GREY + 2**18) >> 19).clip(0, PEAK).astype(np.uint8)
+    """Samples of full range, as grey pictures have them, rounded and clipped."""
+    grey = ((luma.astype(np.int64) - BLACK_STEPS) * TO_GREY + 2 ** (TO_GREY_BITS - 1)) >> TO_GREY_BITS
+    return grey.clip(0, PEAK).astype(np.uint8)
+
+
+def to_limited(luma: LumaSteps) -> NDArray[np.uint8]:
+    """Samples of limited range, rounded and clipped."""
+    return ((luma.astype(np.int32) + STEPS // 2) >> FRACTION_BITS).clip(0, PEAK).astype(np.uint8)
 
 
 def luma_of(pixels: NDArray[np.uint8]) -> LumaSteps:
@@ -292,7 +298,7 @@ def luma_of(pixels: NDArray[np.uint8]) -> LumaSteps:
     return (((pixels.astype(np.int64) @ RGB_TO_LUMA + 2**15) >> 16) + BLACK_STEPS).astype(np.int16)
 
 
-TO_GREY = 19077  # 255 / 219 / 32 * 2^19
+TO_GREY, TO_GREY_BITS = 19077, 19  # 255 / 219 / 32
 RGB_TO_LUMA = np.array([538524, 1057236, 205323])  # 32 * (65.481, 128.553, 24.966) / 255 * 2^16, of the sum of grey
 FROM_FULL, FROM_FULL_BITS = 1801083, 16  # 32 * 219 / 255
 TO_FULL = 5387  # 255 / 219 - 1, in 1/2^15

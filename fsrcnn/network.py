@@ -164,6 +164,10 @@ class Network:
         """Enlarges a plane of one luma, on this thread alone."""
         return self.rows(np.full((height, width), luma), 0, height)
 
+    def flat_in_steps(self, luma: np.int16, height: int, width: int) -> LumaSteps:
+        """As `flat`, of luma in steps."""
+        return self.rows_in_steps(np.full((height, width), luma), 0, height)
+
     def enlarge_samples(self, lr: SamplePlane, sr: SamplePlane, bits: int, full_range: bool) -> None:
         """Enlarges samples of 8 or more bits into sr, on this thread alone, rounded (halves up) and clipped."""
         peak, gain, offset = map(np.float32, (PEAK, *gain_and_offset(bits, full_range)))

@@ -13,10 +13,20 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from fsrcnn.integers import PEAK_STEPS
-from fsrcnn.luma import GAIN, OFFSET, PEAK
-from fsrcnn.native.limits import emit_limited
+from fsrcnn.integers import (
+    BLACK_STEPS,
+    FLAT_LEVELS,
+    FRACTION_BITS,
+    PEAK_STEPS,
+    STEPS,
+    TO_GREY,
+    TO_GREY_BITS,
+    flat_luma,
+)
+from fsrcnn.luma import BLACK_LEVEL, GAIN, OFFSET, PEAK
+from fsrcnn.native.limits import emit_limited, emit_limits_in_steps
 from fsrcnn.native.llvm import (
+    BYTE,
     FLOAT,
     FLOAT_ALIGNMENT,
     FLOAT_BYTES,
@@ -27,14 +37,13 @@ from fsrcnn.native.llvm import (
     new_function,
     to_samples,
 )
-from fsrcnn.native.pairs import HALF
+from fsrcnn.native.pairs import HALF, HALF_BYTES, PairBuilder, of_halves, of_words
 from fsrcnn.native.target import Target
 from fsrcnn.resize import TAPS
 
 Floats = NDArray[np.float32]
 Luma = NDArray[np.float32 | np.int16]  # in [0, 1], or in steps
-LUMA_ALIGNMENT = 2
-NOT_NEGATIVE = 2.0**14  # steps that make luma positive, so that cutting off its fraction rounds down
+Errors = NDArray[np.float32 | np.int16]  # in [0, 1], or in steps
 
 
 def _load(b: Builder, pointer: ir.Value, lanes: int) -> ir.Value:
@@ -124,7 +133,7 @@ class ComposeArguments(NamedTuple):
     least: ir.Value  # of the luma around each pixel of y, with y's pitch
     greatest: ir.Value
     sr: ir.Value  # luma of the large picture; the error is subtracted in place
-    errors: ir.Value  # the network's on flat colour: levels x places x scale x scale
+    errors: ir.Value  # the network's on flat colour, as its luma: levels x places x scale x scale
     down: ir.Value  # int64: where in a level each row's errors begin
     across: ir.Value  # int64: how much further on each column's do
     planes: ir.Value  # chroma and alpha of the large picture, in 0..255
@@ -147,90 +156,76 @@ class ComposeProgram:
     of the large one, then puts luma, chroma and alpha together.
     """
 
-    def __init__(self, b: Builder, form: OutputFormat, given: ComposeArguments) -> None:
+    def __init__(self, b: PairBuilder, form: OutputFormat, given: ComposeArguments) -> None:
         self.b, self.form, self.given, self.scale = b, form, given, form.scale
         self.large_width = b.mul(given.width, b.index(form.scale))
-        self.last = b.sub(given.levels, b.index(1))
-        self.levels_per_luma = b.fmul(b.sitofp(self.last, FLOAT), FLOAT(1 / GAIN))
 
     def emit_row(self, row: ir.Value) -> None:
         b, errors_of_row = self.b, self._offset(self.given.down, row)
         b.loop(b.index(0), self.given.width, 1, functools.partial(self._emit_correction, row, errors_of_row))
         for phase in range(self.scale):
-            large_row = b.add(b.mul(row, b.index(self.scale)), b.index(phase))
-            b.along(self.large_width, functools.partial(self._emit_pixels, large_row))
+            b.along(self.large_width, functools.partial(self._emit_pixels, self._large_row(row, phase)))
 
     def _offset(self, offsets: ir.Value, number: ir.Value) -> ir.Value:
         address = self.b.gep(offsets, [number], source_etype=self.b.target.index)
         return self.b.load(address, typ=self.b.target.index, align=8)
 
-    @property
-    def _luma_type(self) -> ir.Type:
-        return HALF if self.form.in_steps else FLOAT
+    def _large_row(self, row: ir.Value, phase: int) -> ir.Value:
+        return self.b.add(self.b.mul(row, self.b.index(self.scale)), self.b.index(phase))
 
-    def _load_luma(self, plane: ir.Value, place: ir.Value, lanes: int | None) -> ir.Value:
-        """Luma in [0, 1] from a place of a plane on, as a vector; lanes None: one number."""
-        b, kind = self.b, self._luma_type
-        address = b.gep(plane, [place], source_etype=kind)
-        if lanes is not None:
-            kind = ir.VectorType(kind, lanes)
-        luma = b.load(address, typ=kind, align=LUMA_ALIGNMENT)
-        if not self.form.in_steps:
-            return luma
-        as_float = FLOAT if lanes is None else b.floats(lanes)
-        return b.fmul(
-            b.sitofp(luma, as_float),
-            ir.Constant(as_float, 1 / PEAK_STEPS if lanes is None else [1 / PEAK_STEPS] * lanes),
-        )
-
-    def _store_luma(self, luma: ir.Value, place: ir.Value) -> None:
-        """Stores a vector of luma in [0, 1] from a place of the large plane on; rounded where it is in steps."""
-        b, lanes = self.b, luma.type.count
-        if self.form.in_steps:
-            above = b.fadd(b.fmul(luma, b.splat(float(PEAK_STEPS), lanes)), b.splat(NOT_NEGATIVE + 0.5, lanes))
-            words = b.sub(
-                b.fptosi(above, ir.VectorType(INT, lanes)),
-                ir.Constant(ir.VectorType(INT, lanes), [int(NOT_NEGATIVE)] * lanes),
-            )
-            luma = b.trunc(words, ir.VectorType(HALF, lanes))
-        b.store(luma, b.gep(self.given.sr, [place], source_etype=self._luma_type), align=LUMA_ALIGNMENT)
+    def _large_places(self, row: ir.Value, x: ir.Value) -> list[ir.Value]:
+        """Where a small pixel's large ones begin in each of its rows of the large plane of luma."""
+        b, first = self.b, self.b.mul(x, self.b.index(self.scale))
+        return [b.add(b.mul(self._large_row(row, phase), self.given.sr_pitch), first) for phase in range(self.scale)]
 
     def _emit_correction(self, row: ir.Value, errors_of_row: ir.Value, x: ir.Value) -> None:
         """Subtracts the error at a small pixel's level, interpolated between two levels, from its large pixels, and
         limits them.
         """
         b, given, scale = self.b, self.given, self.scale
-        small = b.mul(row, given.y_pitch)
-        place = b.add(small, x)
-        luma = self._load_luma(given.y, place, None)
-        around = [b.splat(self._load_luma(plane, place, None), scale) for plane in (given.least, given.greatest)]
-        level = b.fmul(b.fsub(luma, FLOAT(OFFSET)), self.levels_per_luma)
-        below = b.least(b.greatest(b.fptosi(level, b.target.index), b.index(0)), b.sub(self.last, b.index(1)))
+        place = b.add(b.mul(row, given.y_pitch), x)
+        luma, *around = (
+            b.load(b.at(plane, place), typ=FLOAT, align=FLOAT_ALIGNMENT)
+            for plane in (given.y, given.least, given.greatest)
+        )
+        last = b.sub(given.levels, b.index(1))
+        level = b.fmul(b.fsub(luma, FLOAT(OFFSET)), b.fmul(b.sitofp(last, FLOAT), FLOAT(1 / GAIN)))
+        below = b.least(b.greatest(b.fptosi(level, b.target.index), b.index(0)), b.sub(last, b.index(1)))
         part = b.splat(b.fsub(level, b.sitofp(below, FLOAT)), scale)
         entry = b.at(given.errors, b.mul(below, given.level_pitch), errors_of_row, self._offset(given.across, x))
-        for phase in range(scale):
+        for phase, place in enumerate(self._large_places(row, x)):
             entries = entry, b.at(entry, given.level_pitch)
             error, above = (_load(b, b.at(each, phase * scale), scale) for each in entries)
             error = b.fadd(error, b.fmul(part, b.fsub(above, error)))
-            large_row = b.add(b.mul(row, b.index(scale)), b.index(phase))
-            place = b.add(b.mul(large_row, given.sr_pitch), b.mul(x, b.index(scale)))
-            limited = emit_limited(b, b.fsub(self._load_luma(given.sr, place, scale), error), *around)
-            self._store_luma(limited, place)
+            address = b.at(given.sr, place)
+            corrected = b.fsub(_load(b, address, scale), error)
+            limited = emit_limited(b, corrected, *(b.splat(each, scale) for each in around))
+            b.store(limited, address, align=FLOAT_ALIGNMENT)
 
     def _emit_pixels(self, row: ir.Value, x: ir.Value, lanes: int) -> None:
         b, given, form = self.b, self.given, self.form
-        luma = self._load_luma(given.sr, b.add(b.mul(row, given.sr_pitch), x), lanes)
         place = b.add(b.mul(row, self.large_width), x)
-        planes = (b.at(given.planes, b.mul(b.index(i), given.plane_pitch), place) for i in range(form.bands - 1))
-        values = [luma, *(_load(b, plane, lanes) for plane in planes)]
-        bands = [self._emit_colour(number, values[: form.colours], lanes) for number in range(form.colours)]
+        planes = [
+            _load(b, b.at(given.planes, b.mul(b.index(i), given.plane_pitch), place), lanes)
+            for i in range(form.bands - 1)
+        ]
+        luma_place = b.add(b.mul(row, given.sr_pitch), x)
+        bands = self._emit_colours(luma_place, planes[: form.colours - 1], lanes)
         if form.has_alpha:
             peak = 2.0**form.bits - 1
-            bands.append(to_samples(b, b.fmul(values[-1], b.splat(peak / PEAK, lanes)), form.bits))
+            bands.append(to_samples(b, b.fmul(planes[-1], b.splat(peak / PEAK, lanes)), form.bits))
         pixels = bands[0] if len(bands) == 1 else interleave(b, bands)
         first = b.mul(place, b.index(form.bands))
         address = b.gep(given.out, [first], source_etype=ir.IntType(form.bits))
         b.store(pixels, address, align=form.bits // 8)
+
+    def _emit_colours(self, place: ir.Value, chroma: list[ir.Value], lanes: int) -> list[ir.Value]:
+        """The samples of all colours, whose luma is from this place of the large plane on."""
+        return self._by_matrix(_load(self.b, self.b.at(self.given.sr, place), lanes), chroma)
+
+    def _by_matrix(self, luma: ir.Value, chroma: list[ir.Value]) -> list[ir.Value]:
+        """The samples of all colours. luma: in [0, 1]."""
+        return [self._emit_colour(number, [luma, *chroma], luma.type.count) for number in range(self.form.colours)]
 
     def _emit_colour(self, number: int, values: list[ir.Value], lanes: int) -> ir.Value:
         """The samples of a colour: its row of the matrix times luma and chroma."""
@@ -241,12 +236,63 @@ class ComposeProgram:
         return to_samples(b, total, self.form.bits)
 
 
+class StepsProgram(ComposeProgram):
+    """The same with luma in steps: corrected, limited and made grey of 8 bits by integers.py's arithmetic."""
+
+    def _emit_correction(self, row: ir.Value, errors_of_row: ir.Value, x: ir.Value) -> None:
+        """As `integers.corrected_and_limited`, all of whose numbers fit: those of luma from 0 to PEAK_STEPS."""
+        b, given, scale = self.b, self.given, self.scale
+        place, words = b.add(b.mul(row, given.y_pitch), x), of_words(scale**2)
+        luma, least, greatest = (
+            b.sext(b.load(b.half_at(plane, place), typ=HALF, align=HALF_BYTES), INT)
+            for plane in (given.y, given.least, given.greatest)
+        )
+        low, high = (b.splat(each, scale) for each in emit_limits_in_steps(b, least, greatest))
+        level = b.sub(b.ashr(luma, INT(FRACTION_BITS)), INT(BLACK_LEVEL))
+        level = b.least(b.greatest(level, INT(0)), INT(FLAT_LEVELS - 2))
+        part = b.sub(b.sub(luma, INT(flat_luma(0))), b.shl(level, INT(FRACTION_BITS)))
+        place = b.mul(b.sext(level, b.target.index), given.level_pitch)
+        entry = b.half_at(given.errors, place, errors_of_row, self._offset(given.across, x))
+        error, above = (
+            b.sext(b.load(each, typ=of_halves(scale**2), align=HALF_BYTES), words)
+            for each in (entry, b.half_at(entry, given.level_pitch))
+        )
+        rise = b.add(b.mul(b.splat(part, scale**2), b.sub(above, error)), b.same(STEPS // 2, words))
+        error = b.add(error, b.ashr(rise, b.same(FRACTION_BITS, words)))
+        for phase, place in enumerate(self._large_places(row, x)):
+            of_row = b.shuffle(error, error, list(range(phase * scale, (phase + 1) * scale)))
+            address = b.half_at(given.sr, place)
+            corrected = b.sub(self._words(address, scale), of_row)
+            limited = b.least(b.greatest(corrected, low), high)
+            b.store(b.trunc(limited, of_halves(scale)), address, align=HALF_BYTES)
+
+    def _words(self, address: ir.Value, lanes: int) -> ir.Value:
+        """The halves from this address on as words."""
+        b = self.b
+        return b.sext(b.load(address, typ=of_halves(lanes), align=HALF_BYTES), of_words(lanes))
+
+    def _emit_colours(self, place: ir.Value, chroma: list[ir.Value], lanes: int) -> list[ir.Value]:
+        b, luma = self.b, self._words(self.b.half_at(self.given.sr, place), lanes)
+        if (self.form.colours, self.form.bits) == (1, 8):
+            return [self._emit_grey(luma)]
+        return self._by_matrix(b.fmul(b.sitofp(luma, b.floats(lanes)), b.splat(1 / PEAK_STEPS, lanes)), chroma)
+
+    def _emit_grey(self, luma: ir.Value) -> ir.Value:
+        """As `integers.to_grey`."""
+        b, words = self.b, luma.type
+        product = b.mul(b.sub(luma, b.same(BLACK_STEPS, words)), b.same(TO_GREY, words))
+        rounded = b.add(product, b.same(2 ** (TO_GREY_BITS - 1), words))
+        samples = b.clipped(b.ashr(rounded, b.same(TO_GREY_BITS, words)), 0, PEAK)
+        return b.trunc(samples, ir.VectorType(BYTE, words.count))
+
+
 def emit_compose(module: ir.Module, form: OutputFormat, target: Target) -> None:
     """The function `run` of `ComposeArguments`."""
     indices = len(ComposeArguments._fields) - COMPOSE_POINTERS
     b, arguments = new_function(module, "run", COMPOSE_POINTERS, indices, target)
-    given = ComposeArguments(*arguments)
-    b.loop(b.index(0), given.height, 1, ComposeProgram(b, form, given).emit_row)
+    b, given = PairBuilder(b.block, target), ComposeArguments(*arguments)
+    program = (StepsProgram if form.in_steps else ComposeProgram)(b, form, given)
+    b.loop(b.index(0), given.height, 1, program.emit_row)
     b.ret_void()
 
 
@@ -263,7 +309,7 @@ def compose(
     least: Luma,
     greatest: Luma,
     sr: Luma,
-    errors: Floats,
+    errors: Errors,
     down: NDArray[np.int64],
     across: NDArray[np.int64],
     planes: Floats,

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from fsrcnn.luma import LIMIT_WIDENING
-from fsrcnn.native.llvm import Builder, interleave, machine_code, new_function, to_samples
+from fsrcnn.native.llvm import INT, Builder, interleave, machine_code, new_function, to_samples
 from fsrcnn.native.target import Target
 
 POINTERS, SIZES = 3, 4
@@ -22,6 +22,12 @@ def emit_limited(b: Builder, values: ir.Value, least: ir.Value, greatest: ir.Val
     low, high = b.fsub(least, widening), b.fadd(greatest, widening)
     values = b.select(b.fcmp_ordered(">", values, low), values, low)
     return b.select(b.fcmp_ordered("<", values, high), values, high)
+
+
+def emit_limits_in_steps(b: Builder, least: ir.Value, greatest: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Between which a pixel in steps must lie, as `integers.corrected_and_limited` has it: words, as these are."""
+    widening = b.ashr(b.add(b.mul(b.sub(greatest, least), INT(3)), INT(1)), INT(1))
+    return b.sub(least, widening), b.add(greatest, widening)
 
 
 def emit_limit(module: ir.Module, scale: int, bits: int, target: Target) -> None:

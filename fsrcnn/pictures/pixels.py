@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from fsrcnn import native
 from fsrcnn.chroma import bicubic, padded
-from fsrcnn.integers import BLACK_STEPS, FROM_FULL, FROM_FULL_BITS, PEAK_STEPS, RGB_TO_LUMA, LumaSteps
+from fsrcnn.integers import (
+    BLACK_STEPS,
+    FLAT_LEVELS,
+    FROM_FULL,
+    FROM_FULL_BITS,
+    PEAK_STEPS,
+    RGB_TO_LUMA,
+    LumaSteps,
+    corrected_and_limited,
+    flat_luma,
+    to_grey,
+)
 from fsrcnn.limits import enlarged_by_repeating, extremes, limits
 from fsrcnn.luma import BLACK, GAIN, OFFSET, PEAK, RGB_TO_YCBCR, WHITE, YCBCR_OFFSET
 from fsrcnn.network import LumaPlane, Network, sample_type
@@ -75,7 +86,10 @@ class Enlarger:
         measured = min(layout.height, size), min(layout.width, size)
         self._in_steps = layout.bits == 8 and network.in_integers
         with _measuring:  # by one thread, while the others wait for it
-            self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth], self._in_steps)
+            if self._in_steps:
+                self._flat_error: NDArray[Any] = kept_errors_in_steps(network, *measured)
+            else:
+                self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth])
         self._rows = same_distance(layout.height, measured[0], network.reach)
         self._columns = same_distance(layout.width, measured[1], network.reach)
         self._weights = np.stack([phase_weights(self._scale)] * 2)
@@ -174,7 +188,7 @@ def plain_compose(
     least: NDArray[Any],
     greatest: NDArray[Any],
     sr: NDArray[Any],
-    errors: NDArray[np.float32],
+    errors: NDArray[Any],
     down: NDArray[np.int64],
     across: NDArray[np.int64],
     planes: NDArray[np.float32],
@@ -185,25 +199,43 @@ def plain_compose(
     """The samples of a part of a picture, scale*h x scale*w x bands: luma less the network's error on flat colour,
     limited; then luma and chroma to channels, rounded (halves up) and clipped.
 
-    y, sr: luma, h x w and scale*h x scale*w, in 0..1, or int16 in steps, to which the limited luma is rounded then.
-    least, greatest: `extremes` of y. errors: of `flat_error`; a pixel's is that of its luma in y, at the row and column
-    that `down` and `across`, of `same_distance`, give for its own. planes: chroma and alpha, n x scale*h x scale*w, in
-    0..255. matrix: of `to_samples_matrix`. Computed in float64.
+    y, sr: luma, h x w and scale*h x scale*w, in 0..1, or int16 in steps. least, greatest: `extremes` of y. errors: of
+    `flat_error` or `flat_error_in_steps`; a pixel's is that of its luma in y, at the row and column that `down` and
+    `across`, of `same_distance`, give for its own. planes: chroma and alpha, n x scale*h x scale*w, in 0..255. matrix:
+    of `to_samples_matrix`. Luma in 0..1 and all colours are computed in float64, luma in steps in integers, and so is
+    grey of 8 bits that is made of it.
     """
-    if in_steps := y.dtype == np.int16:
-        y, least, greatest, sr = (plane / PEAK_STEPS for plane in (y, least, greatest, sr))
+    given = sr, y, least, greatest, errors, down, across
+    in_steps, peak = y.dtype == np.int16, 2**bits - 1
+    luma: NDArray[Any] = corrected_and_limited(*given) if in_steps else _corrected_and_limited(*given)
+    if in_steps and (len(matrix), bits) == (1, 8):
+        samples: Pixels = to_grey(luma)[..., None]
+    else:
+        values = np.stack([luma / (PEAK_STEPS if in_steps else 1), *planes[: len(matrix) - 1]], axis=-1)
+        samples = _rounded(values @ matrix[:, :-1].T + matrix[:, -1], bits)
+    return np.dstack([samples, _rounded(planes[-1] * (peak / PEAK), bits)]) if has_alpha else samples
+
+
+def _corrected_and_limited(
+    sr: LumaPlane,
+    y: LumaPlane,
+    least: LumaPlane,
+    greatest: LumaPlane,
+    errors: NDArray[np.float32],
+    down: NDArray[np.int64],
+    across: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """As integers.py's, of luma in 0..1."""
     level = (y.astype(np.float64) - BLACK) / (WHITE - BLACK) * (len(errors) - 1)
     below = np.clip(level.astype(np.intp), 0, len(errors) - 2)
     error, next_ = (errors[index, down[:, None], across] for index in (below, below + 1))
     error = error + (level - below)[..., None, None] * (next_ - error)
     low, high = (enlarged_by_repeating(each, errors.shape[-1]) for each in limits(least, greatest))
-    luma = np.clip(sr - error.transpose(0, 2, 1, 3).reshape(sr.shape), low, high)
-    if in_steps:
-        luma = np.floor(luma * PEAK_STEPS + 0.5) / PEAK_STEPS
-    samples = np.stack([luma, *planes[: matrix.shape[0] - 1]], axis=-1) @ matrix[:, :-1].T + matrix[:, -1]
-    if has_alpha:
-        samples = np.dstack([samples, planes[-1] * ((2**bits - 1) / PEAK)])
-    return np.clip(np.floor(samples + 0.5), 0, 2**bits - 1).astype(sample_type(bits))
+    return np.clip(sr - error.transpose(0, 2, 1, 3).reshape(sr.shape), low, high)
+
+
+def _rounded(values: NDArray[np.floating], bits: int) -> Pixels:
+    return np.clip(np.floor(values + 0.5), 0, 2**bits - 1).astype(sample_type(bits))
 
 
 compose = partial(colour.compose, target=native.HOST) if native.HOST else plain_compose
@@ -212,27 +244,36 @@ compose = partial(colour.compose, target=native.HOST) if native.HOST else plain_
 # --- the network's error on flat colour ---
 
 
-def flat_error(network: Network, height: int, width: int, levels: int, in_steps: bool) -> NDArray[np.float32]:
-    """The network's error on flat pictures of height x width LR pixels, of `levels` greys from black to white, whose
-    luma is in steps or not.
+def flat_error(network: Network, height: int, width: int, levels: int) -> NDArray[np.float32]:
+    """The network's error on flat pictures of height x width LR pixels, of `levels` lumas from black to white.
 
     Returns levels x height x width x scale x scale: for each LR pixel the errors of its SR pixels.
     """
-    scale = network.upscale_factor
 
-    def error(grey: np.float32, luma: np.float32) -> NDArray[np.float32]:
-        if in_steps:
-            lr = luma_in_steps(np.full((height, width, 1), grey))
-            sr: LumaPlane = network.rows_in_steps(lr, 0, height).astype(np.float32) / np.float32(PEAK_STEPS)
-        else:
-            sr = network.flat(luma, height, width)
-        return (sr - luma).reshape(height, scale, width, scale).transpose(0, 2, 1, 3)
+    def error(luma: np.float32) -> NDArray[np.float32]:
+        return _in_blocks(network.flat(luma, height, width) - luma, height, width)
 
-    greys, lumas = np.linspace(0, PEAK, levels, dtype=np.float32), np.linspace(BLACK, WHITE, levels, dtype=np.float32)
-    return np.ascontiguousarray(np.stack(list(network.pool.map(error, greys, lumas))))
+    lumas = np.linspace(BLACK, WHITE, levels, dtype=np.float32)
+    return np.ascontiguousarray(np.stack(list(network.pool.map(error, lumas))))
+
+
+def flat_error_in_steps(network: Network, height: int, width: int) -> NDArray[np.int16]:
+    """The same in integers, of FLAT_LEVELS lumas."""
+
+    def error(level: int) -> NDArray[np.int16]:
+        luma = np.int16(flat_luma(level))
+        return _in_blocks(network.flat_in_steps(luma, height, width) - luma, height, width)
+
+    return np.ascontiguousarray(np.stack(list(network.pool.map(error, range(FLAT_LEVELS)))))
+
+
+def _in_blocks(sr: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The SR pixels of each LR pixel: height x width x scale x scale."""
+    return sr.reshape(height, len(sr) // height, width, -1).transpose(0, 2, 1, 3)
 
 
 kept_errors = {bits: lru_cache(number)(flat_error) for bits, number in KEPT.items()}
+kept_errors_in_steps = lru_cache(KEPT[8])(flat_error_in_steps)
 
 
 def same_distance(length: int, size: int, reach: int) -> NDArray[np.int64]:

@@ -1,8 +1,11 @@
 """The mean of the eight turned and mirrored results."""
 
+import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,13 +13,14 @@ import pytest
 import torch
 from made import load, make_clip, network, noise, save
 from numpy.typing import NDArray
-from plain import random_weights
+from plain import random_weights, with_ranges
 
 import fsrcnn
-from fsrcnn import cli
+from fsrcnn import cli, integers
 from fsrcnn.ensemble import Ensemble
 from fsrcnn.geometry import SCALES, VARIANTS, variant_sizes
 from fsrcnn.limits import limit_samples
+from fsrcnn.native.target import Target
 from fsrcnn.network import Network, SamplePlane, TorchNetwork, network_of, sample_type
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pictures.pixels import Layout
@@ -27,7 +31,7 @@ from fsrcnn.videos.upscale import upscale_video
 from fsrcnn.weights import load_weights, shipped_weights
 
 
-def plain_mean(network: Network, lr: NDArray[np.float32]) -> NDArray[np.float64]:
+def plain_mean(network: Callable[[NDArray[Any]], NDArray[Any]], lr: NDArray[Any]) -> NDArray[np.float64]:
     """By np.rot90 and np.fliplr: each form enlarged by itself and turned back."""
     results = []
     for turns, mirrored in itertools.product(range(4), (False, True)):
@@ -130,12 +134,43 @@ SAMPLES = [(8, False, 1.0, 0), (8, True, 219 / 255, 16), (10, False, 1 / 4, 0), 
 
 
 @pytest.mark.parametrize(("bits", "full_range", "gain", "offset"), SAMPLES)
-def test_samples_of_films_are_rounded_once(bits: int, full_range: bool, gain: float, offset: int):
-    lr, plain = noise(24, 32) * sample_type(bits)(2 ** (bits - 8)), network("fsrcnn_s", 2)
+def test_samples_of_films_are_rounded_once_in_float32(bits: int, full_range: bool, gain: float, offset: int):
+    weights = load_weights(shipped_weights("fsrcnn_s", 2))
+    plain = network_of(dataclasses.replace(weights, additions={}), "cpu")  # without ranges for integers
+    lr = noise(24, 32) * sample_type(bits)(2 ** (bits - 8))
     sr = np.empty((48, 64), lr.dtype)
     Ensemble(plain).enlarge_samples(lr, sr, bits, full_range)
     exact = (255 * plain_mean(plain, ((gain * lr + offset) / 255).astype(np.float32)) - offset) / gain
     assert np.abs(sr - exact.clip(0, 2**bits - 1)).max() < 0.5 + 1e-3 * 2 ** (bits - 8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20, 3), (17, 23)])
+@pytest.mark.parametrize("scale", SCALES)
+def test_in_integers_it_is_the_mean_of_eight_to_the_byte(
+    monkeypatch: pytest.MonkeyPatch, scale: int, shape: tuple[int, int]
+):
+    monkeypatch.setattr(Target, "prefers_integers", True)
+    weights = with_ranges(random_weights(variant_sizes("fsrcnn_s", scale)))
+    plain, finest = integers.integer_network(weights), Ensemble(network_of(weights, "cpu"))
+    assert finest.in_integers
+
+    def mean(lr: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Rounded, halves up."""
+        exact = plain_mean(lambda form: integers.enlarge(plain, form), lr)  # eighths, which float64 holds
+        return np.floor(exact + 0.5).astype(np.int16)
+
+    samples = noise(*shape)
+    for full_range, to_samples in ((False, integers.to_limited), (True, integers.to_grey)):
+        lr, sr = integers.from_samples(samples, full_range), np.empty([scale * side for side in shape], np.uint8)
+        expected = mean(lr)
+        for first, last in ((0, len(lr)), (len(lr) // 3, len(lr) // 3 + 1)):
+            rows = slice(scale * first, scale * last)
+            np.testing.assert_array_equal(finest.rows_in_steps(lr, first, last), expected[rows])
+        finest.enlarge_samples(samples, sr, 8, full_range)
+        np.testing.assert_array_equal(sr, to_samples(expected))
+    assert shape == (1, 1) or (integers.enlarge(plain, lr) != expected).any()
+    flat = np.full(shape, 4321, np.int16)
+    np.testing.assert_array_equal(finest.flat_in_steps(flat[0, 0], *shape), mean(flat))
 
 
 def test_every_way_in_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -193,7 +228,13 @@ def test_the_argument_is_a_boolean(wrong: object):
 
 def test_two_networks_in_a_row_are_both_ensembles(monkeypatch: pytest.MonkeyPatch):
     picture, steps = noise(20, 16, 3), []
-    mean = Ensemble.rows
-    monkeypatch.setattr(Ensemble, "rows", lambda self, *given: steps.append(self.upscale_factor) or mean(self, *given))
+    for name in ("rows", "rows_in_steps"):
+        mean = getattr(Ensemble, name)
+
+        def noted(self: Ensemble, *given: object, mean: Callable[..., object] = mean) -> object:
+            steps.append(self.upscale_factor)
+            return mean(self, *given)
+
+        monkeypatch.setattr(Ensemble, name, noted)
     fsrcnn.enlarge(picture, width=6 * 16, ensemble=True)
     assert set(steps) == {2, 3}

@@ -20,6 +20,7 @@ from fsrcnn.native.target import Target, host, named_target
 from fsrcnn.network import network_of
 
 SHAPES = [(1, 1), (1, 37), (9, 13), (3, 1500), (45, 37)]
+SMALL = Sizes(3, 9, 5, 1)  # all kinds of layers, odd numbers of channels; compiled in a third of the time
 
 
 def random_integers(sizes: Sizes) -> IntegerNetwork:
@@ -72,7 +73,7 @@ def test_compiled_network_is_the_plain_one(variant: str, scale: int):
 
 
 def test_code_for_every_level_gives_the_same_bytes():
-    network = random_integers(variant_sizes("fsrcnn_s", 3))
+    network = random_integers(SMALL)
     for lr, full_range, sr in cases(network, 14, 39):
         for target in targets():
             assert np.array_equal(run(network, target, lr, full_range), sr)
@@ -91,9 +92,9 @@ def test_two_products_and_their_sum_are_one_instruction_with_vnni(cpu: str, lane
     features = "+avxvnni" if lanes == 8 else "+avx512vnni"
     target = named_target("x86_64-unknown-linux-gnu")
     target = target._replace(cpu=cpu, features=features, lanes=lanes, registers=registers)
-    emit_integer_network(module := ir.Module(), "run", IntegerPlan(variant_sizes("fsrcnn_s", 3), target))
+    emit_integer_network(module := ir.Module(), "run", IntegerPlan(SMALL, target))
     assembly = target.machine().emit_assembly(binding.parse_assembly(str(module)))
-    assert assembly.count("vpdpwssd") > 100
+    assert assembly.count("vpdpwssd") > 50
     assert "vpmaddwd" not in assembly
 
 
@@ -133,7 +134,7 @@ def test_other_sizes_are_the_plain_network(sizes: Sizes):
 def test_aarch64_gives_the_same_bytes(tmp_path: Path):
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     needed(bool(compiler and emulator), "gcc-aarch64-linux-gnu or qemu-user")
-    network, target = random_integers(variant_sizes("fsrcnn_s", 3)), named_target("aarch64")
+    network, target = random_integers(SMALL), named_target("aarch64")
     plan, packed = IntegerPlan(network.sizes, target), pack_integers(network, target)
     emit_integer_network(module := ir.Module(), "run", plan)
     code = target.machine(reloc="pic", codemodel="small").emit_object(binding.parse_assembly(str(module)))
@@ -151,7 +152,7 @@ def test_aarch64_gives_the_same_bytes(tmp_path: Path):
 
 def test_webassembly_gives_the_same_bytes(tmp_path: Path):
     needed(bool(shutil.which("wasm-ld") and shutil.which("node")), "wasm-ld (package lld) or Node")
-    network, target = random_integers(variant_sizes("fsrcnn_s", 2)), named_target("wasm32")
+    network, target = random_integers(SMALL), named_target("wasm32")
     plan = IntegerPlan(network.sizes, target)
     emit_integer_network(module := ir.Module(), "run", plan)
     (tmp_path / "run.o").write_bytes(target.machine().emit_object(binding.parse_assembly(str(module))))
@@ -162,7 +163,7 @@ def test_webassembly_gives_the_same_bytes(tmp_path: Path):
     columns = plan.columns(width)
     for lr, full_range, sr in cases(network, height, width):
         (tmp_path / "lr").write_bytes(lr.tobytes())
-        numbers = width, height, 2, columns, 4 * plan.floats(columns), lr.itemsize == 1, full_range
+        numbers = width, height, 3, columns, 4 * plan.floats(columns), lr.itemsize == 1, full_range
         command = ["node", Path(__file__).with_name("integers.cjs"), "run.wasm", "words", "lr"]
         command += [str(int(number)) for number in numbers]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from made import network, noise, posix, save
+from made import network, noise, other_targets, posix, save
 from numpy.typing import NDArray
 from plain import random_weights, with_ranges
 
+from fsrcnn import integers
 from fsrcnn.chroma import padded, plain_bicubic
 from fsrcnn.geometry import SCALES, variant_sizes
-from fsrcnn.integers import luma_of
+from fsrcnn.integers import IntegerNetwork, LumaSteps, integer_network, luma_of
+from fsrcnn.limits import extremes
+from fsrcnn.native import colour
+from fsrcnn.native.target import Target, host
 from fsrcnn.network import network_of
 from fsrcnn.pictures import pixels
 from fsrcnn.pictures.arrays import enlarge_array
@@ -83,6 +87,65 @@ def test_compiled_colours_of_luma_in_steps_are_the_plain_ones(monkeypatch: pytes
         assert np.abs(compiled.astype(int) - plain).max() <= 1
         assert np.mean(compiled != plain) < 0.001
         assert np.array_equal(in_parts, plain)
+
+
+def plain_errors(network: IntegerNetwork, height: int, width: int) -> NDArray[np.int16]:
+    """On flat pictures of this size, in blocks of SR pixels."""
+    scale = network.sizes.upscale_factor
+    lumas = [integers.flat_luma(level) for level in range(integers.FLAT_LEVELS)]
+    errors = np.stack([integers.enlarge(network, np.full((height, width), luma, np.int16)) - luma for luma in lumas])
+    return errors.reshape(-1, height, scale, width, scale).transpose(0, 1, 3, 2, 4).astype(np.int16)
+
+
+def plain_luma(network: IntegerNetwork, y: LumaSteps) -> LumaSteps:
+    """The luma of the enlarged picture, the LR luma's every pixel having an error of its own."""
+    errors = plain_errors(network, *y.shape)
+    sr = integers.enlarge(network, y)
+    return integers.corrected_and_limited(sr, y, *extremes(y), errors, *map(np.arange, y.shape))
+
+
+@pytest.mark.parametrize(("scale", "shape"), [(2, (14, 17)), (3, (9, 4)), (4, (1, 13))])
+def test_grey_is_the_plain_integers_to_the_byte(monkeypatch: pytest.MonkeyPatch, scale: int, shape: tuple[int, int]):
+    monkeypatch.setattr(Target, "prefers_integers", True)
+    weights, picture = with_ranges(random_weights(variant_sizes("fsrcnn_s", scale))), noise(*shape)
+    network, plain = network_of(weights, "cpu"), integer_network(weights)
+    assert network.in_integers
+    expected = integers.to_grey(plain_luma(plain, luma_of(picture[..., None])))
+    assert np.mean((expected > 0) & (expected < 255)) > 0.1
+    assert np.array_equal(enlarge_array(picture, network), expected)
+    with_alpha = enlarge_array(np.dstack([picture, np.full_like(picture, 255)]), network)
+    assert np.array_equal(with_alpha[..., 0], expected)
+    monkeypatch.setattr("fsrcnn.pictures.strips.ROWS", 5)
+    monkeypatch.setattr("fsrcnn.pictures.strips.COLUMNS", 6)
+    assert np.array_equal(enlarge_array(picture, network), expected)
+    monkeypatch.setattr(pixels, "compose", pixels.plain_compose)
+    assert np.array_equal(enlarge_array(picture, network), expected)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_luma_of_colour_is_the_plain_integers_to_the_byte_on_every_level(scale: int):
+    """What the compiled function leaves in the plane of luma, of any luma and errors that there can be."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, integers.PEAK_STEPS + 1, (6, 21), np.int16)
+    y[0, :4] = [0, 512, 7520, integers.PEAK_STEPS]
+    sr = generator.integers(-(2**14), 2**14, (6 * scale, 21 * scale), np.int16)
+    sr[::2] = generator.integers(0, integers.PEAK_STEPS + 1, sr[::2].shape, np.int16)
+    errors = generator.integers(-24000, 16000, (integers.FLAT_LEVELS, 3, 4, scale, scale), np.int16)
+    errors[:, :2] //= 100
+    down, across = generator.integers(0, 3, 6), generator.integers(0, 4, 21)
+    planes = generator.random((2, *sr.shape), np.float32) * np.float32(255)
+    matrix = pixels.to_samples_matrix(3, 255)
+    luma = integers.corrected_and_limited(sr, y, *extremes(y), errors, down, across)
+    expected = pixels.plain_compose(y, *extremes(y), sr, errors, down, across, planes, matrix, False, 8)
+    for target in [host(), *other_targets()]:
+        given = sr.copy()
+        colours = colour.compose(y, *extremes(y), given, errors, down, across, planes, matrix, False, 8, target)
+        assert np.array_equal(given, luma)
+        assert np.abs(colours.astype(int) - expected).max() <= 1
+        grey = colour.compose(
+            y, *extremes(y), sr.copy(), errors, down, across, planes[:0], matrix[:1, 2:], False, 8, target
+        )
+        assert np.array_equal(grey[..., 0], integers.to_grey(luma))
 
 
 @pytest.mark.parametrize("shape", [(20, 23, 3), (3, 2, 3), (20, 20, 1)])
