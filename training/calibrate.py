@@ -27,6 +27,7 @@ from training.extremes import extreme_pictures
 
 CALIBRATION_SET = "T91"
 MARGIN = 1.25  # of the sums beyond the pictures' largest
+FURTHEST = 64.0  # sums of extreme pictures, of the pictures'
 NARROWEST = 2.0**-10  # an end, of the other end
 PICTURES = 91  # at most: of a training on more, as many
 
@@ -54,9 +55,17 @@ def extreme_sums(weights: Weights, pictures: Iterable[NDArray[np.float32]]) -> N
 
 def ranges(weights: Weights, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The ranges that `quantised` takes: of the pictures with a margin, and of extreme ones, so that nothing is clipped
-    on either. pictures: H x W luma in [0, 1].
+    on either. Extreme ones that lead much further are clipped: they would take too many levels from photographs.
+
+    pictures: H x W luma in [0, 1].
     """
-    found = np.maximum(MARGIN * extreme_sums(weights, pictures), extreme_sums(weights, extreme_pictures()))
+    usual = extreme_sums(weights, pictures)
+    furthest = FURTHEST * usual.max(0)
+    found = MARGIN * usual
+    for picture in extreme_pictures():
+        sums = extreme_sums(weights, [picture])
+        if (sums <= furthest).all():
+            found = np.maximum(found, sums)
     furthest = found.max(0)
     return np.maximum(found, np.where(furthest > 0, NARROWEST * furthest, 1)).astype(np.float32)  # 1: always zero
 
@@ -69,7 +78,12 @@ def calibrated(weights: Weights, pictures: Sequence[NDArray[np.float32]], clean:
     forms = [weights]
     if clean is not None:
         forms = [blended(clean, weights, step / STEPS) for step in range(1, STEPS)] + forms
-    found = [ranges(form, pictures) for form in forms]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the pictures are so small that threads cost more than they do
+    try:
+        found = [ranges(form, pictures) for form in forms]
+    finally:
+        torch.set_num_threads(threads)
     try:
         for form, each in zip(forms, found, strict=True):
             quantised(form, each)
@@ -93,7 +107,6 @@ def main() -> None:
     parser.add_argument("weights", nargs="+", type=Path, help="weights files; restoring ones beside them are done too")
     parser.add_argument("--data-dir", type=Path, default=Config().data_dir, help="where T91 is")
     given = parser.parse_args()
-    torch.set_num_threads(1)  # the pictures are so small that threads cost more than they do
     paths = list_images(set_folder(given.data_dir, CALIBRATION_SET))
     for path in given.weights:
         calibrate_file(path, paths)

@@ -69,7 +69,7 @@ def _text() -> Iterator[Picture]:
             picture = np.zeros((SIZE, 4 * SIZE), np.uint8)
             for row in range(12, SIZE, 14):
                 cv2.putText(picture, TEXT[row // 14 % 2], (1, row), font, scale, 255, 1, kind)
-            yield picture / np.float32(255)
+            yield (picture / 255).astype(np.float32)
 
 
 def _noise() -> Iterator[Picture]:
