@@ -202,8 +202,8 @@ def test_stars_and_lines_are_as_in_floats(variant: str, scale: int):
             (network(lr).clip(low, high).clip(BLACK, WHITE) * 255 + 0.5).astype(int) for network in (exact, integers)
         ]
         differences.append(abs(shown[0] - shown[1]))
-    # x4 takes such pictures so far (sums 100 times those of photographs) that its weights' rounding shows.
-    most, share = (20, 0.02) if (variant, scale) == ("fsrcnn", 4) else (3, 0.001)
+    # These two take such pictures so far (sums 60 to 120 times those of photographs) that the weights' rounding shows.
+    most, share = {("fsrcnn", 4): (20, 0.02), ("fsrcnn_s", 3): (6, 0.005)}.get((variant, scale), (3, 0.001))
     assert np.max(differences) <= most
     assert (np.array(differences) > 1).mean() <= share
 
