@@ -1,7 +1,8 @@
 """What the integer form loses against float32: `python -m benchmarks.integers`, into results/integers.json.
 
 On each test set and for each shipped network: PSNR from LR luma with fractions, as of RGB pictures, and of 8 bits; how
-many pixels differ, rounded, by a level and by more; the same at each strength of restoring, on Set5.
+many pixels differ, rounded, by a level and by more. The same at each strength of restoring, on Set5, and of stars,
+lines, text and noise in black and white, limited as upscale.py does.
 """
 
 from pathlib import Path
@@ -17,16 +18,24 @@ from evaluation.integers import SimulatedIntegers
 from fsrcnn.errors import run_script
 from fsrcnn.files import write_json
 from fsrcnn.geometry import SCALES, VARIANTS
-from fsrcnn.luma import PEAK
+from fsrcnn.limits import enlarged_by_repeating, extremes, limits
+from fsrcnn.luma import BLACK, PEAK, WHITE
 from fsrcnn.network import Network, network_of
 from fsrcnn.restore import STEPS, blended, restoring_path
 from fsrcnn.weights import Weights, load_weights, shipped_weights
+from imgproc import psnr, shave, to_uint8
+from training.extremes import extreme_pictures
 
 
 def differences(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.int64]:
     """How many pixels differ by 0, 1, 2, ... levels once rounded. one, other: luma in [0, 1]."""
     levels = [np.floor(each * PEAK + 0.5).clip(0, PEAK).astype(int) for each in (one, other)]
     return np.bincount(abs(levels[0] - levels[1]).ravel(), minlength=4)
+
+
+def psnr_of(sr: NDArray[np.floating], pair: EvaluationPair) -> float:
+    """As `EvaluationPair.score` gives it, without the slow SSIM."""
+    return psnr(*(shave(each, pair.upscale_factor) for each in (to_uint8(sr), pair.hr)))
 
 
 def measured(networks: tuple[Network, Network], pairs: list[EvaluationPair]) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def measured(networks: tuple[Network, Network], pairs: list[EvaluationPair]) -> 
         for pair in pairs:
             lr = (pair.lr if kind == "fractions" else np.floor(pair.lr + 0.5)).clip(0, PEAK)
             results = [network((lr / PEAK).astype(np.float32)) for network in networks]
-            scores = [pair.score(result * PEAK)["psnr"] for result in results]
+            scores = [psnr_of(result * PEAK, pair) for result in results]
             losses.append(scores[0] - scores[1])
             now = differences(*results)
             counted = np.pad(counted, (0, len(now) - len(counted))) if len(now) > len(counted) else counted
@@ -58,6 +67,17 @@ def restoring_differences(clean: Weights, restoring: Weights, pictures: list[NDA
     return found
 
 
+def extremes_differences(networks: tuple[Network, Network]) -> list[float]:
+    """Of the pictures of training/extremes.py, how many pixels differ by 0, 1, ... levels once limited and rounded."""
+    counted = np.zeros(PEAK + 1, np.int64)
+    for lr in extreme_pictures():
+        ends = (enlarged_by_repeating(each, networks[0].upscale_factor) for each in limits(*extremes(lr)))
+        low, high = (each.clip(BLACK, WHITE) for each in ends)
+        found = differences(*(network(lr).clip(low, high) for network in networks))
+        counted[: len(found)] += found
+    return np.trim_zeros(counted / counted.sum(), "b").tolist()
+
+
 def main() -> None:
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
@@ -74,6 +94,7 @@ def main() -> None:
             pairs = folder_pairs(set_folder(folder, "Set5"), scale)
             pictures = [(np.floor(pair.lr + 0.5).clip(0, PEAK) / PEAK).astype(np.float32) for pair in pairs]
             entry["strengths"] = restoring_differences(weights, load_weights(restoring_path(path)), pictures)
+            entry["extremes"] = extremes_differences(networks)
             write_json(Path("results/integers.json"), results)
             print(path.stem, "strengths", np.max(entry["strengths"], axis=0), flush=True)
 

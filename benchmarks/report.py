@@ -571,6 +571,19 @@ def ensemble_speed_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def integers_table(said: dict[str, Any]) -> str:
+    """What the integer form loses against float32, in Markdown: PSNR from LR of 8 bits, and pixels that differ."""
+    header = ["", *(f"{name}, dB" for name in SETS), "over a level: photographs", "stars, text, noise", "at most"]
+    lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
+    for name, entry in said.items():
+        sets = [entry[each]["8 bits"] for each in SETS]
+        losses = (f"{each['loss']:.4f}" for each in sets)
+        photographs = max(sum(each["levels"][2:]) for each in sets)
+        shares = (f"{share:.4%}" for share in (photographs, sum(entry["extremes"][2:])))
+        lines.append(f"| {name} | {' | '.join([*losses, *shares])} | {len(entry['extremes']) - 1} levels |")
+    return "\n".join(lines)
+
+
 def film_rate(said: dict[str, Any], variant: str) -> float:
     """Frames a second from video file to video file that benchmarks.files measured, without the start-up."""
     video, start = (statistics.median(said["seconds"][task]) for task in (f"video, {variant}", "start"))
@@ -634,6 +647,7 @@ def made_tables() -> dict[str, str]:
         "ablation": ablation_table(ablation),
         "quick": quick_table(quick),
         "transfer": transfer_table(),
+        "integers": integers_table(read_json(ROOT / "results" / "integers.json")),
         "speed": speed_table(speed),
         "speed-reduced": reduced_table(speed),
         "speed-conditions": conditions_table(speed),

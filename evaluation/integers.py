@@ -1,4 +1,4 @@
-"""The integer form of a network in PyTorch's float64, in which its sums are exact: fast enough to score."""
+"""The integer form of a network, fast enough to score: compiled, or in PyTorch's float64, where sums are exact."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsrcnn.errors import RequestError
 from fsrcnn.integers import FACTOR_BITS, FRACTION_BITS, PEAK_STEPS, SUM_FRACTION_BITS, LumaSteps, integer_network
-from fsrcnn.network import LumaPlane, Network
+from fsrcnn.network import LumaPlane, Network, network_of
 from fsrcnn.weights import INTEGER_RANGES, Weights
 
 
@@ -33,10 +33,11 @@ class SimulatedIntegers(Network):
         network = integer_network(weights)
         if network is None:
             raise RequestError(f"no {INTEGER_RANGES}, so no integer form; run python -m training.calibrate")
+        self._compiled = network_of(weights, "cpu", 1)
         self._layers = [
             (
                 *_exact(layer.weights, layer.biases),
-                *map(_column, _exact(2**layer.shifts, layer.positive, layer.negative)),
+                *map(_column, _exact(2**layer.shifts, 2**layer.lifts, layer.positive, layer.negative)),
             )
             for layer in network.convolutions
         ]
@@ -48,8 +49,9 @@ class SimulatedIntegers(Network):
     def enlarge(self, lr: LumaSteps) -> LumaSteps:
         """As `integers.enlarge`."""
         x = torch.from_numpy(lr.astype(np.float64))[None]
-        for weight, bias, unit, positive, negative in self._layers:
-            t = _saturated((F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2) / unit).floor())
+        for weight, bias, unit, lift, positive, negative in self._layers:
+            t = (F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2) / unit).floor()
+            t = _saturated(torch.maximum(t, t * lift))
             x = (t * torch.where(t >= 0, positive, negative) / 2**FACTOR_BITS + 0.5).floor()
         weight, bias = self._last
         sr = _saturated((F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2) / self._last_unit).floor())
@@ -58,4 +60,6 @@ class SimulatedIntegers(Network):
 
     def __call__(self, lr: LumaPlane) -> LumaPlane:
         steps = np.floor(np.asarray(lr, np.float64) * PEAK_STEPS + 0.5).clip(0, PEAK_STEPS).astype(np.int16)
-        return self.enlarge(steps).astype(np.float32) / np.float32(PEAK_STEPS)
+        compiled = self._compiled.in_integers
+        sr = self._compiled.rows_in_steps(steps, 0, len(steps)) if compiled else self.enlarge(steps)
+        return sr.astype(np.float32) / np.float32(PEAK_STEPS)

@@ -7,9 +7,10 @@ Every result is a matter of integers alone, so all machines give the same bytes.
 - Activations: int16, a range for each channel: what is beyond it is clipped. Zeros beyond the picture in every layer.
 - Weights: int16, with the scales of their channels folded in. Sums: int32, which they never exceed: `quantised` bounds
   each by all inputs that there can be.
-- After a layer, t = sum >> shift, saturated to 16 bits; then PReLU and the activation's scale at once:
-  (t * factor + 2^14) >> 15 with one factor for t >= 0 and one for t < 0, both the channel's own. pmulhrsw,
-  q15mulr_sat_s and sqrdmulh do just this.
+- After a layer, t = sum >> shift; where it is not negative, t << lift, which is the greater of both. Channels that are
+  hardly ever positive, and small where they are negative, so keep more levels. t is saturated to 16 bits.
+- Then PReLU and the activation's scale at once: (t * factor + 2^14) >> 15 with one factor for t >= 0 and one for
+  t < 0, both the channel's own. pmulhrsw, q15mulr_sat_s and sqrdmulh do just this.
 - After the deconvolution, sum >> shift in 1/64 of a level, saturated to 16 bits; rounded from there to luma or samples.
 - Shifts are arithmetic; what rounds them is part of the biases.
 """
@@ -33,11 +34,11 @@ SUM_FRACTION_BITS = 6  # of what the deconvolution gives, before it is rounded t
 STEPS = 2**FRACTION_BITS
 PEAK_STEPS = STEPS * PEAK
 BLACK_STEPS = STEPS * BLACK_LEVEL
-ACTIVATION_PEAK = 2**13  # of a channel at the end of its range
 FACTOR_BITS = 15
 LIMIT = 2**15 - 1  # of weights and of factors, either side
 SUM_LIMIT = 2**31 - 1
-LARGEST_SHIFT = 30
+LARGEST_SHIFT, LARGEST_LIFT = 30, 6
+MAPPED_PEAK = 2**14
 
 
 class NotInIntegersError(RequestError):
@@ -50,7 +51,8 @@ class IntegerConvolution:
 
     weights: NDArray[np.int16]  # outputs x channels x rows x columns
     biases: NDArray[np.int32]  # outputs; half of 2^shift included
-    shifts: NDArray[np.int32]  # outputs; 1..30
+    shifts: NDArray[np.int32]  # outputs; LARGEST_LIFT..LARGEST_SHIFT
+    lifts: NDArray[np.int32]  # outputs; 0..LARGEST_LIFT
     positive: NDArray[np.int16]  # outputs: the factors of t that is not negative, 1..LIMIT
     negative: NDArray[np.int16]  # outputs: the factors of negative t, -LIMIT..LIMIT
 
@@ -88,8 +90,8 @@ def integer_network(weights: Weights) -> IntegerNetwork | None:
 def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
     """The network in integers.
 
-    ranges: 2 x outputs of all convolutions in their order, positive: the sum at which t ends, and the activation that
-    becomes ACTIVATION_PEAK.
+    ranges: 2 x outputs of all convolutions in their order, positive: how far below and above zero a sum may be before
+    it is clipped.
     Raises NotInIntegersError where a weight, a factor or a sum does not fit.
     """
     *layers, deconv_weight, deconv_bias = (value.astype(np.float64) for value in weights.parameters.values())
@@ -97,12 +99,13 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
     before, least, greatest = np.array([PEAK_STEPS]), np.array([0]), np.array([PEAK_STEPS])
     convolutions = []
     of_layers = np.split(ranges.astype(np.float64), ends, axis=1)
-    for weight, bias, slope, (of_sums, of_activations) in zip(*[iter(layers)] * 3, of_layers, strict=True):
-        per_sum = LIMIT / of_sums
-        steepest = np.maximum(1, abs(slope))
-        per_activation = np.minimum(ACTIVATION_PEAK / of_activations, per_sum * LIMIT / 2**FACTOR_BITS / steepest)
-        positive = per_activation / per_sum * 2**FACTOR_BITS
-        factors = _rounded(np.stack([positive, positive * slope]))
+    for index, (weight, bias, slope, ends) in enumerate(zip(*[iter(layers)] * 3, of_layers, strict=True)):
+        per_sum = LIMIT / ends.max(0)
+        # What a mapping convolution takes has a bit less, for its weights, whose sums are bounded, to have one more.
+        peak = MAPPED_PEAK if 1 <= index <= weights.sizes.m else LIMIT
+        per_activation, lifts = _activation_scales(per_sum, ends, abs(slope), peak)
+        scales = per_activation / per_sum * 2**FACTOR_BITS
+        factors = _rounded(np.stack([np.ldexp(scales, -lifts), scales * slope]))
         layer = [
             _quantised_sum(each * (scale / before)[:, None, None], offset * scale, least, greatest)
             for each, offset, scale in zip(weight, bias, per_sum, strict=True)
@@ -113,10 +116,11 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
                 integers.astype(np.int16),
                 biases.astype(np.int32),
                 shifts.astype(np.int32),
+                lifts.astype(np.int32),
                 *factors.astype(np.int16),
             )
         )
-        before, (least, greatest) = per_activation, _activation_bounds(sums, shifts, factors)
+        before, (least, greatest) = per_activation, _activation_bounds(sums, shifts, lifts, factors)
     kernels = phases(deconv_weight, weights.upscale_factor).astype(np.float64)
     peak = PEAK * 2**SUM_FRACTION_BITS
     kernels *= peak / before[:, None, None]
@@ -128,6 +132,26 @@ def quantised(weights: Weights, ranges: NDArray[np.float32]) -> IntegerNetwork:
     )
     deconvolution = IntegerDeconvolution(integers.astype(np.int16), biases.astype(np.int32), shift)
     return IntegerNetwork(weights.sizes, tuple(convolutions), deconvolution)
+
+
+def _activation_scales(
+    per_sum: NDArray[np.float64], ends: NDArray[np.float64], slope: NDArray[np.float64], peak: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Steps of each channel's activation per unit, and its lift. per_sum: steps of t per unit. ends: as `quantised`'s
+    ranges. slope: its magnitude. peak: activations at the ends, or less where t has no more levels.
+    """
+    below, above = ends
+    wanted = peak / np.maximum(above, slope * below)
+    finest = per_sum * (LIMIT / 2**FACTOR_BITS)
+    lifts = np.minimum(_doublings(wanted / finest) + 1, _doublings(below / above)).clip(0, LARGEST_LIFT)
+    return np.minimum(
+        wanted, finest * np.minimum(np.ldexp(1.0, lifts), 1 / np.maximum(slope, 2.0**-LARGEST_LIFT))
+    ), lifts
+
+
+def _doublings(ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The logarithms to base 2, rounded down, the same on all machines."""
+    return np.frexp(ratios)[1].astype(np.int64) - 1
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -166,7 +190,7 @@ def _quantised_sum(
     weights: NDArray[np.float64], bias: float, least: NDArray[np.int64], greatest: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int, int, tuple[int, int]]:
     """Weights and bias of one sum in integers, the largest shift at which all fits, the sum's bounds."""
-    for shift in range(LARGEST_SHIFT, 0, -1):
+    for shift in range(LARGEST_SHIFT, LARGEST_LIFT - 1, -1):
         if max(abs(weights).max(), abs(bias) / 2**16) * 2**shift > LIMIT:
             continue
         integers, offset = _integers(weights, bias, shift)
@@ -179,10 +203,10 @@ def _quantised_sum(
 
 
 def _activation_bounds(
-    sums: NDArray[np.int64], shifts: NDArray[np.int64], factors: NDArray[np.int64]
+    sums: NDArray[np.int64], shifts: NDArray[np.int64], lifts: NDArray[np.int64], factors: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The least and the greatest activation of each channel. sums: outputs x 2; factors: 2 x outputs."""
-    ends = _saturated(sums >> shifts[:, None])
+    ends = _lifted(sums >> shifts[:, None], lifts[:, None])
     outputs = _activated(np.concatenate([ends, np.zeros_like(ends[:, :1])], axis=1), *factors[:, :, None])
     return outputs.min(1), outputs.max(1)
 
@@ -192,6 +216,11 @@ def _activation_bounds(
 
 def _saturated(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return values.clip(-(2**15), 2**15 - 1)
+
+
+def _lifted(values: NDArray[np.int64], lifts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """t of sums after their shifts."""
+    return _saturated(np.maximum(values, values << lifts))
 
 
 def _activated(
@@ -236,7 +265,8 @@ def _enlarged(network: IntegerNetwork, lr: LumaSteps) -> NDArray[np.int64]:
     """scale*H x scale*W luma in 1/64 of a level."""
     x = lr[None].astype(np.int64)
     for layer in network.convolutions:
-        t = _saturated(_sums(x, layer.weights, layer.biases) >> layer.shifts[:, None, None])
+        sums = _sums(x, layer.weights, layer.biases) >> layer.shifts[:, None, None]
+        t = _lifted(sums, layer.lifts[:, None, None].astype(np.int64))
         x = _activated(t, layer.positive[:, None, None], layer.negative[:, None, None])
     deconvolution, scale = network.deconvolution, network.sizes.upscale_factor
     sr = _saturated(_sums(x, deconvolution.weights, deconvolution.biases) >> deconvolution.shift)

@@ -24,9 +24,11 @@ def random_weights(sizes: Sizes) -> Weights:
 
 
 def with_ranges(weights: Weights) -> Weights:
-    """The same with ranges for the form in integers, within which the activations are mostly."""
-    ranges = np.array([[6.0], [1.5]], np.float32).repeat(sum(weights.sizes.outputs), axis=1)
-    return Weights(weights.sizes, weights.parameters, {INTEGER_RANGES: ranges[None]})
+    """The same with ranges for the form in integers, within which its sums are mostly, with lifts of 0, 1 and 2."""
+    above = np.resize(np.array([1.5, 6.0, 3.0], np.float32), sum(weights.sizes.outputs))
+    return Weights(
+        weights.sizes, weights.parameters, {INTEGER_RANGES: np.stack([np.full_like(above, 6.0), above])[None]}
+    )
 
 
 def tensors(weights: Weights, dtype: torch.dtype = torch.float64) -> list[Tensor]:

@@ -1,7 +1,7 @@
-"""The ranges of a network's integer form, found on training pictures: `python -m training.calibrate WEIGHTS ...`.
+"""Finds the ranges of a network's integer form: `python -m training.calibrate WEIGHTS ...`.
 
-Of the weights that a file holds and, in a restoring file, of those blended with the weights that it restores beside, at
-every step. A training does so at its end.
+They are the sums that photographs and extreme pictures lead to: with the weights that a file holds and, in a restoring
+file, with those blended with the weights that it restores beside, at every step. A training does so at its end.
 """
 
 import argparse
@@ -23,11 +23,12 @@ from fsrcnn.luma import PEAK
 from fsrcnn.restore import STEPS, blended, restoring_path
 from fsrcnn.weights import INTEGER_RANGES, Weights, load_weights, save_weights
 from imgproc import imresize, luma, modcrop
+from training.extremes import extreme_pictures
 
 CALIBRATION_SET = "T91"
-# Sums end at so many times the largest on the pictures. A grid of white dots on black needs 8 times as much, but then
-# photographs lose more than 0.005 dB by the coarser steps; noise and checkerboards need still more.
-HEADROOM = 4.0
+MARGIN = 1.25  # of the sums beyond the pictures' largest
+FURTHEST = 64.0  # sums of extreme pictures, of the pictures'
+NARROWEST = 2.0**-10  # an end, of the other end
 PICTURES = 91  # at most: of a training on more, as many
 
 
@@ -38,25 +39,35 @@ def reduced_luma(paths: Iterable[Path], upscale_factor: int) -> list[NDArray[np.
 
 
 @torch.inference_mode()
-def ranges(weights: Weights, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The ranges that `quantised` takes, 2 x outputs of all convolutions. pictures: H x W luma in [0, 1].
-
-    The largest values are the mean-square-best ends: clipping one value of a million costs more than half a bit gains.
-    """
+def extreme_sums(weights: Weights, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """How far below and above zero the sums of all convolutions go, 2 x outputs. pictures: H x W luma in [0, 1]."""
     *layers, _, _ = (torch.from_numpy(value) for value in weights.parameters.values())
-    outputs = sum(weights.sizes.outputs)
-    greatest, least = np.zeros(outputs, np.float32), np.zeros(outputs, np.float32)
+    furthest = np.zeros((2, sum(weights.sizes.outputs)), np.float32)
     for picture in pictures:
         x, ends = torch.from_numpy(picture)[None], []
         for weight, bias, slope in zip(*[iter(layers)] * 3, strict=True):
             sums = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-            ends.append((sums.amax((1, 2)), sums.amin((1, 2))))
+            ends.append(torch.stack([-sums.amin((1, 2)), sums.amax((1, 2))]))
             x = F.prelu(sums[None], slope)[0]
-        highest, lowest = (torch.cat(part).numpy() for part in zip(*ends, strict=True))
-        greatest, least = np.maximum(greatest, highest), np.minimum(least, lowest)
-    slopes = abs(torch.cat(layers[2::3]).numpy())
-    found = np.stack([HEADROOM * np.maximum(greatest, -least), np.maximum(greatest, -slopes * least)])
-    return np.where(found > 0, found, 1).astype(np.float32)  # 1 for a channel that is always zero
+        furthest = np.maximum(furthest, torch.cat(ends, 1).numpy())
+    return furthest
+
+
+def ranges(weights: Weights, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The ranges that `quantised` takes: of the pictures with a margin, and of extreme ones, so that nothing is clipped
+    on either. Extreme ones that lead much further are clipped: they would take too many levels from photographs.
+
+    pictures: H x W luma in [0, 1].
+    """
+    usual = extreme_sums(weights, pictures)
+    furthest = FURTHEST * usual.max(0)
+    found = MARGIN * usual
+    for picture in extreme_pictures():
+        sums = extreme_sums(weights, [picture])
+        if (sums <= furthest).all():
+            found = np.maximum(found, sums)
+    furthest = found.max(0)
+    return np.maximum(found, np.where(furthest > 0, NARROWEST * furthest, 1)).astype(np.float32)  # 1: always zero
 
 
 def calibrated(weights: Weights, pictures: Sequence[NDArray[np.float32]], clean: Weights | None = None) -> Weights:
@@ -67,7 +78,12 @@ def calibrated(weights: Weights, pictures: Sequence[NDArray[np.float32]], clean:
     forms = [weights]
     if clean is not None:
         forms = [blended(clean, weights, step / STEPS) for step in range(1, STEPS)] + forms
-    found = [ranges(form, pictures) for form in forms]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the pictures are so small that threads cost more than they do
+    try:
+        found = [ranges(form, pictures) for form in forms]
+    finally:
+        torch.set_num_threads(threads)
     try:
         for form, each in zip(forms, found, strict=True):
             quantised(form, each)
@@ -91,7 +107,6 @@ def main() -> None:
     parser.add_argument("weights", nargs="+", type=Path, help="weights files; restoring ones beside them are done too")
     parser.add_argument("--data-dir", type=Path, default=Config().data_dir, help="where T91 is")
     given = parser.parse_args()
-    torch.set_num_threads(1)  # the pictures are so small that threads cost more than they do
     paths = list_images(set_folder(given.data_dir, CALIBRATION_SET))
     for path in given.weights:
         calibrate_file(path, paths)

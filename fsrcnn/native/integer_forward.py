@@ -39,7 +39,7 @@ class PairsConvolution(Convolution):
 
     @property
     def end(self) -> int:
-        return self.place + self.outputs * (self.channels * len(self.taps) + 3)
+        return self.place + self.outputs * (self.channels * len(self.taps) + 4)
 
     @property
     def stored(self) -> int:
@@ -113,14 +113,17 @@ class IntegerProgram(BlockProgram):
         block, _ = layer.blocking(b.target)
         taps_of_block = [(row, column, list(range(block))) for row, column in layer.taps]
         shifts_at = block * (layer.channels * taps + 1)
-        factors_at, words = shifts_at + block, shifts_at + 2 * block
+        lifts_at, factors_at, words = (shifts_at + number * block for number in (1, 2, 3))
         source = source.moved(b, -(layer.size // 2))
 
         def emit_block(number: ir.Value) -> None:
             of_block = b.at(self.given.weights, layer.place, b.mul(number, b.index(words)))
             sums = emit_sums(b, source, layer.channels, taps_of_block, block, vectors, of_block)
             for pair in range(block // 2):
-                shifts = [b.broadcast(b.at(of_block, shifts_at + 2 * pair + i)) for i in range(2)]
+                shifts, lifts = (
+                    [b.broadcast(b.at(of_block, place + 2 * pair + i)) for i in range(2)]
+                    for place in (shifts_at, lifts_at)
+                )
                 factors = [
                     b.bitcast(
                         b.broadcast(b.at(of_block, factors_at + sign * block // 2 + pair)), of_halves(2 * b.lanes)
@@ -130,7 +133,8 @@ class IntegerProgram(BlockProgram):
                 row = b.at(to.addresses[0], b.mul(b.add(b.mul(number, b.index(block // 2)), b.index(pair)), to.pitch))
                 for v in range(vectors):
                     shifted = [b.ashr(sums[2 * pair + i][v], shifts[i]) for i in range(2)]
-                    self._emit_activation(b.paired(*shifted), factors, b.at(mask, v * b.lanes), b.at(row, v * b.lanes))
+                    lifted = [b.greater(each, b.shl(each, lift)) for each, lift in zip(shifted, lifts, strict=True)]
+                    self._emit_activation(b.paired(*lifted), factors, b.at(mask, v * b.lanes), b.at(row, v * b.lanes))
 
         b.loop(b.index(0), b.index(layer.outputs // block), 1, emit_block)
 

@@ -96,17 +96,21 @@ def pack_integers(network: IntegerNetwork, target: Target) -> NDArray[np.int32]:
 
 
 def _pack_pairs(layer: IntegerConvolution, pairs: NDArray[np.int16], target: Target) -> list[Array]:
-    """The words of a layer: for each block of outputs biases, weights, shifts, then for pairs of outputs the factors.
+    """The words of a layer: for each block of outputs biases, weights, shifts, lifts, then for pairs of outputs the
+    factors.
 
     pairs: outputs x (channels and taps) x 2.
     """
     odd = len(pairs) % 2
     weights = _words(np.pad(pairs, ((0, odd), (0, 0), (0, 0))))
-    per_output = [np.pad(each, (0, odd)) for each in (layer.biases, layer.shifts, layer.positive, layer.negative)]
+    per_output = [
+        np.pad(each, (0, odd)) for each in (layer.biases, layer.shifts, layer.lifts, layer.positive, layer.negative)
+    ]
     block, _ = target.blocking(len(weights), 2)
     pieces = []
-    for kernel, biases, shifts, *factors in zip(*(_split(each, block) for each in (weights, *per_output)), strict=True):
-        pieces += [biases, kernel.T, shifts, *(_words(factor.reshape(-1, 2)) for factor in factors)]
+    blocks = zip(*(_split(each, block) for each in (weights, *per_output)), strict=True)
+    for kernel, biases, shifts, lifts, *factors in blocks:
+        pieces += [biases, kernel.T, shifts, lifts, *(_words(factor.reshape(-1, 2)) for factor in factors)]
     return pieces
 
 

@@ -90,6 +90,9 @@ class PairBuilder(Builder):
             total = self.add(total, product)
         return total
 
+    def greater(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.select(self.icmp_signed(">", x, y), x, y)
+
     def clipped(self, values: ir.Value, least: int, greatest: int) -> ir.Value:
         """Each number of a vector within these bounds."""
         for bound, sign in ((greatest, "<"), (least, ">")):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from made import random_network
 
-from dataset import sample_pairs
+from dataset import SAMPLE_PICTURES, evaluation_pair
 from evaluation.integers import SimulatedIntegers
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, VARIANTS, Sizes
@@ -30,6 +30,8 @@ from fsrcnn.integers import (
     sum_bounds,
     to_grey,
 )
+from fsrcnn.limits import enlarged_by_repeating, extremes, limits
+from fsrcnn.luma import BLACK, WHITE
 from fsrcnn.network import load_network
 from fsrcnn.restore import STEPS, blended, restoring_path
 from fsrcnn.weights import INTEGER_RANGES, PRETRAINED, Weights, load_weights, save_weights, shipped_weights
@@ -38,20 +40,25 @@ from training.calibrate import calibrated
 SHIPPED = [(variant, scale) for variant in VARIANTS for scale in SCALES]
 
 
-def by_hand(weight: int, bias: int, shift: int, positive: int, negative: int, last: int) -> IntegerNetwork:
+def by_hand(
+    weight: int, bias: int, shift: int, positive: int, negative: int, last: int, lift: int = 0
+) -> IntegerNetwork:
     """A network of one channel whose first convolution alone does something; the others pass values on."""
 
-    def layer(size: int, weight: int, bias: int, shift: int, positive: int, negative: int) -> IntegerConvolution:
+    def layer(
+        size: int, weight: int, bias: int, shift: int, positive: int, negative: int, lift: int = 0
+    ) -> IntegerConvolution:
         kernel = np.zeros((1, 1, size, size), np.int16)
         kernel[0, 0, size // 2, size // 2] = weight
         factors = (np.array([factor], np.int16) for factor in (positive, negative))
-        return IntegerConvolution(kernel, np.array([bias], np.int32), np.array([shift], np.int32), *factors)
+        of_sums = (np.array([value], np.int32) for value in (bias, shift, lift))
+        return IntegerConvolution(kernel, *of_sums, *factors)
 
     pass_on = [layer(1, 2, 1, 1, 2**14, 2**14) for _ in range(2)]
     kernel = np.zeros((4, 1, 5, 5), np.int16)
     kernel[:, 0, 2, 2] = last
     deconvolution = IntegerDeconvolution(kernel, np.full(4, 2, np.int32), 2)
-    first = layer(5, weight, bias, shift, positive, negative)
+    first = layer(5, weight, bias, shift, positive, negative, lift)
     return IntegerNetwork(Sizes(2, 1, 1, 0), (first, *pass_on), deconvolution)
 
 
@@ -63,6 +70,18 @@ def test_a_pixel_by_hand():
     # -300000 + 512 >> 10 = -293 (-292.5); * -8192 + 2^14 >> 15 = 73 (73.25 and a half); 37, 19 (18.5); 76; 38.
     network = by_hand(-3000, 512, 10, 2**14, -(2**13), 16)
     np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 38))
+
+
+def test_a_lift_by_hand():
+    # 300512 >> 10 = 293; << 3 = 2344; * 2^12 + 2^14 >> 15 = 293; 147, 74 (halves up); (74 * 16 + 2) >> 2 = 296; 148.
+    network = by_hand(3000, 512, 10, 2**12, -(2**13), 16, lift=3)
+    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 148))
+    # What is negative is not lifted: as above.
+    network = by_hand(-3000, 512, 10, 2**12, -(2**13), 16, lift=3)
+    np.testing.assert_array_equal(enlarge(network, np.array([[100]], np.int16)), np.full((2, 2), 38))
+    # 120000512 >> 10 = 117188; << 3 is saturated: 32767 * 2^12 >> 15 = 4096; 2048, 1024; 4096; 2048.
+    network = by_hand(30000, 512, 10, 2**12, -(2**13), 16, lift=3)
+    np.testing.assert_array_equal(enlarge(network, np.array([[4000]], np.int16)), np.full((2, 2), 2048))
 
 
 def test_what_is_beyond_16_bits_ends_there():
@@ -116,13 +135,14 @@ def test_no_sum_of_the_shipped_networks_can_leave_32_bits_at_any_strength(varian
         least, greatest = [0], [PEAK_STEPS]  # Python's integers, which have no end
         for layer in network.convolutions:
             bounds = []
-            for weights, bias, shift, *factors in zip(
+            for weights, bias, shift, lift, *factors in zip(
                 layer.weights.tolist(),
-                *map(np.ndarray.tolist, (layer.biases, layer.shifts, layer.positive, layer.negative)),
+                *map(np.ndarray.tolist, (layer.biases, layer.shifts, layer.lifts, layer.positive, layer.negative)),
                 strict=True,
             ):
                 low, high = bounds_of(weights, bias, least, greatest)
-                ends = [max(-(2**15), min(2**15 - 1, end >> shift)) for end in (low, high)]
+                assert lift <= shift  # so that what is lifted stays within 32 bits
+                ends = [max(-(2**15), low >> shift), min(2**15 - 1, high >> shift << lift)]
                 outputs = [t * factors[t < 0] + 2**14 >> 15 for t in (*ends, 0)]
                 bounds.append((min(outputs), max(outputs)))
             least, greatest = map(list, zip(*bounds, strict=True))
@@ -156,7 +176,8 @@ def test_the_form_that_scores_is_the_plain_one(variant: str, scale: int):
 def test_photographs_lose_nothing(variant: str, scale: int):
     path = shipped_weights(variant, scale)
     exact, integers = load_network(path, device="cpu"), SimulatedIntegers(load_weights(path))
-    pair = next(iter(sample_pairs(scale)))
+    picture = SAMPLE_PICTURES["astronaut"]()[:300, 100:400]  # its head, and a bright suit
+    pair = evaluation_pair("astronaut", picture, scale)
     lr = (pair.lr.clip(0, 255) / 255).astype(np.float32)
     results = [network(lr) * 255 for network in (exact, integers)]
     in_float, in_integers = (pair.score(each)["psnr"] for each in results)
@@ -165,6 +186,26 @@ def test_photographs_lose_nothing(variant: str, scale: int):
     differences = abs(rounded[0] - rounded[1])
     assert differences.max() <= 2
     assert (differences > 1).mean() <= 0.001
+
+
+@pytest.mark.parametrize(("variant", "scale"), SHIPPED)
+def test_stars_and_lines_are_as_in_floats(variant: str, scale: int):
+    path = shipped_weights(variant, scale)
+    exact, integers = load_network(path, device="cpu"), SimulatedIntegers(load_weights(path))
+    random = np.random.default_rng(5)
+    stars, line = random.random((48, 48)) < 0.03, np.eye(48, dtype=bool)
+    differences = []
+    for white in (stars, line, ~stars, ~line):
+        lr = np.where(white, WHITE, BLACK).astype(np.float32)
+        low, high = (enlarged_by_repeating(each, scale) for each in limits(*extremes(lr)))
+        shown = [
+            (network(lr).clip(low, high).clip(BLACK, WHITE) * 255 + 0.5).astype(int) for network in (exact, integers)
+        ]
+        differences.append(abs(shown[0] - shown[1]))
+    # These two take such pictures so far (sums 60 to 120 times those of photographs) that the weights' rounding shows.
+    most, share = {("fsrcnn", 4): (20, 0.02), ("fsrcnn_s", 3): (6, 0.005)}.get((variant, scale), (3, 0.001))
+    assert np.max(differences) <= most
+    assert (np.array(differences) > 1).mean() <= share
 
 
 def test_a_blend_has_the_ranges_of_its_step():
