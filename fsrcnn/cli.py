@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,12 +21,25 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
-from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, SeveralPicturesError, shown
+from fsrcnn.errors import (
+    FAILURE,
+    WRONG_REQUEST,
+    Error,
+    FailureError,
+    Parser,
+    RequestError,
+    SeveralPicturesError,
+    one_line_errors,
+    shown,
+)
 from fsrcnn.geometry import SCALES, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
 from fsrcnn.pictures.restoration import Restoration, summary
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.piped import check as check_piped
+from fsrcnn.piped import is_piped, parsed_rate
+from fsrcnn.piped import run as run_piped
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
@@ -53,14 +67,15 @@ def read_request(arguments: list[str] | None = None) -> Request:
         type=_name,
         nargs="*",
         metavar="INPUT",
-        help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")',
+        help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg"); - is '
+        "standard input: a picture, or a video as YUV4MPEG2",
     )
     add(
         "--output",
         type=_path,
         metavar="DIR|FILE",
         help="folder for the results, which keep the inputs' folder structure, or file for a single result; default: "
-        "beside the inputs",
+        "beside the inputs; - is standard output",
     )
     add("--suffix", help="added to a result's name before its extension; default: _x2 for a scale of 2, and so on")
     written = [each.suffixes[0].removeprefix(".") for each in FORMATS if each.written_by]
@@ -102,6 +117,13 @@ def read_request(arguments: list[str] | None = None) -> Request:
         help="videos: auto (the default) deinterlaces those that are interlaced, a frame for each; double makes a "
         "frame for each field; off enlarges them as they are",
     )
+    add("--frames", type=_path, metavar="DIR", help="a video: write its frames as numbered PNG files into the folder")
+    add(
+        "--fps",
+        type=_rate,
+        metavar="RATE",
+        help="a folder or quoted pattern of numbered pictures: make a video of them, so many a second (24, 24000/1001)",
+    )
     found = vars(parser.parse_intermixed_args(arguments))
     request = Request(**found | {"inputs": tuple(found["inputs"])})
     _check(request)
@@ -130,6 +152,14 @@ def _gibibytes(text: str) -> int:
     return math.ceil(number * GIB)
 
 
+def _rate(text: str) -> Fraction:
+    try:
+        return parsed_rate(text)
+    except ValueError as error:
+        expected = "expected frames a second, such as 25 or 24000/1001"
+        raise argparse.ArgumentTypeError(f"got {text!r}, {expected}") from error
+
+
 def _check(request: Request) -> None:
     suffix = request.suffix or ""
     is_part_of_a_name = suffix.isprintable() and not any(each in suffix for each in ("/", "\\", ".."))
@@ -147,7 +177,7 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
     """Returns the function that enlarges one file. It raises Error, whatever is wrong with the file."""
 
     def enlarge(job: Job) -> tuple[str, ...]:
-        try:
+        with one_line_errors(str(job.source)):
             if job.is_video:
                 return _enlarge_video(job, request, network, restoration)
             return upscale_picture(
@@ -158,12 +188,6 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
                 accept_damaged=request.accept_damaged,
                 memory_limit=request.memory_limit,
             )
-        except Error:
-            raise
-        except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
-            kind = "" if isinstance(error, OSError) else type(error).__name__
-            why = ": ".join(filter(None, [kind, " ".join(str(error).split())]))
-            raise FailureError(f"{job.source}: cannot be enlarged ({why})") from error
 
     return enlarge
 
@@ -315,9 +339,14 @@ def _upscale(request: Request) -> int:
     keep_freed_memory()
     device = join_processes(request.device, PATIENCE)
     rank, ranks = rank_and_ranks()
+    if piped := is_piped(request):
+        check_piped(request, ranks)
     weights = request.weights or shipped_weights(request.variant, request.upscale_factor)
     network = load_network(weights, request.upscale_factor, device)
     restoration = Restoration(request.restore, network)
+    if piped:
+        run_piped(request, network, restoration)
+        return 0
     plan = _same_plan(request, rank, ranks)
     if plan is None:
         return WRONG_REQUEST

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +58,8 @@ class Request:
     preset: str | None = None
     duration: float | None = None
     deinterlace: Deinterlace = "auto"
+    frames: Path | None = None
+    fps: Fraction | None = None
 
 
 class Found(NamedTuple):
@@ -258,7 +261,7 @@ def without_results(found: list[Found]) -> list[Found]:
 # --- what the results are called ---
 
 
-def _result_name(source: Path, request: Request) -> str:
+def result_name(source: Path, request: Request) -> str:
     ending = f"_x{request.upscale_factor}" if request.suffix is None else request.suffix
     return source.stem + ending + _result_type(source, request)
 
@@ -320,7 +323,7 @@ def _jobs_of_folders(sources: list[Found], request: Request, problems: list[Prob
     by_target: dict[str, list[Job]] = {}
     for source, place, is_named in sources:
         folder = request.output / place.parent if request.output else source.parent
-        job = Job(source, folder / _result_name(source, request), is_named)
+        job = Job(source, folder / result_name(source, request), is_named)
         by_target.setdefault(_as_the_system_sees(job.target), []).append(job)
     kept = []
     for jobs in by_target.values():

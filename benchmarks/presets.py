@@ -1,0 +1,168 @@
+"""What the presets of encoders cost and are worth at 1280 x 720: `python -m benchmarks.presets`.
+
+Films are made from training photographs: a camera moves over several of them, side by side, and another one moves
+across the picture. They are reduced, compressed as films are (x264, CRF 18), enlarged, and encoded by each preset at
+three constant rate factors. PSNR and SSIM of the luma are against the frames that were reduced, at the size in bytes of
+the encoder's usual preset.
+"""
+
+import io
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from dataset import VALIDATION_NAMES, read_image
+from fsrcnn.errors import Parser, run_script
+from fsrcnn.files import write_json
+from fsrcnn.network import Network, load_network
+from fsrcnn.videos.frames import enlarged, sample_planes
+from fsrcnn.videos.target import own_priority
+from fsrcnn.weights import shipped_weights
+from imgproc import imresize, psnr, ssim, to_uint8
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmark" / "presets.json"
+PHOTOGRAPHS = ROOT / "data" / "BSDS200"
+SCALE, STRENGTH = 2, 0.1  # the restoring strength of a film of CRF 18
+FRAME_SIZE, FRAMES, RATE = (1280, 720), 48, 25
+FILMS, ACROSS = 2, 4  # photographs side by side, in rows and columns of so many
+STEPS = (5, 3)  # pixels that the camera moves from frame to frame
+SCORED = slice(3, None, 11)  # of the frames
+PIXEL_FORMAT = "yuv420p"
+# By encoder: its usual constant rate factor, other options, the name of the preset's option, and presets, the encoder's
+# own default first.
+ENCODERS: dict[str, tuple[int, dict[str, str], str, tuple[str, ...]]] = {
+    "libx264": (23, {}, "preset", ("medium", "ultrafast", "superfast", "veryfast", "faster", "fast", "slow")),
+    "libx265": (28, {"x265-params": "log-level=error"}, "preset", ("medium", "superfast", "veryfast", "fast")),
+    "libsvtav1": (35, {}, "preset", ("10", "12", "8", "6")),
+    "libvpx-vp9": (32, {"b": "0"}, "cpu-used", ("1", "2", "4", "5", "8")),
+}
+APART = (-4, 0, 4)  # the rate factors of a preset, from the usual one
+
+
+class Film(NamedTuple):
+    """truths: luma of the frames that are scored; frames: enlarged, all of them."""
+
+    truths: list[NDArray[np.uint8]]
+    frames: list[av.VideoFrame]
+
+
+class Encoded(NamedTuple):
+    """size: bytes a frame; seconds: of all cores, a frame; the scores are means."""
+
+    crf: int
+    size: float
+    seconds: float
+    psnr: float
+    ssim: float
+
+
+def photographs(number: int) -> list[NDArray[np.uint8]]:
+    """Training photographs, R, G, B, the wide ones, in the order of their names."""
+    paths = (path for path in sorted(PHOTOGRAPHS.glob("*.png")) if path.stem not in VALIDATION_NAMES)
+    wide = (picture for picture in map(read_image, paths) if picture.shape[1] > picture.shape[0])
+    return [next(wide) for _ in range(number)]
+
+
+def moving(pictures: list[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a film over ACROSS x ACROSS pictures, and one more that moves the other way."""
+    *tiles, other = pictures
+    rows = [np.concatenate(tiles[ACROSS * row : ACROSS * (row + 1)], axis=1) for row in range(ACROSS)]
+    ground, (width, height) = np.concatenate(rows), FRAME_SIZE
+    for number in range(FRAMES):
+        left, top = (step * number for step in STEPS)
+        frame = ground[top : top + height, left : left + width].copy()
+        at = 2 * number
+        frame[at : at + other.shape[0], 700 - 3 * number :][:, : other.shape[1]] = other
+        yield frame
+
+
+def made_film(pictures: list[NDArray[np.uint8]], network: Network) -> Film:
+    truths = list(moving(pictures))
+    small = [av.VideoFrame.from_ndarray(to_uint8(imresize(frame, 1 / SCALE)), "rgb24") for frame in truths]
+    content = encode([frame.reformat(format=PIXEL_FORMAT) for frame in small], "libx264", {"crf": "18"})
+    large = [enlarged(frame, network, full_range=False) for frame in decoded(content)]
+    lumas = [av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format=PIXEL_FORMAT) for frame in truths[SCORED]]
+    return Film([sample_planes(frame)[0].astype(np.uint8) for frame in lumas], large)
+
+
+def encode(frames: list[av.VideoFrame], codec: str, options: dict[str, str]) -> bytes:
+    content = io.BytesIO()
+    with own_priority(), av.open(content, "w", format="matroska") as output:
+        stream = cast(VideoStream, output.add_stream(codec, rate=RATE, options=options))
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, PIXEL_FORMAT
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, 1 / stream.rate
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return content.getvalue()
+
+
+def decoded(content: bytes) -> list[av.VideoFrame]:
+    with av.open(io.BytesIO(content), "r") as container:
+        return list(container.decode(video=0))
+
+
+def cpu_seconds() -> float:
+    """Of this process, all threads."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime
+
+
+def encoded(films: list[Film], codec: str, options: dict[str, str], crf: int) -> Encoded:
+    started = cpu_seconds()
+    contents = [encode(film.frames, codec, options | {"crf": str(crf)}) for film in films]
+    seconds, number = cpu_seconds() - started, FRAMES * len(films)
+    pairs = [
+        (sample_planes(frame)[0], truth)
+        for film, content in zip(films, contents, strict=True)
+        for frame, truth in zip(decoded(content)[SCORED], film.truths, strict=True)
+    ]
+    scores = np.mean([(psnr(*pair), ssim(*pair)) for pair in pairs], axis=0).tolist()
+    return Encoded(crf, sum(map(len, contents)) / number, seconds / number, *scores)
+
+
+def at_size(points: list[Encoded], size: float) -> dict[str, float]:
+    """The scores and the CPU's time at so many bytes a frame, between the rate factors."""
+    points = sorted(points, key=lambda point: point.size)
+    sizes = np.log([point.size for point in points])
+    found = {}
+    for name in ("seconds", "psnr", "ssim"):
+        values = [getattr(point, name) for point in points]
+        found[name] = float(np.polyval(np.polyfit(sizes, values, 2), np.log(size)))
+    return found
+
+
+def describe(codec: str, films: list[Film]) -> Iterator[dict[str, Any]]:
+    """A row of the table for each preset: all that was measured, and what it is at the usual preset's size."""
+    usual, options, name, presets = ENCODERS[codec]
+    size = 0.0
+    for preset in presets:
+        points = [encoded(films, codec, options | {name: preset}, usual + apart) for apart in APART]
+        size = size or points[APART.index(0)].size
+        measured = [point._asdict() for point in points]
+        yield {"codec": codec, "preset": preset, "size": size, "at_size": at_size(points, size), "measured": measured}
+
+
+def main() -> None:
+    """Makes the films, encodes and scores them, and writes results/benchmark/presets.json."""
+    Parser(description=__doc__).parse_args()
+    network = load_network(shipped_weights("fsrcnn", SCALE), SCALE, "cpu").restored(STRENGTH)
+    each = ACROSS**2 + 1
+    pictures = photographs(FILMS * each)
+    films = [made_film(pictures[each * number : each * (number + 1)], network) for number in range(FILMS)]
+    rows: list[dict[str, Any]] = []
+    for codec in ENCODERS:
+        for row in describe(codec, films):
+            rows.append(row)
+            print(codec, row["preset"], row["at_size"], [point["size"] for point in row["measured"]], flush=True)
+        write_json(RESULT, {"frames": FRAMES * FILMS, "rows": rows})
+
+
+if __name__ == "__main__":
+    run_script(main)

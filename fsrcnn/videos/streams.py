@@ -1,0 +1,351 @@
+"""Films that come from elsewhere than a film's file, or go elsewhere: pipes of YUV4MPEG2, rows of numbered pictures.
+
+Each way in gives a `Reel`, and each way out takes one, so that every pair works. The steps overlap as in upscale.py.
+"""
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange
+from av.video.stream import VideoStream
+from tqdm import tqdm
+
+from fsrcnn.ahead import AHEAD, ahead, map_ahead
+from fsrcnn.errors import RequestError
+from fsrcnn.files import written_whole
+from fsrcnn.network import Network
+from fsrcnn.stamp import stamp
+from fsrcnn.videos import Deinterlace, numbered, rgb, y4m
+from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan
+from fsrcnn.videos.frames import (
+    LEFT,
+    enlarged,
+    is_full_range,
+    plain_name,
+    repeat_edge,
+    sample_planes,
+    side_data,
+    sr_size,
+)
+from fsrcnn.videos.kept import carried, lost
+from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
+from fsrcnn.videos.target import FRAME_RATE, Encoding, finish, open_target, set_up, write
+
+WHOLE_ROTATION = 9  # numbers of a display matrix
+
+Made = TypeVar("Made")
+
+
+class Reel(NamedTuple):
+    """A film that comes in. `items` are as `read` gives them; number: about how many frames there are, None: unknown.
+
+    fields: of the frames as they come, see `y4m.Header`. said: what the user should know. broken: tells, once all
+    items are taken, why there are not more; empty: there are not. stop: lets a thread that waits for items go on.
+    to_encode: a frame, enlarged, as a film's file gets it.
+    """
+
+    source: Source
+    items: Iterator[Item]
+    number: int | None
+    said: tuple[str, ...] = ()
+    fields: str = y4m.PROGRESSIVE
+    broken: Callable[[], str] = str
+    stop: Callable[[], object] = str
+    to_encode: Callable[[av.VideoFrame], av.VideoFrame] = lambda frame: frame
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        return (self.source.video.guessed_rate or FRAME_RATE) * max(self.source.frames_of_each, 1)
+
+
+# --- ways in ---
+
+
+@contextmanager
+def film_reel(path: Path, deinterlace: Deinterlace, seconds: float, with_alpha: bool) -> Iterator[Reel]:
+    """A film's file; its sound and all else stay behind. Raises RequestError where `open_source` does."""
+    with open_source(path, deinterlace, with_alpha) as source:
+        items = (item for item in read(source, seconds) if isinstance(item, av.VideoFrame | str))
+        said = ("its sound, subtitles and other streams are left out",) if len(source.container.streams) > 1 else ()
+        yield Reel(source, items, frame_count(source, None if seconds == math.inf else seconds), said)
+
+
+@contextmanager
+def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, seconds: float) -> Iterator[Reel]:
+    """A film of YUV4MPEG2. It is read once, so its header alone says whether it is interlaced.
+
+    Raises RequestError, naming `name`, if it is none, or has no frame.
+    """
+    reader = y4m.Reader(io.BufferedReader(incoming, y4m.READ_AT_ONCE), name)
+    header, frames = reader.header, reader.frames()
+    if (first := next(frames, None)) is None:
+        raise RequestError(reader.broken or f"{name}: holds no frame")
+    is_interlaced = header.fields in (y4m.TOP_FIRST, y4m.BOTTOM_FIRST) and min(first.width, first.height) >= SMALLEST
+    scan = Scan("interlaced", True, header.fields == y4m.TOP_FIRST) if is_interlaced else Scan()
+    rate = header.rate or y4m.DEFAULT_RATE
+    frames, number = _first_seconds(chain([first], frames), rate, seconds)
+    with _stub(header._replace(rate=rate)) as video:
+        source = Source(video.container, video, first, set(), scan, deinterlace, False, header.chroma_location)  # type: ignore[arg-type]
+        fields, said = header.fields, []
+        if source.frames_of_each:
+            deinterlacer, fields = Deinterlacer(scan, source.frames_of_each > 1), y4m.PROGRESSIVE
+            frames = chain.from_iterable(map(deinterlacer.frames, chain(frames, [None])))
+        elif fields != y4m.PROGRESSIVE:
+            said.append("is interlaced and enlarged as if it were not; its edges comb")
+        if header.rate is None:
+            said.append(f"does not say its frame rate; taken for {rate}")
+        yield Reel(source, frames, number, tuple(said), fields, lambda: reader.broken, incoming.stop)
+
+
+@contextmanager
+def row_reel(row: numbered.Row, rate: Fraction, seconds: float) -> Iterator[Reel]:
+    """A row of numbered pictures, `rate` a second. A film's file gets them in 4:2:0, which players take, another
+    program without subsampling. Raises as `numbered.frame_at` does.
+    """
+    _, has_alpha = numbered.pixels_of(row.paths[0])
+    first = numbered.frame_at(row.paths[0], None)
+    taken, number = _first_seconds(numbered.frames_of(row, first), rate, seconds)
+    frames = (_timed(frame, at, rate) for at, frame in enumerate(taken))
+    header = y4m.header_of(first, LEFT, rate, y4m.PROGRESSIVE, Fraction(1))
+    with _stub(header) as video:
+        source = Source(video.container, video, first, set())  # type: ignore[arg-type]
+        said = ("the pictures' alpha is left out",) if has_alpha else ()
+        yield Reel(source, frames, min(number or math.inf, len(row.paths)), said, to_encode=subsampled)  # type: ignore[arg-type]
+
+
+def _first_seconds(
+    frames: Iterator[av.VideoFrame], rate: Fraction, seconds: float
+) -> tuple[Iterator[av.VideoFrame], int | None]:
+    """The frames that start in the first seconds, and how many that are at most; None: all of them."""
+    number = None if seconds == math.inf else max(math.ceil(seconds * rate - 1e-6), 1)
+    return islice(frames, number), number
+
+
+@contextmanager
+def _stub(header: y4m.Header) -> Iterator[VideoStream]:
+    """The video stream of a film in memory, of one black frame: it tells FFmpeg what frames that come from elsewhere
+    are.
+    """
+    content = io.BytesIO()
+    black = av.VideoFrame(header.width, header.height, header.pixel_format)
+    content.write(header.line + y4m.FRAME + b"\n" + b"".join(plane.tobytes() for plane in sample_planes(black)))
+    content.seek(0)
+    with av.open(content, "r", format="yuv4mpegpipe") as container:
+        yield container.streams.video[0]
+
+
+def _timed(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:
+    frame.pts, frame.duration, frame.time_base = number, 1, 1 / rate
+    return frame
+
+
+def subsampled(frame: av.VideoFrame) -> av.VideoFrame:
+    """A frame of yuv444p or yuv444p10le as 4:2:0, made even by repeating the last row or column."""
+    deep = frame.format.name != "yuv444p"
+    width, height = (frame.width + 1) // 2 * 2, (frame.height + 1) // 2 * 2
+    even = frame
+    if (width, height) != (frame.width, frame.height):
+        even = av.VideoFrame(width, height, frame.format.name)
+        for plane, into in zip(sample_planes(frame), sample_planes(even), strict=True):
+            into[: frame.height, : frame.width] = plane
+            repeat_edge(into, frame.height, frame.width)
+    small = even.reformat(format="yuv420p10le" if deep else "yuv420p", interpolation="BICUBIC")
+    return _at_time_of(frame, small)
+
+
+def _at_time_of(frame: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
+    made.pts, made.duration = frame.pts, frame.duration
+    if frame.time_base is not None:
+        made.time_base = frame.time_base
+    return made
+
+
+# --- ways out ---
+
+
+@contextmanager
+def _made(reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]) -> Iterator[Iterator[Made | Item]]:
+    """What `make` makes of each frame and its number, in the network's threads, a few frames ahead; warnings stay."""
+    numbers = count()
+
+    def task(item: tuple[int, Item]) -> Made | Item:
+        number, frame = item
+        return make(number, frame) if isinstance(frame, av.VideoFrame) else frame
+
+    items = ((next(numbers) if isinstance(item, av.VideoFrame) else -1, item) for item in reel.items)
+    with (
+        ahead(items) as taken,
+        map_ahead(task, taken, network.pool, max(AHEAD, network.threads)) as made,
+    ):
+        try:
+            yield made
+        except BaseException:
+            reel.stop()
+            raise
+
+
+def _bar(number: int | None) -> "tqdm[NoReturn]":
+    return tqdm(total=number, unit="frame", dynamic_ncols=True, disable=None)
+
+
+class Written(NamedTuple):
+    """How many frames were written, how many were there already, and what the user should know."""
+
+    frames: int
+    there: int
+    warnings: list[str]
+
+
+def to_film(reel: Reel, network: Network, target: Path, encoding: Encoding) -> Written:
+    """Writes a film's file, whole or not at all. Raises as `upscale_video` does."""
+    full_range, frames = is_full_range(reel.source.first), 0
+    source = reel.source._replace(first=_like(reel.source.first, reel.to_encode(reel.source.first)))
+    warnings = [*reel.said, *remarks(source, network.upscale_factor)]
+    with written_whole(target) as unfinished:
+        with open_target(unfinished, target, source) as output, _bar(reel.number) as bar:
+            target_ = set_up(output, target, source, network.upscale_factor, encoding, math.inf)
+            kept, location = carried(target_.written.codec, source), source.chroma_location
+            warnings += target_.said
+
+            def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
+                return reel.to_encode(enlarged(lr, network, full_range, location, kept))
+
+            with _made(reel, network, make) as items:
+                for item in write(items, target_):
+                    if isinstance(item, str):
+                        warnings.append(item)
+                    else:
+                        frames += 1
+                        bar.update()
+        finish(unfinished, target_)
+        warnings += lost(source, target_.written, unfinished, math.inf)
+        stamp(unfinished, network.upscale_factor)
+    return Written(frames, 0, warnings)
+
+
+def _like(first: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
+    """The frame that was made of the first one, with its colours."""
+    if made is not first:
+        made.color_range, made.colorspace = first.color_range, first.colorspace
+        made.color_primaries, made.color_trc = first.color_primaries, first.color_trc
+    return made
+
+
+def to_y4m(reel: Reel, network: Network, out: y4m.Outgoing) -> Written:
+    """Writes YUV4MPEG2 at a constant rate: frames of a film whose times vary are repeated or left out.
+
+    Raises FailureError where the other program does not take it any more.
+    """
+    source, scale = reel.source, network.upscale_factor
+    first, full_range = source.first, is_full_range(source.first)
+    warnings = [*reel.said, *remarks(source, scale)]
+    large = av.VideoFrame(*sr_size(first, scale), plain_name(first.format.name))
+    large.color_range = first.color_range
+    shape = source.video.sample_aspect_ratio or None
+    header = y4m.header_of(large, source.chroma_location, reel.rate, reel.fields, shape)
+    if full_range:
+        header = header._replace(color_range=ColorRange.JPEG)
+
+    def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
+        return enlarged(lr, network, full_range, source.chroma_location)
+
+    if first.rotation:
+        warnings.append(f"is turned by {first.rotation} degrees, which YUV4MPEG2 cannot say; it is written unturned")
+    out.write(header.line)
+    steady = Steady(reel.rate, start_time(source.container))
+    with _made(reel, network, make) as items, _bar(reel.number) as bar:
+        for item in items:
+            if isinstance(item, str):
+                warnings.append(item)
+            else:
+                for frame in steady.frames(item):  # type: ignore[arg-type]
+                    y4m.write_frame(out, frame)
+                bar.update()
+        for frame in steady.frames(None):
+            y4m.write_frame(out, frame)
+    return Written(steady.written, 0, warnings + steady.said())
+
+
+class Steady:
+    """Frames at a constant rate: each is repeated until the next one's time, and left out if that is there already."""
+
+    def __init__(self, rate: Fraction, start: float) -> None:
+        self._rate, self._start = rate, start
+        self._waiting: av.VideoFrame | None = None
+        self.written, self._repeated, self._left_out = 0, 0, 0
+
+    def frames(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        """The frames that are due before this one; None: at the end."""
+        waiting, self._waiting = self._waiting, frame
+        if waiting is None:
+            return
+        times = 1 if frame is None else self._due(frame) - self.written
+        self._left_out += times < 1
+        self._repeated += max(times - 1, 0)
+        for _ in range(times):
+            self.written += 1
+            yield waiting
+
+    def _due(self, frame: av.VideoFrame) -> int:
+        """Which frame of the constant rate this one is."""
+        time = float((frame.pts or 0) * (frame.time_base or 0)) - self._start
+        return math.floor(time * self._rate + 0.5)
+
+    def said(self) -> list[str]:
+        if not self._repeated + self._left_out:
+            return []
+        return [
+            f"its times vary: for {self._rate} frames a second {self._repeated} are repeated and "
+            f"{self._left_out} left out"
+        ]
+
+
+def to_pictures(reel: Reel, network: Network, folder: Path, mark: str, overwrite: bool) -> Written:
+    """Writes each frame as a PNG file, upright, of 8 bits or, from 10, of 16; those that are there are left alone.
+
+    mark: tells this film and request from others; empty: nothing does. Raises RequestError where the folder holds other
+    frames, FailureError where writing fails.
+    """
+    source, scale = reel.source, network.upscale_factor
+    first, full_range = source.first, is_full_range(source.first)
+    warnings = [*reel.said]
+    there = numbered.check_folder(folder, mark, overwrite)
+    data = side_data(first).get("DISPLAYMATRIX")
+    display = np.frombuffer(data, np.int32)[:WHOLE_ROTATION] if data else None
+    if rgb.turned(np.empty((1, 1, 1), np.uint8), display) is None:
+        warnings.append("is turned by no multiple of 90 degrees; its frames are written as they are")
+        display = None
+    aspect = source.video.sample_aspect_ratio or Fraction(1)
+    shape = (aspect.numerator, aspect.denominator)
+    if display is not None and not display[0]:
+        shape = shape[::-1]
+    chunks, matrix = numbered.chunks_of(first, shape, mark), rgb.matrix_of(first)
+
+    def make(number: int, lr: av.VideoFrame) -> bool:
+        if (name := numbered.name_of(number)) in there:
+            return False
+        sr = enlarged(lr, network, full_range, source.chroma_location)
+        pixels = rgb.picture_of(sr, matrix, full_range, source.chroma_location)
+        upright = rgb.turned(pixels, display)
+        assert upright is not None
+        numbered.write_frame(folder / name, upright, chunks, scale)
+        return True
+
+    done = [0, 0]
+    with _made(reel, network, make) as items, _bar(reel.number) as bar:
+        for item in items:
+            if isinstance(item, str):
+                warnings.append(item)
+            else:
+                done[bool(item)] += 1
+                bar.update()
+    return Written(done[True], done[False], warnings)
