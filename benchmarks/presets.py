@@ -9,6 +9,7 @@ the encoder's usual preset.
 import io
 import resource
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -98,7 +99,7 @@ def encode(frames: list[av.VideoFrame], codec: str, options: dict[str, str]) -> 
         stream = cast(VideoStream, output.add_stream(codec, rate=RATE, options=options))
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, PIXEL_FORMAT
         for number, frame in enumerate(frames):
-            frame.pts, frame.time_base = number, 1 / stream.rate
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return content.getvalue()

@@ -173,7 +173,7 @@ def _at_time_of(frame: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
 
 
 @contextmanager
-def _made(reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]) -> Iterator[Iterator[Made | Item]]:
+def made_ahead(reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]) -> Iterator[Iterator[Made | Item]]:
     """What `make` makes of each frame and its number, in the network's threads, a few frames ahead; warnings stay."""
     numbers = count()
 
@@ -219,7 +219,7 @@ def to_film(reel: Reel, network: Network, target: Path, encoding: Encoding) -> W
             def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
                 return reel.to_encode(enlarged(lr, network, full_range, location, kept))
 
-            with _made(reel, network, make) as items:
+            with made_ahead(reel, network, make) as items:
                 for item in write(items, target_):
                     if isinstance(item, str):
                         warnings.append(item)
@@ -262,7 +262,7 @@ def to_y4m(reel: Reel, network: Network, out: y4m.Outgoing) -> Written:
         warnings.append(f"is turned by {first.rotation} degrees, which YUV4MPEG2 cannot say; it is written unturned")
     out.write(header.line)
     steady = Steady(reel.rate, start_time(source.container))
-    with _made(reel, network, make) as items, _bar(reel.number) as bar:
+    with made_ahead(reel, network, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):
                 warnings.append(item)
@@ -341,7 +341,7 @@ def to_pictures(reel: Reel, network: Network, folder: Path, mark: str, overwrite
         return True
 
     done = [0, 0]
-    with _made(reel, network, make) as items, _bar(reel.number) as bar:
+    with made_ahead(reel, network, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):
                 warnings.append(item)
