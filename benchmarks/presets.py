@@ -55,13 +55,16 @@ class Film(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """size: bytes a frame; seconds: of all cores, a frame; the scores are means."""
+    """size: bytes a frame; seconds: of all cores, a frame; the scores are means. loss: PSNR against what was encoded, in
+    dB.
+    """
 
     crf: int
     size: float
     seconds: float
     psnr: float
     ssim: float
+    loss: float
 
 
 def photographs(number: int) -> list[NDArray[np.uint8]]:
@@ -119,13 +122,12 @@ def encoded(films: list[Film], codec: str, options: dict[str, str], crf: int) ->
     started = cpu_seconds()
     contents = [encode(film.frames, codec, options | {"crf": str(crf)}) for film in films]
     seconds, number = cpu_seconds() - started, FRAMES * len(films)
-    pairs = [
-        (sample_planes(frame)[0], truth)
-        for film, content in zip(films, contents, strict=True)
-        for frame, truth in zip(decoded(content)[SCORED], film.truths, strict=True)
-    ]
-    scores = np.mean([(psnr(*pair), ssim(*pair)) for pair in pairs], axis=0).tolist()
-    return Encoded(crf, sum(map(len, contents)) / number, seconds / number, *scores)
+    scores = []
+    for film, content in zip(films, contents, strict=True):
+        for frame, sr, truth in zip(decoded(content)[SCORED], film.frames[SCORED], film.truths, strict=True):
+            luma = sample_planes(frame)[0]
+            scores.append((psnr(luma, truth), ssim(luma, truth), psnr(luma, sample_planes(sr)[0])))
+    return Encoded(crf, sum(map(len, contents)) / number, seconds / number, *np.mean(scores, axis=0).tolist())
 
 
 def at_size(points: list[Encoded], size: float) -> dict[str, float]:
@@ -133,7 +135,7 @@ def at_size(points: list[Encoded], size: float) -> dict[str, float]:
     points = sorted(points, key=lambda point: point.size)
     sizes = np.log([point.size for point in points])
     found = {}
-    for name in ("seconds", "psnr", "ssim"):
+    for name in ("seconds", "psnr", "ssim", "loss"):
         values = [getattr(point, name) for point in points]
         found[name] = float(np.polyval(np.polyfit(sizes, values, 2), np.log(size)))
     return found

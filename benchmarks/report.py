@@ -3,6 +3,7 @@
 """
 
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import skimage.data
 
 from benchmarks.restore import CLEAN, METHODS, QUALITIES, SMALL_NETWORKS_QUALITY, Case, reduced, write_small
 from benchmarks.restore import SETS as TESTED
+from benchmarks.sizes import BICUBIC
 from dataset import read_image, write_image
 from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import written_whole
@@ -356,6 +358,30 @@ def files_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def sizes_table(said: dict[str, Any]) -> str:
+    """The luma's PSNR that benchmarks.sizes wrote, in Markdown; the best of each row in bold."""
+    methods = (BICUBIC, *VARIANTS)
+    lines = [f"| set, factor | {' | '.join(methods)} |", "| --- " * (1 + len(methods)) + "|"]
+    for entry in said["entries"]:
+        texts = [f"{entry[method]['luma']:.2f}" for method in methods]
+        cells = " | ".join(f"**{text}**" if text == max(texts, key=float) else text for text in texts)
+        lines.append(f"| {entry['set_name']} x{entry['upscale_factor']:g} | {cells} |")
+    return "\n".join(lines)
+
+
+def chains_table(said: dict[str, Any]) -> str:
+    """The PSNR of networks in a row that benchmarks.sizes wrote, and how many LR pixels' work they do, in Markdown."""
+    lines = [f"| factor | in this order | work | {' | '.join(VARIANTS)} |", "| --- " * (3 + len(VARIANTS)) + "|"]
+    for entry in said["chains"]:
+        chain = entry["chain"]
+        work = sum(math.prod(chain[:number]) ** 2 for number in range(len(chain)))
+        cells = " | ".join(f"{entry[variant]:.3f}" for variant in VARIANTS)
+        lines.append(
+            f"| x{entry['upscale_factor']} | {', then '.join(f'x{each}' for each in chain)} | {work} | {cells} |"
+        )
+    return "\n".join(lines)
+
+
 def restore_entries(said: dict[str, Any]) -> dict[Case, dict[str, Any]]:
     """What benchmarks.restore wrote, by its cases."""
     return {Case(*(entry[field] for field in Case._fields)): entry for entry in said["entries"]}
@@ -460,8 +486,9 @@ def made_tables() -> dict[str, str]:
         "reliability",
         "restore",
         "films",
+        "sizes",
     )
-    speed, training, browser, ablation, files, node, programs, reliability, restore, films = (
+    speed, training, browser, ablation, files, node, programs, reliability, restore, films, sizes = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -488,6 +515,8 @@ def made_tables() -> dict[str, str]:
         "restore-networks": restore_networks_table(restore),
         "restored": restored_rows(restore),
         "restored-films": films_table(films),
+        "sizes": sizes_table(sizes),
+        "chains": chains_table(sizes),
     }
 
 

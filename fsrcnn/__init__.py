@@ -1,8 +1,9 @@
-"""FSRCNN (Dong, Loy and Tang, 2016, arXiv 1608.00367): pictures and videos enlarged two, three or four times.
+"""FSRCNN (Dong, Loy and Tang, 2016, arXiv 1608.00367): pictures and videos enlarged, up to 16 times, to any size.
 
 import fsrcnn
 
 large = fsrcnn.enlarge(picture, 2)
+wide = fsrcnn.enlarge(picture, width=800)
 fsrcnn.enlarge_file("photo.jpg", "large.png", 2)
 network = fsrcnn.load("fsrcnn", 3)
 sr = network(lr)
@@ -34,15 +35,22 @@ NETWORKS_KEPT = 8
 
 def enlarge(
     picture: "NDArray[np.uint8 | np.uint16]",
-    upscale_factor: int = 2,
+    upscale_factor: float | None = None,
     *,
+    width: int | None = None,
+    height: int | None = None,
+    fit: tuple[int, int] | None = None,
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
     restore: "Restore" = "auto",
     device: str = "auto",
 ) -> "NDArray[np.uint8 | np.uint16]":
-    """Enlarges a picture to `upscale_factor` times its height and width, byte for byte as upscale.py does a file of it.
+    """Enlarges a picture, byte for byte as upscale.py does a file of it.
 
+    upscale_factor: 2 (the default), 3, 4 or any number above 0, 16 at most. In place of it: width, height or both, in
+    pixels; or fit, the width and height of a frame that the result just fits into. The aspect is kept unless width and
+    height are given. The network enlarges by the next factor that reaches the size, by up to two networks in a row;
+    MATLAB's antialiased bicubic interpolation then reduces that. A picture that is as large already is only reduced.
     picture: uint8 or uint16, H x W or H x W x 1..4 (grey, grey and alpha, RGB, RGB and alpha), of any strides; the
     result has its dtype and channels. The network enlarges the luma; chroma and alpha are bicubic.
     variant: "fsrcnn", or the smaller and faster "fsrcnn_s". weights: a weights file in place of the shipped one.
@@ -56,17 +64,21 @@ def enlarge(
     from fsrcnn.pictures.arrays import enlarge_array
     from fsrcnn.pictures.restoration import Restoration
     from fsrcnn.restore import checked_restore
+    from fsrcnn.sizes import checked_size
 
-    asked = checked_restore(restore)
-    network = load(variant, upscale_factor, weights=weights, device=device)
-    return enlarge_array(picture, network, Restoration(asked, network))
+    asked, size = checked_restore(restore), checked_size(upscale_factor, width, height, fit)
+    network = load(variant, size.scale, weights=weights, device=device)
+    return enlarge_array(picture, network, Restoration(asked, network), size)
 
 
 def enlarge_file(
     source: AnyPath,
     target: AnyPath,
-    upscale_factor: int = 2,
+    upscale_factor: float | None = None,
     *,
+    width: int | None = None,
+    height: int | None = None,
+    fit: tuple[int, int] | None = None,
     variant: str = "fsrcnn",
     weights: AnyPath | None = None,
     restore: "Restore" = "auto",
@@ -90,14 +102,14 @@ def enlarge_file(
     from fsrcnn.pictures.restoration import Restoration
     from fsrcnn.plan import Request, job_of
     from fsrcnn.restore import checked_restore
+    from fsrcnn.sizes import checked_size
 
-    asked = checked_restore(restore)
+    asked, size = checked_restore(restore), checked_size(upscale_factor, width, height, fit)
     with _one_error():
         job = job_of(_path("source", source), _path("target", target))
-        network = load(variant, upscale_factor, weights=weights, device=device)
-        request = Request(
-            (), accept_damaged=accept_damaged, memory_limit=memory_limit or MEMORY_LIMIT, deinterlace=deinterlace
-        )
+        network = load(variant, size.scale, weights=weights, device=device)
+        limit = memory_limit or MEMORY_LIMIT
+        request = Request((), size=size, accept_damaged=accept_damaged, memory_limit=limit, deinterlace=deinterlace)
         return enlarger(request, network, Restoration(asked, network))(job)
 
 

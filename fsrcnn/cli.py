@@ -32,7 +32,7 @@ from fsrcnn.errors import (
     one_line_errors,
     shown,
 )
-from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.geometry import MOST_FACTOR, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
 from fsrcnn.pictures.restoration import Restoration, summary
@@ -43,6 +43,7 @@ from fsrcnn.piped import run as run_piped
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
+from fsrcnn.sizes import DEFAULT_FACTOR, checked_size
 from fsrcnn.videos import DEINTERLACE
 from fsrcnn.weights import shipped_weights
 
@@ -77,7 +78,7 @@ def read_request(arguments: list[str] | None = None) -> Request:
         help="folder for the results, which keep the inputs' folder structure, or file for a single result; default: "
         "beside the inputs; - is standard output",
     )
-    add("--suffix", help="added to a result's name before its extension; default: _x2 for a scale of 2, and so on")
+    add("--suffix", help="added to a result's name before its extension; default: _x2, _800w and so on, by the size")
     written = [each.suffixes[0].removeprefix(".") for each in FORMATS if each.written_by]
     add(
         "--format",
@@ -85,7 +86,10 @@ def read_request(arguments: list[str] | None = None) -> Request:
         default="same",
         help="format of enlarged pictures; same (the default): each source's own, PNG for GIF and AVIF",
     )
-    add("--upscale-factor", type=int, choices=SCALES, default=2, help="scale; default: 2")
+    add("--upscale-factor", type=_factor, metavar="N", help=f"2, 3, 4, 1.5, ..., {MOST_FACTOR} at most; default: 2")
+    add("--width", type=_pixels, metavar="PIXELS", help="width of the results in place of a factor")
+    add("--height", type=_pixels, metavar="PIXELS", help="their height; without a width beside it the aspect is kept")
+    add("--fit", type=_frame, metavar="WxH", help="the largest results that fit into a frame, as 1920x1080")
     add("--variant", choices=list(VARIANTS), default="fsrcnn", help="fsrcnn, or the smaller and faster fsrcnn_s")
     add("--weights", type=_path, metavar="FILE", help="weights file to use in place of the shipped one")
     add(
@@ -125,7 +129,8 @@ def read_request(arguments: list[str] | None = None) -> Request:
         help="a folder or quoted pattern of numbered pictures: make a video of them, so many a second (24, 24000/1001)",
     )
     found = vars(parser.parse_intermixed_args(arguments))
-    request = Request(**found | {"inputs": tuple(found["inputs"])})
+    size = checked_size(**{name: found.pop(name) for name in ("upscale_factor", "width", "height", "fit")})
+    request = Request(**found | {"inputs": tuple(found["inputs"]), "size": size})
     _check(request)
     return request
 
@@ -142,6 +147,24 @@ def _path(text: str) -> Path:
     if (path := _name(text)).startswith("~"):
         raise argparse.ArgumentTypeError(f"got {text!r}, and there is no such user; write ./{text}")
     return Path(path)
+
+
+def _factor(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, {MOST_FACTOR} at most")
+    return float(text)
+
+
+def _pixels(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of pixels above 0")
+    return int(text)
+
+
+def _frame(text: str) -> tuple[int, int]:
+    if not (sides := re.fullmatch(r"([0-9]{1,10})[xX]([0-9]{1,10})", text)):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a width and a height, such as 1920x1080")
+    return int(sides[1]), int(sides[2])
 
 
 def _gibibytes(text: str) -> int:
@@ -187,6 +210,7 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
                 restoration,
                 accept_damaged=request.accept_damaged,
                 memory_limit=request.memory_limit,
+                size=request.size,
             )
 
     return enlarge
@@ -199,8 +223,8 @@ def _enlarge_video(job: Job, request: Request, network: Network, restoration: Re
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
     settings = request.codec, request.quality, request.preset, request.duration, request.deinterlace
-    strength = restoration.of_video(job.source, film_strength)
-    return upscale_video(job.source, job.target, network.restored(strength), *settings).warnings
+    strength = partial(restoration.of_video, job.source, film_strength)
+    return upscale_video(job.source, job.target, network, *settings, size=request.size, strength=strength).warnings
 
 
 def run_jobs(
@@ -311,7 +335,8 @@ def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Requ
         where = f"in {request.output}"
     else:
         where = "beside their sources"
-    said = [f"{done:,} enlarged" + (f" in {_time_text(seconds)}, {where}" if done else "")]
+    what = "enlarged" if request.size.scale else f"resized {request.size.text}"
+    said = [f"{done:,} {what}" + (f" in {_time_text(seconds)}, {where}" if done else "")]
     if text := summary([*chain(*(each.restored for each in outcomes))]):
         said.append(text)
     if plan.finished:
@@ -341,8 +366,8 @@ def _upscale(request: Request) -> int:
     rank, ranks = rank_and_ranks()
     if piped := is_piped(request):
         check_piped(request, ranks)
-    weights = request.weights or shipped_weights(request.variant, request.upscale_factor)
-    network = load_network(weights, request.upscale_factor, device)
+    weights = request.weights or shipped_weights(request.variant, request.size.scale or DEFAULT_FACTOR)
+    network = load_network(weights, request.size.scale, device)
     restoration = Restoration(request.restore, network)
     if piped:
         run_piped(request, network, restoration)

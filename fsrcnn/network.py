@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from fsrcnn import native
 from fsrcnn.devices import cpu_threads, is_cpu, select_device
 from fsrcnn.errors import RequestError
-from fsrcnn.geometry import Sizes
+from fsrcnn.geometry import SCALES, Sizes
 from fsrcnn.luma import PEAK, gain_and_offset
 from fsrcnn.parts import spans
 from fsrcnn.restore import blended, nearest_step, restoring_weights
-from fsrcnn.weights import Weights, load_weights
+from fsrcnn.weights import Weights, load_weights, shipped_variant, shipped_weights
 
 if TYPE_CHECKING:
     import torch
@@ -66,12 +66,15 @@ class Network:
     """A network with its weights. sizes: layers, scale and reach. threads: how many can usefully run it at a time.
 
     make_form: makes the network with its weights blended with the restoring ones by a strength; None: it has none.
+    make_sibling: makes the same variant's network for another scale; None: there is none.
     """
 
     make_form: "Callable[[float], Network] | None" = None
+    make_sibling: "Callable[[int], Network] | None" = None
 
     def __init__(self, sizes: Sizes, threads: int) -> None:
         self.sizes, self.threads = sizes, threads
+        self._siblings: dict[int, Network] = {}  # by scale
         self.stopped = threading.Event()
         self._pools: dict[int, ThreadPoolExecutor] = {}
         self._forms: dict[float, Network] = {}  # by strength: as many as there are steps, at most
@@ -108,6 +111,22 @@ class Network:
                 form.stopped, form._pools = self.stopped, self._pools
                 self._forms[step] = form
             return self._forms[step]
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Those that `at` takes."""
+        return SCALES if self.make_sibling else (self.upscale_factor,)
+
+    def at(self, upscale_factor: int) -> "Network":
+        """The same variant's network for another of `scales`. It shares the threads of this one, and is made once."""
+        if upscale_factor == self.upscale_factor or self.make_sibling is None:
+            return self
+        with self._making:
+            if upscale_factor not in self._siblings:
+                sibling = self.make_sibling(upscale_factor)
+                sibling.stopped, sibling._pools = self.stopped, self._pools
+                self._siblings[upscale_factor] = sibling
+            return self._siblings[upscale_factor]
 
     @property
     def pool(self) -> ThreadPoolExecutor:
@@ -218,8 +237,9 @@ def network_of(
 
 
 def load_network(path: Path, upscale_factor: int | None = None, device: str = "auto") -> Network:
-    """The network of a weights file, and of the restoring weights beside it if there are any. upscale_factor: the scale
-    that it must be for; None: any.
+    """The network of a weights file, and of the restoring weights beside it if there are any; of a shipped file, with
+    its siblings of other scales, each loaded when it is needed. upscale_factor: the scale that it must be for; None:
+    any.
 
     Raises RequestError for a file that is missing, is something else, or is for another scale, and for the device.
     """
@@ -227,4 +247,7 @@ def load_network(path: Path, upscale_factor: int | None = None, device: str = "a
     found = weights.upscale_factor
     if upscale_factor not in (None, found):
         raise RequestError(f"weights: {path} is for x{found}, expected x{upscale_factor}; add --upscale-factor {found}")
-    return network_of(weights, device, restoring=restoring_weights(path, weights))
+    network = network_of(weights, device, restoring=restoring_weights(path, weights))
+    if variant := shipped_variant(path, found):
+        network.make_sibling = lambda scale: load_network(shipped_weights(variant, scale), scale, device)
+    return network

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from fsrcnn.pictures.formats import FORMATS, MOST_SIGNATURE
 from fsrcnn.pictures.restoration import Restoration, strength_of, summary
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Request, job_of, result_name
+from fsrcnn.sizes import DEFAULT_FACTOR
 from fsrcnn.videos import VIDEO_SUFFIXES
 from fsrcnn.weights import shipped_weights
 
@@ -135,8 +137,8 @@ def _run(request: Request, network: Network, restoration: Restoration, output: i
         from fsrcnn.videos.streams import y4m_reel
 
         with y4m_reel(incoming, STANDARD_INPUT, request.deinterlace, seconds) as reel:
-            strength = restoration.of_video(Path(STANDARD), lambda _: 0.0)
-            return _film(reel, STANDARD_INPUT, request, network.restored(strength), output, "")
+            strength = partial(restoration.of_video, Path(STANDARD), lambda _: 0.0)
+            return _film(reel, STANDARD_INPUT, request, network, strength, output)
     if request.fps is not None:
         if not numbered.is_row(name):
             raise RequestError(f"fps: is for a folder or pattern of numbered pictures, and {name} is none")
@@ -161,10 +163,9 @@ def _film_file(
     from fsrcnn.videos.quantiser import film_strength
     from fsrcnn.videos.streams import film_reel
 
-    strength = restoration.of_video(source, film_strength)
-    mark = _mark(source, request, strength)
+    strength = partial(restoration.of_video, source, film_strength)
     with film_reel(source, request.deinterlace, request.duration or math.inf, bool(request.frames)) as reel:
-        return _film(reel, str(source), request, network.restored(strength), output, mark)
+        return _film(reel, str(source), request, network, strength, output)
 
 
 def _row(
@@ -182,31 +183,36 @@ def _row(
 
     if request.frames:
         raise RequestError("frames: pictures become pictures without --frames and --fps; leave both out")
-    strength = restoration.of_video(row.paths[0], told)
-    with row_reel(row, rate, request.duration or math.inf) as reel:
-        return _film(reel, row.name, request, network.restored(strength), output, "")
+    strength = partial(restoration.of_video, row.paths[0], told)
+    is_file = str(request.output) != STANDARD
+    with row_reel(row, rate, request.duration or math.inf, is_subsampled=is_file) as reel:
+        return _film(reel, row.name, request, network, strength, output)
 
 
-def _film(reel: "Reel", name: str, request: Request, network: Network, output: int, mark: str) -> tuple[str, str]:
+def _film(
+    reel: "Reel", name: str, request: Request, network: Network, strength: Callable[[], float], output: int
+) -> tuple[str, str]:
     """Writes the film where it is asked for."""
     from fsrcnn.videos import streams
     from fsrcnn.videos.target import Encoding
     from fsrcnn.videos.y4m import Outgoing
 
+    is_given = name == STANDARD_INPUT
+    to_file = None if request.frames or str(request.output) == STANDARD else _film_target(name, request)
+    if to_file and to_file.exists() and not request.overwrite:
+        return f"0 enlarged; {to_file} was there already (--overwrite does it again)", ""
+    making, warnings = streams.making_of(reel, name, network, request.size, strength)
     if request.frames:
         where = f"in {request.frames}, {reel.rate} a second"
-        written = streams.to_pictures(reel, network, request.frames, mark, request.overwrite)
-    elif str(request.output) == STANDARD:
-        where = f"to {STANDARD_OUTPUT}"
-        written = streams.to_y4m(reel, network, Outgoing(output, STANDARD_OUTPUT))
+        mark = "" if is_given else _mark(Path(name), request, strength())
+        written = streams.to_pictures(reel, making, request.frames, mark, request.overwrite)
+    elif to_file:
+        where = f"as {to_file}"
+        written = streams.to_film(reel, making, to_file, Encoding(request.codec, request.quality, request.preset))
     else:
-        target = _film_target(name, request)
-        where = f"as {target}"
-        if target.exists() and not request.overwrite:
-            return f"0 enlarged; {target} was there already (--overwrite does it again)", ""
-        encoding = Encoding(request.codec, request.quality, request.preset)
-        written = streams.to_film(reel, network, target, encoding)
-    _tell(name, written.warnings)
+        where = f"to {STANDARD_OUTPUT}"
+        written = streams.to_y4m(reel, making, Outgoing(output, STANDARD_OUTPUT))
+    _tell(name, [*warnings, *written.warnings])
     there = f"; {written.there:,} were there already (--overwrite does them again)" if written.there else ""
     return f"{written.frames:,} frames enlarged in {{seconds:.1f}} s, {where}{there}", reel.broken()
 
@@ -227,14 +233,14 @@ def _film_target(name: str, request: Request) -> Path:
 
 def _mark(source: Path, request: Request, strength: float) -> str:
     """Stands for the film's content, the network, and all that changes its frames."""
-    weights = request.weights or shipped_weights(request.variant, request.upscale_factor)
+    weights = request.weights or shipped_weights(request.variant, request.size.scale or DEFAULT_FACTOR)
     found = hashlib.sha256(weights.read_bytes())
     with source.open("rb") as file:
         found.update(file.read(BLOCK))
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - BLOCK, 0))
         found.update(file.read())
-    found.update(repr((size, request.upscale_factor, strength, request.deinterlace)).encode())
+    found.update(repr((size, request.size, request.variant, strength, request.deinterlace)).encode())
     return found.hexdigest()[:32]
 
 
@@ -270,6 +276,7 @@ def _picture_file(source: Path, request: Request, network: Network, restoration:
             restoration,
             accept_damaged=request.accept_damaged,
             memory_limit=request.memory_limit,
+            size=request.size,
         )
         _tell(STANDARD_INPUT if request.inputs == (STANDARD,) else str(source), warnings)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
@@ -20,6 +20,7 @@ from fsrcnn.files import is_file, is_folder, is_hidden, real_path, same_file, wh
 from fsrcnn.geometry import SCALES
 from fsrcnn.pictures.formats import BY_SUFFIX, MEMORY_LIMIT
 from fsrcnn.restore import AUTO, Restore
+from fsrcnn.sizes import Size
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos import VIDEO_SUFFIXES, Deinterlace
 
@@ -39,13 +40,15 @@ ITSELF = "would be replaced by its own result; choose another suffix or output"
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be enlarged, and how; the fields are the flags of cli.py, which says what each is."""
+    """What is to be enlarged, and how; the fields are the flags of cli.py, which says what each is. `size` stands for
+    four of them.
+    """
 
     inputs: tuple[str, ...]
     output: Path | None = None
     suffix: str | None = None
     format: str = "same"
-    upscale_factor: int = 2
+    size: Size = field(default_factory=Size)
     variant: str = "fsrcnn"
     weights: Path | None = None
     restore: Restore = AUTO
@@ -125,7 +128,7 @@ def make_plan(request: Request) -> Plan:
     if request.output:
         _check_output(request.output)
     found, problems, unread = find_inputs(request.inputs, request.output)
-    sources = without_results(found)
+    sources = without_results(found, request.size.ending)
     if sources and request.output and _names_one_file(request.output):
         jobs = [_only_job(sources, request.output, request.format)]
     else:
@@ -244,11 +247,13 @@ def unread_text(unread: Counter[str]) -> str:
 # --- results of earlier runs ---
 
 
-def without_results(found: list[Found]) -> list[Found]:
-    """The files that are not results of earlier runs. Results bear a stamp; of those of earlier versions, which bear
-    none, the name tells: a_x2.png where there is an a.png. If results alone are named, they are meant.
+def without_results(found: list[Found], ending: str) -> list[Found]:
+    """The files that are not results of earlier runs. Results bear a stamp; of those that bear none, because of an
+    earlier version or because another program took it off, the name tells: a_x2.png where there is an a.png, or
+    another `ending` that this run's results have. If results alone are named, they are meant.
     """
-    names = {f"{each.source.stem}_x{scale}" for each in found for scale in SCALES}
+    endings = {ending, *(f"_x{scale}" for scale in SCALES)}
+    names = {each.source.stem + known for each in found for known in endings}
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:  # for disks and networks that take long to answer
         stamped = list(pool.map(is_stamped, [each.source for each in found]))
     results = {each for each, mark in zip(found, stamped, strict=True) if mark or each.source.stem in names}
@@ -262,7 +267,7 @@ def without_results(found: list[Found]) -> list[Found]:
 
 
 def result_name(source: Path, request: Request) -> str:
-    ending = f"_x{request.upscale_factor}" if request.suffix is None else request.suffix
+    ending = request.size.ending if request.suffix is None else request.suffix
     return source.stem + ending + _result_type(source, request)
 
 

@@ -1,5 +1,7 @@
 """The weights of MATLAB's bicubic ``imresize``: of any resize along an axis, and of the phases of an enlargement."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,16 +17,18 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x <= 1, near, np.where(x <= REACH, far, 0.0))
 
 
-def contributions(in_length: int, out_length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def contributions(
+    in_length: int, out_length: int, scale: float, shift: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Weights and indices of the input samples that make up each output sample, out_length x taps each (MATLAB
     ``imresize``, ``contributions``).
 
     Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
-    counting twice.
+    counting twice. shift: input samples by which each output sample lies further on than MATLAB has it.
     """
     stretch = min(scale, 1.0)
     width = 2 * REACH / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5
+    centre = (np.arange(out_length) + 0.5) / scale - 0.5 + shift
     first = np.floor(centre - width / 2).astype(np.intp) + 1
     positions = first[:, None] + np.arange(int(np.ceil(width)) + 1)
     weights = cubic((centre[:, None] - positions) * stretch)
@@ -33,6 +37,24 @@ def contributions(in_length: int, out_length: int, scale: float) -> tuple[NDArra
     indices = np.where(mirrored < in_length, mirrored, 2 * in_length - 1 - mirrored)
     used = weights.any(axis=0)
     return weights[:, used], indices[:, used]
+
+
+class Axis(NamedTuple):
+    """A resize along an axis: the `contributions` of its output samples, as the functions of reduce.py take them."""
+
+    weights: NDArray[np.float32]
+    indices: NDArray[np.int64]
+
+    def part(self, start: int, stop: int) -> "Axis":
+        """The output samples from `start` to `stop`; indices count from the first input sample that they need."""
+        indices = self.indices[start:stop]
+        return Axis(self.weights[start:stop], indices - indices.min())
+
+
+def axis_of(in_length: int, out_length: int, scale: float | None = None, shift: float = 0.0) -> Axis:
+    """The resize of an axis. scale: None: the ratio of the lengths. shift: as for `contributions`."""
+    weights, indices = contributions(in_length, out_length, scale or out_length / in_length, shift)
+    return Axis(weights.astype(np.float32), np.ascontiguousarray(indices, np.int64))
 
 
 def phase_weights(upscale_factor: int, subsampling: int = 1, offset: float = 0.0) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """The mark in every file that this package enlarges, by which it knows its results again, whatever they are called.
 
-It is the text "Enlarged 2x by FSRCNN" (or 3x, 4x), where the format keeps text or skips what it does not know: in a
-JPEG a comment before the picture, elsewhere the last thing in the file. Comments and tags of the source stay as they
-are. A program that saves the file anew may drop it.
+It is the text "Enlarged 2x by FSRCNN" (or 3x, 1.5x, ...), where the format keeps text or skips what it does not know:
+in a JPEG a comment before the picture, elsewhere the last thing in the file. Comments and tags of the source stay as
+they are. A program that saves the file anew may drop it.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-STAMP = re.compile(rb"Enlarged [0-9]x by FSRCNN")
+STAMP = re.compile(rb"Enlarged [0-9]+(\.[0-9]+)?x by FSRCNN")
 TAIL = 512  # bytes at the end of a file among which the mark is
 BLOCK = 2**20  # bytes that are moved at once
 
@@ -23,11 +23,11 @@ PICTURE_BEGINS = 0xDA
 IS_TS, TS_PACKET, M2TS_PACKET = 0x47, 188, 192  # ISO/IEC 13818-1, 2.4.3.2; M2TS puts four bytes before each packet
 
 
-def stamp(path: Path, upscale_factor: int) -> None:
+def stamp(path: Path, upscale_factor: float) -> None:
     """Marks the finished file of a picture or video, in the format of its suffix, as enlarged. Raises OSError if it
     cannot be written.
     """
-    text = f"Enlarged {upscale_factor}x by FSRCNN".encode()
+    text = f"Enlarged {f'{upscale_factor:.2f}'.rstrip('0').rstrip('.')}x by FSRCNN".encode()
     with path.open("r+b") as file:
         MARKS.get(path.suffix.lower(), _at_the_end)(file, text)
 

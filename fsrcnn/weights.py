@@ -23,7 +23,7 @@ from safetensors.numpy import save as save_tensors
 
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
-from fsrcnn.geometry import SCALES, Sizes
+from fsrcnn.geometry import SCALES, VARIANTS, Sizes
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
@@ -60,6 +60,13 @@ class Weights:
 def shipped_weights(variant: str, upscale_factor: int) -> Path:
     """The file of the weights that come with this package; variant: one of `geometry.VARIANTS`."""
     return PRETRAINED / f"{variant}_x{upscale_factor}{SUFFIX}"
+
+
+def shipped_variant(path: Path, upscale_factor: int) -> str | None:
+    """The variant that a weights file is shipped as; None: it is another file."""
+    return next(
+        (name for name in VARIANTS if path.absolute() == shipped_weights(name, upscale_factor).absolute()), None
+    )
 
 
 def weights_name(path: Path) -> str:

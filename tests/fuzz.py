@@ -290,9 +290,26 @@ def try_weights(number: int, folder: Path) -> str:
 # --- command lines ---
 
 EXAMPLES = 20  # command lines to an input
-FLAGS = "--output --suffix --format --upscale-factor --variant --weights --duration --quality --device".split()
+FLAGS = "--output --suffix --format --upscale-factor --width --height --fit --variant --weights".split()
+FLAGS += "--duration --quality --device".split()
 ODD = [*"-.~* []{}%'\n\x1b\u202e\udcff\xe9", "a" * 250, "\xe9" * 124, "a.png", "b.webm", "sub", "**", "..", "", "_x2"]
-VALUES = ["2", "3", "jpg", "same", "fsrcnn_s", "cpu", "-1", "nan", "out/b.png", "../c", "/../../c", "out/../c", "~/c"]
+VALUES = [
+    "2",
+    "3",
+    "jpg",
+    "same",
+    "fsrcnn_s",
+    "cpu",
+    "-1",
+    "nan",
+    "out/b.png",
+    "../c",
+    "/../../c",
+    "out/../c",
+    "~/c",
+    "9x9",
+    "1.5",
+]
 
 
 def run_command(folder: Path, name: str, arguments: list[str]) -> None:

@@ -64,7 +64,7 @@ def test_a_network_runs_on_luma():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fsrcnn.enlarge(noise(9, 8, 3), 5), "upscale_factor: got 5"),
+        (lambda: fsrcnn.enlarge(noise(9, 8, 3), 17), "upscale_factor: got 17"),
         (lambda: fsrcnn.enlarge(noise(9, 8, 3), 2, variant="large"), "variant: got 'large'"),
         (lambda: fsrcnn.enlarge(noise(9, 8, 3), 3, weights=shipped_weights("fsrcnn", 2)), "is for x2"),
         (lambda: fsrcnn.enlarge(noise(9, 8, 3), device="cuda:99"), "device: cuda:99"),

@@ -236,7 +236,7 @@ MISTAKES = [
     (["a.png", "--output", "b.mp4"], "a.png cannot be written as .mp4"),
     (["a.png", "--suffix", ""], "a.png: would be replaced by its own result"),
     (["a.png", "--output", "a.png", "--overwrite"], "a.png: would be replaced by its own result"),
-    (["a.png", "--upscale-factor", "5"], "--upscale-factor"),
+    (["a.png", "--upscale-factor", "17"], "upscale_factor: got 17.0, expected a number above 0, 16 at most"),
     (["a.png", "--upscale-factor", "3", "--weights", "X2"], "is for x2, expected x3; add --upscale-factor 2"),
     (["a.png", "--weights", "notes.txt"], "not a PyTorch weights file"),
     (["a.png", "--weights", "none.pth"], "none.pth: no such weights file"),

@@ -11,18 +11,22 @@ from fsrcnn.network import Network
 from fsrcnn.parts import Span
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.restoration import Restoration
-from fsrcnn.pictures.strips import LARGEST, enlarged_strips
+from fsrcnn.pictures.sized import sized_strips
+from fsrcnn.pictures.strips import LARGEST
+from fsrcnn.sizes import Size, steps_to
 
 SHAPES = "H x W or H x W x 1 to 4 (grey, grey and alpha, RGB, RGB and alpha)"
 
 
-def enlarge_array(picture: Pixels, network: Network, restoration: Restoration | None = None) -> Pixels:
-    """The picture `scale` times as large, the same samples as in the file that `upscale_picture` writes of it.
+def enlarge_array(
+    picture: Pixels, network: Network, restoration: Restoration | None = None, size: Size | None = None
+) -> Pixels:
+    """The picture at its size, the same samples as in the file that `upscale_picture` writes of it. size: None: `scale`
+    times as large.
 
     picture: uint8 or uint16, H x W or H x W x 1 to 4: grey, grey and alpha, RGB, RGB and alpha. Its order in memory and
     of its bytes does not matter; it is not modified. restoration: None: not restored. Returns a new array,
-    scale*H x scale*W (x bands), of the same type in this machine's byte order. Besides it, memory is needed for a few
-    strips only.
+    of the same type in this machine's byte order. Besides it, memory is needed for a few strips only.
 
     Raises RequestError for anything else. Not to be called from the network's own pool.
     """
@@ -32,13 +36,13 @@ def enlarge_array(picture: Pixels, network: Network, restoration: Restoration | 
     def windows(rows: list[Span]) -> Iterator[Pixels]:
         return (np.ascontiguousarray(pixels[span.window], layout.dtype) for span in rows)
 
-    height, width = (network.upscale_factor * length for length in picture.shape[:2])
-    enlarged, top = np.empty((height, width, layout.bands), layout.dtype), 0
+    steps = steps_to(size, network, layout.width, layout.height)
+    enlarged, top = np.empty((steps.height, steps.width, layout.bands), layout.dtype), 0
     strength = partial(restoration.of_picture, None, layout) if restoration else None
-    for strip in enlarged_strips(layout, windows, network, strength):
+    for strip in sized_strips(layout, windows, network, steps, strength):
         enlarged[top : top + len(strip)] = strip
         top += len(strip)
-    return enlarged.reshape(height, width, *picture.shape[2:])
+    return enlarged.reshape(steps.height, steps.width, *picture.shape[2:])
 
 
 def _layout(picture: Any) -> Layout:

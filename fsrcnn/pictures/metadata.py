@@ -65,7 +65,7 @@ class Metadata:
         return replace(self, lines=(*self.lines, line), **changes)
 
 
-def true_of(found: Metadata, width: int, height: int, channels: int, upscale_factor: int) -> Metadata:
+def true_of(found: Metadata, width: int, height: int, channels: int, upscale_factor: float) -> Metadata:
     """What is kept for the upright picture of `width` x `height` pixels, and so many channels of colour, that was made
     of the one that it belongs to. What is damaged is left out, and said.
     """

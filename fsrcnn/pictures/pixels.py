@@ -63,19 +63,23 @@ class Enlarger:
     - CMYK is inverted, enlarged, and inverted back: cyan, magenta and yellow as RGB, black as grey.
     """
 
-    def __init__(self, network: Network, layout: Layout) -> None:
+    def __init__(self, network: Network, layout: Layout, bits: int | None = None, depth: int | None = None) -> None:
+        """bits: of the enlarged samples; None: the layout's. depth: the bits of the file that the picture comes from,
+        to which flat colours stay exact; None: the layout's.
+        """
         self._network, self._scale, self._layout = network, network.upscale_factor, layout
+        self._result, depth = layout._replace(bits=bits or layout.bits), depth or layout.bits
         self._radius = fill_radius(network)
         size = 2 * network.reach + 1
         measured = min(layout.height, size), min(layout.width, size)
         with _measuring:  # by one thread, while the others wait for it
-            self._flat_error = kept_errors[layout.bits](network, *measured, LEVELS[layout.bits])
+            self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth])
         self._rows = same_distance(layout.height, measured[0], network.reach)
         self._columns = same_distance(layout.width, measured[1], network.reach)
         self._weights = np.stack([phase_weights(self._scale)] * 2)
 
     def __call__(self, window: Pixels, rows: Span, columns: Span) -> Pixels:
-        """The part of the picture that the spans are, enlarged: scale*h x scale*w x bands of the picture's type.
+        """The part of the picture that the spans are, enlarged: scale*h x scale*w x bands.
 
         window: the picture's pixels in the spans' windows, h x w x bands; it is not modified.
         """
@@ -83,7 +87,7 @@ class Enlarger:
             peak = self._layout.dtype(self._layout.peak)
             inverted = peak - window
             rgb, grey = (self(each, rows, columns) for each in (inverted[..., :3], inverted[..., 3:]))
-            return peak - np.concatenate([rgb, grey], axis=2)
+            return self._result.dtype(self._result.peak) - np.concatenate([rgb, grey], axis=2)
         lr, alpha = window.astype(np.float32) * np.float32(PEAK / self._layout.peak), []
         if self._layout.has_alpha:
             alpha = [np.ascontiguousarray(lr[..., -1])]
@@ -95,9 +99,9 @@ class Enlarger:
         for plane, into in zip(chroma + alpha, planes, strict=True):
             bicubic(padded(plane)[_with_reach(down), _with_reach(across)], self._weights, into)
         places = self._rows[rows.start : rows.stop], self._columns[columns.start : columns.stop]
-        matrix = to_samples_matrix(lr.shape[2], self._layout.peak)
+        matrix = to_samples_matrix(lr.shape[2], self._result.peak)
         least, greatest = (each[down, across] for each in extremes(y))
-        has_alpha, bits = self._layout.has_alpha, self._layout.bits
+        has_alpha, bits = self._layout.has_alpha, self._result.bits
         return compose(y[down, across], least, greatest, sr, self._flat_error, *places, planes, matrix, has_alpha, bits)
 
 

@@ -36,10 +36,9 @@ def write_png(path: Path, header: bytes, strips: Iterable[Pixels]) -> None:
         file.write(png_chunk(b"IDAT", compressor.flush()) + png_chunk(b"IEND", b""))
 
 
-def png_header(layout: Layout, upscale_factor: int, metadata: Metadata) -> bytes:
-    """What comes before the pixels in the PNG file of a picture of this layout, enlarged."""
-    size = upscale_factor * layout.width, upscale_factor * layout.height
-    kind = struct.pack(">IIBB3x", *size, layout.bits, COLOUR_TYPES[layout.bands])
+def png_header(layout: Layout, metadata: Metadata) -> bytes:
+    """What comes before the pixels in the PNG file of a picture of this layout."""
+    kind = struct.pack(">IIBB3x", layout.width, layout.height, layout.bits, COLOUR_TYPES[layout.bands])
     return SIGNATURE + png_chunk(b"IHDR", kind) + png_chunks_of(metadata)
 
 

@@ -23,33 +23,43 @@ Strength = Callable[[Callable[[], Pixels]], float]
 
 
 def enlarged_strips(
-    layout: Layout, windows: Windows, network: Network, strength: Strength | None = None
+    layout: Layout,
+    windows: Windows,
+    network: Network,
+    strength: Strength | None = None,
+    *,
+    height: int | None = None,
+    bits: int | None = None,
+    depth: int | None = None,
 ) -> Iterator[Pixels]:
     """The enlarged picture from top to bottom in strips, h x scale*W x bands.
 
     windows: reads a picture of this layout: yields its rows in the window of each span, h x W x bands. Reading, the
     network, and what is done with the strips overlap.
     strength: how strongly the picture is restored, given a function that reads its first rows; None: not at all.
+    height: LR rows of a strip; None: `strip_height`. bits, depth: as for `Enlarger`.
     """
     scale, beside = network.upscale_factor, margin(network, layout)
-    rows = list(spans(layout.height, strip_height(layout), beside))
+    height = height or strip_height(layout)
+    rows = list(spans(layout.height, height, beside))
     parts = list(spans(layout.width, COLUMNS, beside))
     read, seen = windows(rows), list[Pixels]()
 
     def top() -> Pixels:
-        most = min(SEEN_ROWS, max(strip_height(layout), MOST_PIXELS // layout.width))
+        most = min(SEEN_ROWS, max(height, MOST_PIXELS // layout.width))
         first = [span for span in rows if span.start < most]
         seen.extend(islice(read, len(first)))
         inside = [window[span.inside(1)] for span, window in zip(first, seen, strict=True)]
         return np.concatenate(inside)[:most]
 
-    enlarger = Enlarger(network.restored(strength(top)) if strength else network, layout)
+    enlarger = Enlarger(network.restored(strength(top)) if strength else network, layout, bits, depth)
+    dtype = layout._replace(bits=bits or layout.bits).dtype
 
     def enlarge(strip: tuple[Span, Pixels]) -> Pixels:
         span, window = strip
         if len(parts) == 1:
             return enlarger(window, span, parts[0])
-        enlarged = np.empty((scale * (span.stop - span.start), scale * layout.width, layout.bands), layout.dtype)
+        enlarged = np.empty((scale * (span.stop - span.start), scale * layout.width, layout.bands), dtype)
         for columns in parts:
             enlarged[:, columns.enlarged(scale)] = enlarger(window[:, columns.window], span, columns)
         return enlarged
@@ -58,16 +68,16 @@ def enlarged_strips(
         yield from strips
 
 
-def strip_height(layout: Layout) -> int:
+def strip_height(layout: Layout, most: int = MOST_PIXELS) -> int:
     """LR rows of a strip: few where they are long."""
-    return max(1, min(ROWS, MOST_PIXELS // layout.width))
+    return max(1, min(ROWS, most // layout.width))
 
 
-def strip_memory(layout: Layout, network: Network) -> int:
-    """Bytes of the strips, read and enlarged, that are in memory at a time."""
-    height, scale = strip_height(layout), network.upscale_factor
-    rows = height + 2 * margin(network, layout) + height * scale**2
-    return (network.threads + 2) * rows * layout.width * layout.bands * layout.bits // 8
+def strip_memory(layout: Layout, network: Network, height: int | None = None, bits: int | None = None) -> int:
+    """Bytes of the strips, read and enlarged, that are in memory at a time. height, bits: of `enlarged_strips`."""
+    height, read = height or strip_height(layout), layout.width * layout.bands
+    enlarged = height * network.upscale_factor**2 * (bits or layout.bits)
+    return (network.threads + 2) * read * ((height + 2 * margin(network, layout)) * layout.bits + enlarged) // 8
 
 
 def strip_count(layout: Layout) -> int:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fsrcnn.pictures.bmp import write_bmp_with_alpha
 from fsrcnn.pictures.formats import Library, PictureFormat, format_in
-from fsrcnn.pictures.pixels import Pixels
+from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.reading import failing, layout_of
 
 IN_MEMORY = 2**26  # bytes that an enlarged picture may have without a temporary file
@@ -29,27 +29,28 @@ def is_too_deep(picture: pyvips.Image, format_: PictureFormat) -> bool:
     return layout_of(picture).bits > format_.bits
 
 
-def why_not_held(picture: pyvips.Image, upscale_factor: int, format_: PictureFormat) -> str | None:
-    """Why the format cannot hold the enlarged picture, and what to do; None: it can."""
+def why_not_held(picture: pyvips.Image, result: Layout, format_: PictureFormat) -> str | None:
+    """Why the format cannot hold the result, of this layout, of the picture, and what to do; None: it can."""
     if picture.hasalpha() and not format_.alpha:
         return f"has transparency, which {format_.name} cannot hold; add --format tif"
     if picture.interpretation == "cmyk" and not format_.cmyk:
         return f"has CMYK, which {format_.name} cannot hold; add --format tif"
-    size, most = f"{picture.width} x {picture.height} pixels", format_.most_bytes
-    if most is not None and layout_of(picture).nbytes * upscale_factor**2 > most:
-        return f"{size}, enlarged, is more than the {most / 2**30:.0f} GB of a {format_.name.upper()}; add --format png"
-    if upscale_factor * max(picture.width, picture.height) > format_.longest:
-        return f"{size}, enlarged, is more than {format_.name} can hold ({format_.longest} a side); add --format png"
+    size = f"{picture.width} x {picture.height} pixels, enlarged to {result.width} x {result.height},"
+    if format_.most_bytes is not None and result.nbytes > format_.most_bytes:
+        most = f"{format_.most_bytes / 2**30:.0f} GB"
+        return f"{size} is more than the {most} of a {format_.name.upper()}; add --format png"
+    if max(result.width, result.height) > format_.longest:
+        return f"{size} is more than {format_.name} can hold ({format_.longest} a side); add --format png"
     return None
 
 
-def gathered(strips: Iterable[Pixels], picture: pyvips.Image, upscale_factor: int, file: Path) -> pyvips.Image:
-    """The picture enlarged to these strips. The pixels are in memory or, where they are many, in
-    `file`, which is there as long as this picture.
+def gathered(strips: Iterable[Pixels], picture: pyvips.Image, result: Layout, file: Path) -> pyvips.Image:
+    """The picture enlarged to these strips, together of this layout. The pixels are in memory or, where they are many,
+    in `file`, which is there as long as this picture.
     """
-    size = (upscale_factor * picture.width, upscale_factor * picture.height, picture.bands)
+    size = (result.width, result.height, result.bands)
     kind = {"format": picture.format, "interpretation": picture.interpretation}
-    if layout_of(picture).nbytes * upscale_factor**2 <= IN_MEMORY:
+    if result.nbytes <= IN_MEMORY:
         return pyvips.Image.new_from_memory(np.concatenate(list(strips)), *size, picture.format).copy(**kind)
     with failing(file, "temporary file cannot be written"), file.open("wb") as content:
         for strip in strips:

@@ -29,7 +29,7 @@ TAG = re.compile(rb"<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*\s*/?>"
 Change = Callable[[int], int]
 
 
-def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: int) -> bytes:
+def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: float) -> bytes:
     """The packet of a picture made upright and, by the factor, `width` x `height` pixels large: its orientation and
     sizes changed, thumbnails taken out, and what says where other pictures or films lie in the file.
 
@@ -47,7 +47,7 @@ def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: int) -> bytes:
 
     def change_of(namespace: str, name: str) -> Change | None:
         if namespace == PANORAMA and PANORAMA_SIZES.fullmatch(name):
-            return lambda old: upscale_factor * old
+            return lambda old: round(upscale_factor * old)
         return changes.get((namespace, name))
 
     made, at = [], 0

@@ -1,6 +1,8 @@
-"""A frame enlarged: the network on its luma, limited, and bicubic interpolation on its chroma and alpha."""
+"""A frame enlarged: the network on its luma, limited, bicubic interpolation on its chroma and alpha; then reduced."""
 
+from fractions import Fraction
 from functools import cache
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -10,14 +12,16 @@ from numpy.typing import NDArray
 from fsrcnn.chroma import bicubic, padded
 from fsrcnn.limits import limit_samples
 from fsrcnn.network import Network, SamplePlane, sample_type, to_samples
-from fsrcnn.resize import phase_weights
+from fsrcnn.reduce import resized
+from fsrcnn.resize import axis_of, phase_weights
+from fsrcnn.sizes import Steps
 
 # The formats of frames that are enlarged as they are, all planar; yuvj... is an old name of yuv... in full range.
 PIXEL_FORMATS = "gray gray10le yuv420p yuv422p yuv444p yuv420p10le yuv422p10le yuv444p10le".split()
 # Those with an alpha as well.
 ALPHA_FORMATS = "yuva420p yuva422p yuva444p yuva420p10le yuva422p10le yuva444p10le".split()
 UNNAMED = "UNNAMED"  # side data that PyAV cannot show
-ALPHA = 3  # the number of its plane
+CHROMA, ALPHA = (1, 2), 3  # the numbers of the planes
 LEFT = "left"  # where a sample of chroma lies among its samples of luma, unless the film says so; H.264's default
 
 # User data in which x264 and x265 say how they were set.
@@ -58,6 +62,59 @@ def _blank(lr: av.VideoFrame, width: int, height: int, carried: frozenset[str]) 
     if carried and carried & side_data(lr).keys():
         return lr.reformat(width, height, pixel_format, interpolation="POINT")
     return av.VideoFrame(width, height, pixel_format)
+
+
+def sized(
+    lr: av.VideoFrame,
+    steps: Steps,
+    full_range: bool,
+    chroma_location: str = LEFT,
+    carried: frozenset[str] = frozenset(),
+) -> av.VideoFrame:
+    """The frame, in one of PIXEL_FORMATS or ALPHA_FORMATS, at the size that the steps lead to; its time is kept.
+    Computed by this thread alone. Each step rounds to the frame's bits. carried: as for `enlarged`.
+    """
+    if steps.is_plain:
+        return enlarged(lr, steps.networks[0], full_range, chroma_location, carried)
+    if steps.is_copy:
+        return lr
+    bits = bits_of(lr)
+    sr = _blank(lr, steps.width, steps.height, carried)
+    luma, *others = sample_planes(lr)
+    for network in steps.networks:
+        large = np.empty([network.upscale_factor * length for length in luma.shape], luma.dtype)
+        network.enlarge_samples(luma, large, bits, full_range)
+        limit_samples(luma, large)
+        luma = large
+    size, to_size = luma.shape, (steps.height, steps.width)
+    for number, (plane, into) in enumerate(zip([luma, *others], sample_planes(sr), strict=True)):
+        of_luma = subsampling(lr) if number in CHROMA else (1, 1)
+        if number and steps.networks:
+            plane = upscale_chroma(plane, bits, chroma_weights(steps.factor, *of_luma, chroma_location))
+        into[:] = _reduced(plane, into.shape, size, to_size, of_luma, chroma_location, bits)
+    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
+    return sr
+
+
+def _reduced(
+    plane: SamplePlane,
+    shape: tuple[int, int],
+    luma: tuple[int, int],
+    to_luma: tuple[int, int],
+    of_luma: tuple[int, int],
+    location: str,
+    bits: int,
+) -> SamplePlane:
+    """A plane reduced to a shape, as its frame's luma is from `luma` to `to_luma` rows and columns. of_luma: how many
+    rows and columns of luma there are to one of the plane, location: where it lies among them; see `chroma_weights`.
+    """
+    scales = [new / old for new, old in zip(to_luma, luma, strict=True)]
+    down, across = (
+        axis_of(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
+        for length, to, scale, each, at in zip(luma, shape, scales, of_luma, places_of(location), strict=True)
+    )
+    rows, columns = (-(-length // each) for length, each in zip(luma, of_luma, strict=True))
+    return to_samples(resized(plane[:rows, :columns], down, across), bits)
 
 
 # --- what a frame is ---
@@ -104,6 +161,29 @@ def subsampling(frame: av.VideoFrame) -> tuple[int, int]:
     return 2 // frame.format.chroma_height(2), 2 // frame.format.chroma_width(2)
 
 
+class FrameSize(NamedTuple):
+    """Of the frames of a result. stretch: how much wider each of its pixels is shown than one of the source's, so that
+    the picture keeps its shape. factor: how many times as wide the frames are.
+    """
+
+    width: int
+    height: int
+    stretch: Fraction
+    factor: float
+
+
+def frame_size(lr: av.VideoFrame, steps: Steps) -> FrameSize:
+    """The size of the frames that `sized` makes."""
+    if steps.is_plain:
+        width, height = sr_size(lr, steps.networks[0].upscale_factor)
+        return FrameSize(width, height, Fraction(1), steps.factor)
+    width, height = steps.width, steps.height
+    stretch = Fraction(lr.width * height, lr.height * width)
+    # A side that is off by less than two pixels has only become even.
+    became_even = abs(stretch - 1) < max(Fraction(2, width), Fraction(2, height))
+    return FrameSize(width, height, Fraction(1) if became_even else stretch, width / lr.width)
+
+
 def sr_size(lr: av.VideoFrame, scale: int) -> tuple[int, int]:
     """Width and height of the enlarged frame, rounded up to multiples of the subsampling, as encoders demand."""
     rows, columns = subsampling(lr)
@@ -146,8 +226,13 @@ def chroma_weights(scale: int, rows: int, columns: int, location: str = LEFT) ->
     and on the left column, "center" midway between both, "topleft" on the first of both, and so on. For 1 and 1 it is
     MATLAB's ``imresize``.
     """
-    down = 0.0 if location.startswith("top") else 1.0 if location.startswith("bottom") else 0.5
-    right = 0.0 if location.endswith("left") else 0.5
+    down, right = places_of(location)
     return np.stack(
         [phase_weights(scale, rows, down * (rows - 1)), phase_weights(scale, columns, right * (columns - 1))]
     )
+
+
+def places_of(location: str) -> tuple[float, float]:
+    """Where chroma lies from the first to the last of its rows and columns of luma, 0 to 1; as for `chroma_weights`."""
+    down = 0.0 if location.startswith("top") else 1.0 if location.startswith("bottom") else 0.5
+    return down, 0.0 if location.endswith("left") else 0.5

@@ -210,12 +210,12 @@ def _mark_of(path: Path) -> str:
     return found[1].decode() if found else ""
 
 
-def write_frame(path: Path, pixels: Pixels, chunks: bytes, upscale_factor: int) -> None:
+def write_frame(path: Path, pixels: Pixels, chunks: bytes, upscale_factor: float) -> None:
     """Writes a frame as a PNG file, whole or not at all. pixels: of `rgb.picture_of`; chunks: of `chunks_of`."""
     height, width, bands = pixels.shape
     layout = Layout(height, width, bands, 8 * pixels.itemsize, bands == 4)
     with written_whole(path) as unfinished:
-        write_png(unfinished, png_header(layout, 1, Metadata()) + chunks, [pixels])
+        write_png(unfinished, png_header(layout, Metadata()) + chunks, [pixels])
         stamp(unfinished, upscale_factor)
 
 

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from fsrcnn.errors import RequestError
 from fsrcnn.videos import Deinterlace
 from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan, scan_of
-from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds, sr_size
+from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds
 from fsrcnn.videos.others import codec_of, is_cover, named
 from fsrcnn.videos.summary import line_of
 from fsrcnn.videos.tags import ANY_TAGS
@@ -121,7 +121,7 @@ def is_copied(stream: Stream) -> bool:
     return stream.type in ("audio", "subtitle", "attachment") or is_cover(stream)
 
 
-def remarks(source: Source, scale: int) -> list[str]:
+def remarks(source: Source) -> list[str]:
     """What the user should know of the video before it is enlarged, a line each."""
     container, video, first, said = source.container, source.video, source.first, []
     others = [stream for stream in container.streams if stream.index != video.index and not is_copied(stream)]
@@ -136,9 +136,6 @@ def remarks(source: Source, scale: int) -> list[str]:
     if not has_alpha(first.format.name) and (_alpha_decoder(video) or has_alpha(video.pix_fmt or "gray")):
         said.append("left out: alpha")
     said += _scan_remarks(source)
-    exact, size = (scale * first.width, scale * first.height), sr_size(first, scale)
-    if size != exact:
-        said.append(f"{exact[0]} x {exact[1]} made even by repeating the last row or column: {size[0]} x {size[1]}")
     return said
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange
+from av.container import InputContainer
 from av.video.stream import VideoStream
 from tqdm import tqdm
 
@@ -22,26 +22,33 @@ from fsrcnn.ahead import AHEAD, ahead, map_ahead
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
+from fsrcnn.sizes import Size, Steps
 from fsrcnn.stamp import stamp
 from fsrcnn.videos import Deinterlace, numbered, rgb, y4m
 from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan
 from fsrcnn.videos.frames import (
     LEFT,
-    enlarged,
+    FrameSize,
+    bits_of,
+    frame_size,
     is_full_range,
-    plain_name,
     repeat_edge,
     sample_planes,
     side_data,
-    sr_size,
+    sized,
 )
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
-from fsrcnn.videos.target import FRAME_RATE, Encoding, finish, open_target, set_up, write
+from fsrcnn.videos.target import FRAME_RATE, MOST_OF_SHAPE, Encoding, finish, open_target, set_up, write
+from fsrcnn.videos.upscale import repeated, steps_for
 
 WHOLE_ROTATION = 9  # numbers of a display matrix
 
 Made = TypeVar("Made")
+
+
+def _as_it_is(frame: av.VideoFrame) -> av.VideoFrame:
+    return frame
 
 
 class Reel(NamedTuple):
@@ -59,7 +66,7 @@ class Reel(NamedTuple):
     fields: str = y4m.PROGRESSIVE
     broken: Callable[[], str] = str
     stop: Callable[[], object] = str
-    to_encode: Callable[[av.VideoFrame], av.VideoFrame] = lambda frame: frame
+    to_encode: Callable[[av.VideoFrame], av.VideoFrame] = _as_it_is
 
     @property
     def rate(self) -> Fraction:
@@ -93,8 +100,8 @@ def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, second
     scan = Scan("interlaced", True, header.fields == y4m.TOP_FIRST) if is_interlaced else Scan()
     rate = header.rate or y4m.DEFAULT_RATE
     frames, number = _first_seconds(chain([first], frames), rate, seconds)
-    with _stub(header._replace(rate=rate)) as video:
-        source = Source(video.container, video, first, set(), scan, deinterlace, False, header.chroma_location)  # type: ignore[arg-type]
+    with _stub(header._replace(rate=rate)) as (container, video):
+        source = Source(container, video, first, set(), scan, deinterlace, False, header.chroma_location)
         fields, said = header.fields, []
         if source.frames_of_each:
             deinterlacer, fields = Deinterlacer(scan, source.frames_of_each > 1), y4m.PROGRESSIVE
@@ -107,19 +114,21 @@ def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, second
 
 
 @contextmanager
-def row_reel(row: numbered.Row, rate: Fraction, seconds: float) -> Iterator[Reel]:
-    """A row of numbered pictures, `rate` a second. A film's file gets them in 4:2:0, which players take, another
-    program without subsampling. Raises as `numbered.frame_at` does.
+def row_reel(row: numbered.Row, rate: Fraction, seconds: float, is_subsampled: bool) -> Iterator[Reel]:
+    """A row of numbered pictures, `rate` a second. Raises as `numbered.frame_at` does.
+
+    is_subsampled: once enlarged they become 4:2:0, which all players take; else they stay without subsampling.
     """
     _, has_alpha = numbered.pixels_of(row.paths[0])
     first = numbered.frame_at(row.paths[0], None)
-    taken, number = _first_seconds(numbered.frames_of(row, first), rate, seconds)
+    taken, most = _first_seconds(numbered.frames_of(row, first), rate, seconds)
     frames = (_timed(frame, at, rate) for at, frame in enumerate(taken))
-    header = y4m.header_of(first, LEFT, rate, y4m.PROGRESSIVE, Fraction(1))
-    with _stub(header) as video:
-        source = Source(video.container, video, first, set())  # type: ignore[arg-type]
+    like = _subsampled_like(first) if is_subsampled else first
+    with _stub(y4m.header_of(like, LEFT, rate, y4m.PROGRESSIVE, Fraction(1))) as (container, video):
+        number = len(row.paths) if most is None else min(most, len(row.paths))
         said = ("the pictures' alpha is left out",) if has_alpha else ()
-        yield Reel(source, frames, min(number or math.inf, len(row.paths)), said, to_encode=subsampled)  # type: ignore[arg-type]
+        to_encode = subsampled if is_subsampled else _as_it_is
+        yield Reel(Source(container, video, like, set()), frames, number, said, to_encode=to_encode)
 
 
 def _first_seconds(
@@ -131,16 +140,14 @@ def _first_seconds(
 
 
 @contextmanager
-def _stub(header: y4m.Header) -> Iterator[VideoStream]:
-    """The video stream of a film in memory, of one black frame: it tells FFmpeg what frames that come from elsewhere
-    are.
-    """
+def _stub(header: y4m.Header) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A film of one frame in memory: it tells FFmpeg what frames that come from elsewhere are."""
     content = io.BytesIO()
     black = av.VideoFrame(header.width, header.height, header.pixel_format)
     content.write(header.line + y4m.FRAME + b"\n" + b"".join(plane.tobytes() for plane in sample_planes(black)))
     content.seek(0)
     with av.open(content, "r", format="yuv4mpegpipe") as container:
-        yield container.streams.video[0]
+        yield container, container.streams.video[0]
 
 
 def _timed(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:
@@ -148,9 +155,20 @@ def _timed(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:
     return frame
 
 
+def _subsampled_like(frame: av.VideoFrame) -> av.VideoFrame:
+    """An empty frame of that size and those colours, in 4:2:0."""
+    made = av.VideoFrame(frame.width, frame.height, _subsampled_format(frame))
+    made.color_range, made.colorspace = frame.color_range, frame.colorspace
+    made.color_primaries, made.color_trc = frame.color_primaries, frame.color_trc
+    return made
+
+
+def _subsampled_format(frame: av.VideoFrame) -> str:
+    return "yuv420p" if bits_of(frame) == 8 else "yuv420p10le"
+
+
 def subsampled(frame: av.VideoFrame) -> av.VideoFrame:
     """A frame of yuv444p or yuv444p10le as 4:2:0, made even by repeating the last row or column."""
-    deep = frame.format.name != "yuv444p"
     width, height = (frame.width + 1) // 2 * 2, (frame.height + 1) // 2 * 2
     even = frame
     if (width, height) != (frame.width, frame.height):
@@ -158,7 +176,7 @@ def subsampled(frame: av.VideoFrame) -> av.VideoFrame:
         for plane, into in zip(sample_planes(frame), sample_planes(even), strict=True):
             into[: frame.height, : frame.width] = plane
             repeat_edge(into, frame.height, frame.width)
-    small = even.reformat(format="yuv420p10le" if deep else "yuv420p", interpolation="BICUBIC")
+    small = even.reformat(format=_subsampled_format(frame), interpolation="BICUBIC")
     return _at_time_of(frame, small)
 
 
@@ -173,7 +191,9 @@ def _at_time_of(frame: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
 
 
 @contextmanager
-def made_ahead(reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]) -> Iterator[Iterator[Made | Item]]:
+def made_ahead(
+    reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]
+) -> Iterator[Iterator[Made | Item]]:
     """What `make` makes of each frame and its number, in the network's threads, a few frames ahead; warnings stay."""
     numbers = count()
 
@@ -205,69 +225,79 @@ class Written(NamedTuple):
     warnings: list[str]
 
 
-def to_film(reel: Reel, network: Network, target: Path, encoding: Encoding) -> Written:
+class Making(NamedTuple):
+    """How a film's frames are enlarged: in the network's threads, by the steps, to the size."""
+
+    network: Network
+    steps: Steps
+    size: FrameSize
+
+
+def making_of(
+    reel: Reel, name: str, network: Network, size: Size | None = None, strength: Callable[[], float] | None = None
+) -> tuple[Making, list[str]]:
+    """How the reel is enlarged, and what the user should know of it. Arguments as for `upscale_video`; name: the
+    film's, for messages. Raises RequestError for a size out of reach.
+    """
+    first = reel.source.first
+    steps, said = steps_for(size, network, first, Path(name))
+    if strength and steps.networks:
+        steps = steps.restoring(strength())
+    frame = frame_size(first, steps)
+    return Making(network, steps, frame), [*reel.said, *remarks(reel.source), *said, *repeated(steps, frame)]
+
+
+def to_film(reel: Reel, making: Making, target: Path, encoding: Encoding) -> Written:
     """Writes a film's file, whole or not at all. Raises as `upscale_video` does."""
-    full_range, frames = is_full_range(reel.source.first), 0
-    source = reel.source._replace(first=_like(reel.source.first, reel.to_encode(reel.source.first)))
-    warnings = [*reel.said, *remarks(source, network.upscale_factor)]
+    source, (network, steps, size) = reel.source, making
+    full_range, frames, warnings = is_full_range(source.first), 0, []
     with written_whole(target) as unfinished:
         with open_target(unfinished, target, source) as output, _bar(reel.number) as bar:
-            target_ = set_up(output, target, source, network.upscale_factor, encoding, math.inf)
-            kept, location = carried(target_.written.codec, source), source.chroma_location
-            warnings += target_.said
+            made = set_up(output, target, source, size, encoding, math.inf)
+            kept, location = carried(made.written.codec, source), source.chroma_location
+            warnings += made.said
 
             def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
-                return reel.to_encode(enlarged(lr, network, full_range, location, kept))
+                return reel.to_encode(sized(lr, steps, full_range, location, kept))
 
             with made_ahead(reel, network, make) as items:
-                for item in write(items, target_):
+                for item in write(items, made):
                     if isinstance(item, str):
                         warnings.append(item)
                     else:
                         frames += 1
                         bar.update()
-        finish(unfinished, target_)
-        warnings += lost(source, target_.written, unfinished, math.inf)
-        stamp(unfinished, network.upscale_factor)
+        finish(unfinished, made)
+        warnings += lost(source, made.written, unfinished, math.inf)
+        stamp(unfinished, size.factor)
     return Written(frames, 0, warnings)
 
 
-def _like(first: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
-    """The frame that was made of the first one, with its colours."""
-    if made is not first:
-        made.color_range, made.colorspace = first.color_range, first.colorspace
-        made.color_primaries, made.color_trc = first.color_primaries, first.color_trc
-    return made
-
-
-def to_y4m(reel: Reel, network: Network, out: y4m.Outgoing) -> Written:
+def to_y4m(reel: Reel, making: Making, out: y4m.Outgoing) -> Written:
     """Writes YUV4MPEG2 at a constant rate: frames of a film whose times vary are repeated or left out.
 
     Raises FailureError where the other program does not take it any more.
     """
-    source, scale = reel.source, network.upscale_factor
-    first, full_range = source.first, is_full_range(source.first)
-    warnings = [*reel.said, *remarks(source, scale)]
-    large = av.VideoFrame(*sr_size(first, scale), plain_name(first.format.name))
-    large.color_range = first.color_range
-    shape = source.video.sample_aspect_ratio or None
-    header = y4m.header_of(large, source.chroma_location, reel.rate, reel.fields, shape)
-    if full_range:
-        header = header._replace(color_range=ColorRange.JPEG)
-
-    def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
-        return enlarged(lr, network, full_range, source.chroma_location)
-
+    source, (network, steps, size) = reel.source, making
+    first, full_range, warnings = source.first, is_full_range(source.first), []
     if first.rotation:
         warnings.append(f"is turned by {first.rotation} degrees, which YUV4MPEG2 cannot say; it is written unturned")
-    out.write(header.line)
+    shape = source.video.sample_aspect_ratio or None
+    if size.stretch != 1:
+        shape = ((shape or 1) * size.stretch).limit_denominator(MOST_OF_SHAPE)
+    header = y4m.header_of(first, source.chroma_location, reel.rate, reel.fields, shape)
+
+    def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
+        return sized(lr, steps, full_range, source.chroma_location)
+
+    out.write(header._replace(width=size.width, height=size.height).line)
     steady = Steady(reel.rate, start_time(source.container))
     with made_ahead(reel, network, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):
                 warnings.append(item)
-            else:
-                for frame in steady.frames(item):  # type: ignore[arg-type]
+            elif isinstance(item, av.VideoFrame):
+                for frame in steady.frames(item):
                     y4m.write_frame(out, frame)
                 bar.update()
         for frame in steady.frames(None):
@@ -309,22 +339,21 @@ class Steady:
         ]
 
 
-def to_pictures(reel: Reel, network: Network, folder: Path, mark: str, overwrite: bool) -> Written:
+def to_pictures(reel: Reel, making: Making, folder: Path, mark: str, overwrite: bool) -> Written:
     """Writes each frame as a PNG file, upright, of 8 bits or, from 10, of 16; those that are there are left alone.
 
     mark: tells this film and request from others; empty: nothing does. Raises RequestError where the folder holds other
     frames, FailureError where writing fails.
     """
-    source, scale = reel.source, network.upscale_factor
-    first, full_range = source.first, is_full_range(source.first)
-    warnings = [*reel.said]
+    source, (network, steps, size) = reel.source, making
+    first, full_range, warnings = source.first, is_full_range(source.first), []
     there = numbered.check_folder(folder, mark, overwrite)
     data = side_data(first).get("DISPLAYMATRIX")
     display = np.frombuffer(data, np.int32)[:WHOLE_ROTATION] if data else None
     if rgb.turned(np.empty((1, 1, 1), np.uint8), display) is None:
         warnings.append("is turned by no multiple of 90 degrees; its frames are written as they are")
         display = None
-    aspect = source.video.sample_aspect_ratio or Fraction(1)
+    aspect = ((source.video.sample_aspect_ratio or 1) * size.stretch).limit_denominator(MOST_OF_SHAPE)
     shape = (aspect.numerator, aspect.denominator)
     if display is not None and not display[0]:
         shape = shape[::-1]
@@ -333,11 +362,11 @@ def to_pictures(reel: Reel, network: Network, folder: Path, mark: str, overwrite
     def make(number: int, lr: av.VideoFrame) -> bool:
         if (name := numbered.name_of(number)) in there:
             return False
-        sr = enlarged(lr, network, full_range, source.chroma_location)
+        sr = sized(lr, steps, full_range, source.chroma_location)
         pixels = rgb.picture_of(sr, matrix, full_range, source.chroma_location)
         upright = rgb.turned(pixels, display)
         assert upright is not None
-        numbered.write_frame(folder / name, upright, chunks, scale)
+        numbered.write_frame(folder / name, upright, chunks, size.factor)
         return True
 
     done = [0, 0]

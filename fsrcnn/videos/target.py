@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.videos import hdr, matroska
-from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, has_alpha, is_full_range, plain_name, side_data, sr_size
+from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, FrameSize, has_alpha, is_full_range, plain_name, side_data
 from fsrcnn.videos.kept import Written
 from fsrcnn.videos.others import COVER_TYPES, COVERS, Carrier, Others, codec_of, is_cover
 from fsrcnn.videos.source import Item, Source, cover_of, is_copied
@@ -36,6 +36,7 @@ HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg write
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
 CAPTIONS = {"libx265": {"a53cc": "1"}}  # encoders that write closed captions only if told to
 WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
+MOST_OF_SHAPE = 1000  # of the denominator of the pixels' shape, which no encoder takes beyond 16 bits
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
 
 
@@ -95,14 +96,17 @@ def open_target(unfinished: Path, target: Path, source: Source) -> Iterator[Outp
         ) from error
 
 
-def set_up(output: OutputContainer, target: Path, source: Source, scale: int, encoding: Encoding, end: float) -> Target:
-    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header.
+def set_up(
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, encoding: Encoding, end: float
+) -> Target:
+    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header. size: of the
+    frames to encode.
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
     """
     codec = encoder_of(target, encoding)
     check_encoder(codec, plain_name(source.first.format.name))
-    made = _add_streams(output, target, source, scale, codec, encoding)
+    made = _add_streams(output, target, source, size, codec, encoding)
     _copy_metadata(source.container, output, end)
     _start(output, target, codec)
     return made
@@ -148,7 +152,7 @@ def finish(unfinished: Path, target: Target) -> None:
 
 
 def _add_streams(
-    output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, codec: str, encoding: Encoding
 ) -> Target:
     """Adds the source's streams to the output, in their order, and covers at the end, as formats have them."""
     others, encoder = Others(output), None
@@ -156,22 +160,22 @@ def _add_streams(
     has_covers = output.format.name in COVERS and not output.container_options
     for stream in sorted(source.container.streams, key=is_cover):
         if stream.index == source.video.index:
-            encoder = _add_encoder(output, target, source, scale, codec, encoding)
+            encoder = _add_encoder(output, target, source, size, codec, encoding)
         elif is_cover(stream) and output.format.name == "matroska":
             _attach_cover(output, source, stream)
         elif is_copied(stream) and (has_covers or not is_cover(stream)):
             others.add(stream)
     assert encoder is not None
-    streams, aspect = tuple(sorted([source.video.index, *others.carriers])), _pixel_aspect(source)
+    streams, aspect = tuple(sorted([source.video.index, *others.carriers])), _pixel_aspect(source, size)
     has_display_size = _reserves(output, aspect)
-    size = encoder.codec_context.width, encoder.codec_context.height
     written = Written(codec, streams, aspect)
-    return Target(output, encoder, others.carriers, written, size, has_display_size, others.said())
+    return Target(output, encoder, others.carriers, written, (size.width, size.height), has_display_size, others.said())
 
 
-def _pixel_aspect(source: Source) -> Fraction:
+def _pixel_aspect(source: Source, size: FrameSize) -> Fraction:
     """The width of the result's pixels by their height."""
-    return source.video.sample_aspect_ratio or Fraction(1)
+    aspect = (source.video.sample_aspect_ratio or Fraction(1)) * size.stretch
+    return aspect if size.stretch == 1 else aspect.limit_denominator(MOST_OF_SHAPE)
 
 
 def _reserves(output: OutputContainer, pixel_aspect: Fraction) -> bool:
@@ -194,7 +198,7 @@ def check_encoder(codec: str, pixel_format: str) -> None:
 
 
 def _add_encoder(
-    output: OutputContainer, target: Path, source: Source, scale: int, codec: str, encoding: Encoding
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, codec: str, encoding: Encoding
 ) -> VideoStream:
     """The stream to encode, set up like the source's."""
     video, first, fields = source.video, source.first, max(source.frames_of_each, 1)
@@ -206,7 +210,7 @@ def _add_encoder(
     assert isinstance(encoder, VideoStream)
     context = encoder.codec_context
     encoder.options.update(_options(context, codec, encoding) | _told(codec, source))
-    context.width, context.height = sr_size(first, scale)
+    context.width, context.height = size.width, size.height
     context.pix_fmt = plain_name(first.format.name)
     if video.time_base:
         context.time_base = video.time_base / fields
@@ -214,22 +218,22 @@ def _add_encoder(
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
-    context.sample_aspect_ratio = _pixel_aspect(source)
+    context.sample_aspect_ratio = _pixel_aspect(source, size)
     if context.codec.canonical_name == "hevc" and output.format.name in MP4_LIKE:
         context.codec_tag = HVC1
-    _turn(encoder, first, scale)
+    _turn(encoder, first, size)
     encoder.disposition = video.disposition
     encoder.metadata.update(stream_tags(video.metadata))
-    if _reserves(output, _pixel_aspect(source)):
+    if _reserves(output, context.sample_aspect_ratio):
         encoder.metadata["title"] = matroska.reserved(encoder.metadata.get("title", ""))
     return encoder
 
 
-def _turn(encoder: VideoStream, first: av.VideoFrame, scale: int) -> None:
+def _turn(encoder: VideoStream, first: av.VideoFrame, size: FrameSize) -> None:
     """Gives the encoder's stream the rotation of the source's."""
     if matrix := side_data(first).get("DISPLAYMATRIX"):
         rotation = np.frombuffer(matrix, np.int32).copy()
-        rotation[6:8] *= scale  # the shift, in pixels
+        rotation[6:8] = (rotation[6:8] * size.factor).round()  # the shift, in pixels
         encoder.set_display_matrix(rotation.tolist())
     elif first.rotation:
         encoder.set_display_rotation(first.rotation)

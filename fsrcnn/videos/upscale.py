@@ -9,7 +9,8 @@ its frame.
 """
 
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from fsrcnn.ahead import AHEAD, ahead, map_ahead
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
+from fsrcnn.sizes import Size, Steps, steps_to
 from fsrcnn.stamp import stamp
 from fsrcnn.videos import DEINTERLACE, Deinterlace
-from fsrcnn.videos.frames import enlarged, is_full_range
+from fsrcnn.videos.frames import FrameSize, frame_size, is_full_range, sized, subsampling
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
 from fsrcnn.videos.target import Encoding, encoder_of, finish, open_target, set_up, takes_alpha, write
@@ -46,9 +48,14 @@ def upscale_video(
     preset: str | None = None,
     duration: float | None = None,
     deinterlace: Deinterlace = "auto",
+    size: Size | None = None,
+    strength: Callable[[], float] | None = None,
 ) -> VideoResult:
     """Enlarges the video `source` into the file `target`, whose suffix chooses the container.
 
+    size: as the film is shown, turned if it is; None: the network's scale. Where chroma is subsampled it becomes even.
+    A film that is as large already is copied, if nothing else is asked for; a larger one is reduced. strength: chooses
+    how strongly it is restored, where a network enlarges it; None: not at all.
     codec: FFmpeg's name of the encoder; None: libx264, or what suits the container if it cannot hold H.264.
     quality: its constant rate factor (0 is the best); preset: its name or number for a speed; None: its own defaults.
     duration: seconds of every stream, from the start; None: all.
@@ -69,16 +76,26 @@ def upscale_video(
     with open_source(source, deinterlace, takes_alpha(target, encoder_of(target, encoding))) as opened:
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
-        scale, end = network.upscale_factor, start_time(opened.container) + seconds
-        warnings = remarks(opened, scale)
+        end = start_time(opened.container) + seconds
+        steps, said = steps_for(size, network, opened.first, source)
+        if strength and steps.networks:
+            steps = steps.restoring(strength())
+        frame = frame_size(opened.first, steps)
+        warnings = remarks(opened) + said + repeated(steps, frame)
+        is_all = (codec, quality, preset, duration) == (None,) * 4 and not opened.frames_of_each
+        if steps.is_copy and is_all and source.suffix.lower() == target.suffix.lower():
+            with written_whole(target) as unfinished:
+                shutil.copyfile(source, unfinished)
+                stamp(unfinished, 1)
+            return VideoResult(opened.video.frames, tuple(said))
         with written_whole(target) as unfinished:
             with (
                 open_target(unfinished, target, opened) as output,
                 tqdm(total=frame_count(opened, duration), unit="frame", dynamic_ncols=True, disable=None) as bar,
             ):
-                made = set_up(output, target, opened, scale, encoding, end)
+                made = set_up(output, target, opened, frame, encoding, end)
                 warnings += made.said
-                with _enlarged_items(opened, network, made.written.codec, seconds) as items:
+                with _enlarged_items(opened, steps, network, made.written.codec, seconds) as items:
                     for item in write(items, made):
                         if isinstance(item, str):
                             warnings.append(item)
@@ -87,18 +104,47 @@ def upscale_video(
                             bar.update()
             finish(unfinished, made)
             warnings += lost(opened, made.written, unfinished, end)
-            stamp(unfinished, scale)
+            stamp(unfinished, frame.factor)
     return VideoResult(frames, tuple(warnings))
 
 
+def repeated(steps: Steps, frame: FrameSize) -> list[str]:
+    """A line where the frames have a row or column more than the network made."""
+    exact, even = (steps.width, steps.height), (frame.width, frame.height)
+    if exact == even:
+        return []
+    return [f"{exact[0]} x {exact[1]} made even by repeating the last row or column: {even[0]} x {even[1]}"]
+
+
+def steps_for(size: Size | None, network: Network, first: av.VideoFrame, source: Path) -> tuple[Steps, list[str]]:
+    """The steps for frames like the first one, and what the user should know of the result's size. Raises RequestError,
+    naming the file, for a size out of reach.
+    """
+    shown, multiples = (first.width, first.height), subsampling(first)[::-1]
+    is_turned = first.rotation % 180 != 0
+    if is_turned:
+        shown, multiples = shown[::-1], multiples[::-1]
+    try:
+        steps = steps_to(size, network, *shown, multiples)
+    except RequestError as error:
+        raise RequestError(f"{source}: {error}") from error
+    said = steps.remark(*shown)
+    exact = size.of(*shown) if size else (steps.width, steps.height)
+    if size and steps.networks and not steps.is_plain and exact != (steps.width, steps.height):
+        said.append(f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}")
+    return (steps._replace(width=steps.height, height=steps.width) if is_turned else steps), said
+
+
 @contextmanager
-def _enlarged_items(source: Source, network: Network, codec: str, seconds: float) -> Iterator[Iterator[Item]]:
+def _enlarged_items(
+    source: Source, steps: Steps, network: Network, codec: str, seconds: float
+) -> Iterator[Iterator[Item]]:
     """What `read` gives of the video, its frames enlarged for an encoder, ahead of what is done with them."""
     full_range, kept = is_full_range(source.first), carried(codec, source)
 
     def enlarge(item: Item) -> Item:
         if isinstance(item, av.VideoFrame):
-            return enlarged(item, network, full_range, source.chroma_location, kept)
+            return sized(item, steps, full_range, source.chroma_location, kept)
         return item
 
     with (

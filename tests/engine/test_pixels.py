@@ -66,6 +66,7 @@ def test_plain_bicubic_is_matlabs(scale: int):
 
 # Enlarges a picture and prints how much memory that took, in MiB, without the result if it is an array.
 FILE = "upscale_picture(source, source.with_suffix('.sr.png'), network); array = 0"
+SIZED = FILE.replace("network)", "network, size=checked_size(1.7))")
 ARRAY = "lr = pyvips.Image.new_from_file(str(source)).numpy(); array = lr.nbytes + enlarge_array(lr, network).nbytes"
 MEMORY = """
 import resource, sys, pyvips
@@ -73,6 +74,7 @@ from pathlib import Path
 from fsrcnn.network import load_network
 from fsrcnn.pictures.arrays import enlarge_array
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.sizes import checked_size
 from fsrcnn.weights import shipped_weights
 source, network = Path(sys.argv[1]), load_network(shipped_weights("fsrcnn_s", 2), 2, "cpu")
 {}
@@ -81,7 +83,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - array / 2**20)
 
 
 @posix
-@pytest.mark.parametrize("work", [FILE, ARRAY], ids=["file", "array"])
+@pytest.mark.parametrize("work", [FILE, SIZED, ARRAY], ids=["file", "file of another size", "array"])
 def test_memory_is_bounded_by_the_parts(tmp_path: Path, work: str):
     """Four times the pixels do not need more memory once a picture has several parts."""
     peaks = []

@@ -32,6 +32,10 @@ SMALL = b"YUV4MPEG2 W8 H6 F25:1 Ip A1:1 C420mpeg2\n"
 SMALL_FRAME = b"FRAME\n" + bytes(8 * 6 * 3 // 2)
 
 
+def making(reel: streams.Reel, network: Network) -> streams.Making:
+    return streams.making_of(reel, "film", network)[0]
+
+
 @pytest.fixture(scope="module")
 def network() -> Network:
     return shipped_network("fsrcnn_s", 2)
@@ -79,9 +83,10 @@ def enlarged(content: bytes, network: Network, tmp_path: Path, deinterlace: str 
         (tmp_path / "out.y4m").open("wb") as file,
         streams.y4m_reel(incoming, NAME, deinterlace, float("inf")) as reel,  # type: ignore[arg-type]
     ):
-        written = streams.to_y4m(reel, network, y4m.Outgoing(file.fileno(), "standard output"))
+        how, warnings = streams.making_of(reel, NAME, network)
+        written = streams.to_y4m(reel, how, y4m.Outgoing(file.fileno(), "standard output"))
         assert not reel.broken()
-    return (tmp_path / "out.y4m").read_bytes(), written.warnings
+    return (tmp_path / "out.y4m").read_bytes(), warnings + written.warnings
 
 
 # --- the format ---
@@ -172,7 +177,7 @@ def test_a_pipe_gives_what_a_file_gives(network: Network, tmp_path: Path, pixel_
     with av.open(str(tmp_path / "sr.mkv")) as container:
         expected = [b"".join(plane.tobytes() for plane in sample_planes(f)) for f in container.decode(video=0)]
     with streams.film_reel(clip, "auto", float("inf"), False) as reel, (tmp_path / "a.y4m").open("wb") as file:
-        assert streams.to_y4m(reel, network, y4m.Outgoing(file.fileno(), "out")) == (FRAMES, 0, [])
+        assert streams.to_y4m(reel, making(reel, network), y4m.Outgoing(file.fileno(), "out")) == (FRAMES, 0, [])
     with av.open(str(clip)) as container:
         lr = list(container.decode(video=0))
     content = written_to(tmp_path / "lr.y4m", y4m.header_of(lr[0], "left", Fraction(25), "p", None), lr)
@@ -214,7 +219,7 @@ def test_frames_of_a_film_whose_times_vary_are_repeated(network: Network, tmp_pa
     with streams.film_reel(clip, "auto", float("inf"), False) as reel:
         rate = reel.rate
         with (tmp_path / "a.y4m").open("wb") as file:
-            written = streams.to_y4m(reel, network, y4m.Outgoing(file.fileno(), "out"))
+            written = streams.to_y4m(reel, making(reel, network), y4m.Outgoing(file.fileno(), "out"))
     due = [int(time * TIME_BASE * rate + Fraction(1, 2)) for time in TIMES]
     assert written.frames == due[-1] + 1
     assert [line for line in written.warnings if "its times vary" in line]
@@ -223,7 +228,7 @@ def test_frames_of_a_film_whose_times_vary_are_repeated(network: Network, tmp_pa
 def test_a_film_from_a_pipe_becomes_a_file(network: Network, tmp_path: Path):
     content = from_ffmpeg("yuv420p10le", "-color_range", "pc")
     with fed(content) as incoming, streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel:
-        written = streams.to_film(reel, network, tmp_path / "sr.mkv", Encoding("ffv1"))
+        written = streams.to_film(reel, making(reel, network), tmp_path / "sr.mkv", Encoding("ffv1"))
     assert written == (FRAMES, 0, [])
     with av.open(str(tmp_path / "sr.mkv")) as container:
         video = container.streams.video[0]
@@ -245,7 +250,7 @@ def test_a_reader_that_ends_is_named(network: Network):
             streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel,
             pytest.raises(FailureError, match=r"^out: the program that reads it has ended; see what it says$"),
         ):
-            streams.to_y4m(reel, network, y4m.Outgoing(writing, "out"))
+            streams.to_y4m(reel, making(reel, network), y4m.Outgoing(writing, "out"))
     finally:
         os.close(writing)
 
