@@ -55,9 +55,7 @@ class Film(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """size: bytes a frame; seconds: of all cores, a frame; the scores are means. loss: PSNR against what was encoded, in
-    dB.
-    """
+    """size: bytes a frame; seconds: of all cores, a frame; scores are means. loss: PSNR against what was encoded."""
 
     crf: int
     size: float

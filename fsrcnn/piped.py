@@ -116,7 +116,7 @@ def run(request: Request, network: Network, restoration: Restoration) -> None:
             said, broken = _run(request, network, restoration, output)
         strengths = summary([*restoration.chosen.values()])
         line = "; ".join(filter(None, [said.format(seconds=time.monotonic() - started), strengths]))
-        print(shown(line), flush=True)
+        print(shown(line), file=sys.stderr if str(request.output) == STANDARD else sys.stdout, flush=True)
     if broken:
         raise FailureError(f"{broken}; the frames before it are written")
 
