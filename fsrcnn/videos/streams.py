@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from tqdm import tqdm
 
-from fsrcnn.ahead import AHEAD, ahead, map_ahead
+from fsrcnn.ahead import ahead, map_ahead, number_ahead
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
@@ -30,6 +30,7 @@ from fsrcnn.videos.frames import (
     LEFT,
     FrameSize,
     bits_of,
+    bytes_of,
     frame_size,
     is_full_range,
     repeat_edge,
@@ -190,41 +191,6 @@ def _at_time_of(frame: av.VideoFrame, made: av.VideoFrame) -> av.VideoFrame:
 # --- ways out ---
 
 
-@contextmanager
-def made_ahead(
-    reel: Reel, network: Network, make: Callable[[int, av.VideoFrame], Made]
-) -> Iterator[Iterator[Made | Item]]:
-    """What `make` makes of each frame and its number, in the network's threads, a few frames ahead; warnings stay."""
-    numbers = count()
-
-    def task(item: tuple[int, Item]) -> Made | Item:
-        number, frame = item
-        return make(number, frame) if isinstance(frame, av.VideoFrame) else frame
-
-    items = ((next(numbers) if isinstance(item, av.VideoFrame) else -1, item) for item in reel.items)
-    with (
-        ahead(items) as taken,
-        map_ahead(task, taken, network.pool, max(AHEAD, network.threads)) as made,
-    ):
-        try:
-            yield made
-        except BaseException:
-            reel.stop()
-            raise
-
-
-def _bar(number: int | None) -> "tqdm[NoReturn]":
-    return tqdm(total=number, unit="frame", dynamic_ncols=True, disable=None)
-
-
-class Written(NamedTuple):
-    """How many frames were written, how many were there already, and what the user should know."""
-
-    frames: int
-    there: int
-    warnings: list[str]
-
-
 class Making(NamedTuple):
     """How a film's frames are enlarged: in the network's threads, by the steps, to the size."""
 
@@ -247,9 +213,44 @@ def making_of(
     return Making(network, steps, frame), [*reel.said, *remarks(reel.source), *said, *repeated(steps, frame)]
 
 
+@contextmanager
+def made_ahead(
+    reel: Reel, making: Making, make: Callable[[int, av.VideoFrame], Made]
+) -> Iterator[Iterator[Made | Item]]:
+    """What `make` makes of each frame and its number, in the network's threads, a few frames ahead; warnings stay."""
+    numbers, size = count(), bytes_of(reel.source.first, making.size.width, making.size.height)
+
+    def task(item: tuple[int, Item]) -> Made | Item:
+        number, frame = item
+        return make(number, frame) if isinstance(frame, av.VideoFrame) else frame
+
+    items = ((next(numbers) if isinstance(item, av.VideoFrame) else -1, item) for item in reel.items)
+    with (
+        ahead(items) as taken,
+        map_ahead(task, taken, making.network.pool, number_ahead(making.network.threads, size)) as made,
+    ):
+        try:
+            yield made
+        except BaseException:
+            reel.stop()
+            raise
+
+
+def _bar(number: int | None) -> "tqdm[NoReturn]":
+    return tqdm(total=number, unit="frame", dynamic_ncols=True, disable=None)
+
+
+class Written(NamedTuple):
+    """How many frames were written, how many were there already, and what the user should know."""
+
+    frames: int
+    there: int
+    warnings: list[str]
+
+
 def to_film(reel: Reel, making: Making, target: Path, encoding: Encoding) -> Written:
     """Writes a film's file, whole or not at all. Raises as `upscale_video` does."""
-    source, (network, steps, size) = reel.source, making
+    source, (_, steps, size) = reel.source, making
     full_range, frames, warnings = is_full_range(source.first), 0, []
     with written_whole(target) as unfinished:
         with open_target(unfinished, target, source) as output, _bar(reel.number) as bar:
@@ -260,7 +261,7 @@ def to_film(reel: Reel, making: Making, target: Path, encoding: Encoding) -> Wri
             def make(_: int, lr: av.VideoFrame) -> av.VideoFrame:
                 return reel.to_encode(sized(lr, steps, full_range, location, kept))
 
-            with made_ahead(reel, network, make) as items:
+            with made_ahead(reel, making, make) as items:
                 for item in write(items, made):
                     if isinstance(item, str):
                         warnings.append(item)
@@ -278,7 +279,7 @@ def to_y4m(reel: Reel, making: Making, out: y4m.Outgoing) -> Written:
 
     Raises FailureError where the other program does not take it any more.
     """
-    source, (network, steps, size) = reel.source, making
+    source, (_, steps, size) = reel.source, making
     first, full_range, warnings = source.first, is_full_range(source.first), []
     if first.rotation:
         warnings.append(f"is turned by {first.rotation} degrees, which YUV4MPEG2 cannot say; it is written unturned")
@@ -292,7 +293,7 @@ def to_y4m(reel: Reel, making: Making, out: y4m.Outgoing) -> Written:
 
     out.write(header._replace(width=size.width, height=size.height).line)
     steady = Steady(reel.rate, start_time(source.container))
-    with made_ahead(reel, network, make) as items, _bar(reel.number) as bar:
+    with made_ahead(reel, making, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):
                 warnings.append(item)
@@ -345,7 +346,7 @@ def to_pictures(reel: Reel, making: Making, folder: Path, mark: str, overwrite: 
     mark: tells this film and request from others; empty: nothing does. Raises RequestError where the folder holds other
     frames, FailureError where writing fails.
     """
-    source, (network, steps, size) = reel.source, making
+    source, (_, steps, size) = reel.source, making
     first, full_range, warnings = source.first, is_full_range(source.first), []
     there = numbered.check_folder(folder, mark, overwrite)
     data = side_data(first).get("DISPLAYMATRIX")
@@ -370,7 +371,7 @@ def to_pictures(reel: Reel, making: Making, folder: Path, mark: str, overwrite: 
         return True
 
     done = [0, 0]
-    with made_ahead(reel, network, make) as items, _bar(reel.number) as bar:
+    with made_ahead(reel, making, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):
                 warnings.append(item)

@@ -18,14 +18,14 @@ from pathlib import Path
 import av
 from tqdm import tqdm
 
-from fsrcnn.ahead import AHEAD, ahead, map_ahead
+from fsrcnn.ahead import ahead, map_ahead, number_ahead
 from fsrcnn.errors import RequestError
 from fsrcnn.files import written_whole
 from fsrcnn.network import Network
 from fsrcnn.sizes import Size, Steps, steps_to
 from fsrcnn.stamp import stamp
 from fsrcnn.videos import DEINTERLACE, Deinterlace
-from fsrcnn.videos.frames import FrameSize, frame_size, is_full_range, sized, subsampling
+from fsrcnn.videos.frames import FrameSize, bytes_of, frame_size, is_full_range, sized, subsampling
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
 from fsrcnn.videos.target import Encoding, encoder_of, finish, open_target, set_up, takes_alpha, write
@@ -141,6 +141,7 @@ def _enlarged_items(
 ) -> Iterator[Iterator[Item]]:
     """What `read` gives of the video, its frames enlarged for an encoder, ahead of what is done with them."""
     full_range, kept = is_full_range(source.first), carried(codec, source)
+    number = number_ahead(network.threads, bytes_of(source.first, steps.width, steps.height))
 
     def enlarge(item: Item) -> Item:
         if isinstance(item, av.VideoFrame):
@@ -149,6 +150,6 @@ def _enlarged_items(
 
     with (
         ahead(read(source, seconds)) as items,
-        map_ahead(enlarge, items, network.pool, max(AHEAD, network.threads)) as sr_items,
+        map_ahead(enlarge, items, network.pool, number) as sr_items,
     ):
         yield sr_items

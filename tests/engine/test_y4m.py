@@ -18,11 +18,11 @@ from av.video.reformatter import ColorRange
 from made import HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, needed
 from made import network as shipped_network
 
-from fsrcnn.ahead import AHEAD
+from fsrcnn.ahead import AHEAD, MOST_AHEAD, number_ahead
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import Network
 from fsrcnn.videos import streams, y4m
-from fsrcnn.videos.frames import sample_planes
+from fsrcnn.videos.frames import bytes_of, sample_planes
 from fsrcnn.videos.target import Encoding
 from fsrcnn.videos.upscale import upscale_video
 
@@ -270,7 +270,7 @@ def test_it_does_not_wait_for_a_film_that_stalls(network: Network):
 
 
 def interrupt(reel: streams.Reel, network: Network) -> None:
-    with streams.made_ahead(reel, network, lambda _, frame: frame) as items:
+    with streams.made_ahead(reel, making(reel, network), lambda _, frame: frame) as items:
         next(items)
         raise KeyboardInterrupt
 
@@ -288,9 +288,18 @@ def test_it_reads_no_further_than_it_can_write(network: Network):
     with (
         fed(SMALL + SMALL_FRAME) as incoming,
         streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel,
-        streams.made_ahead(reel._replace(items=frames()), network, lambda _, frame: frame) as items,
+        streams.made_ahead(reel._replace(items=frames()), making(reel, network), lambda _, frame: frame) as items,
     ):
         for _ in range(3):
             next(items)
         time.sleep(0.3)
         assert taken[0] <= 3 + AHEAD + max(AHEAD, network.threads) + 2
+
+
+def test_large_frames_wait_in_smaller_numbers():
+    eight_k = 7680 * 4320 * 3 // 2
+    assert number_ahead(2, eight_k) == AHEAD
+    assert number_ahead(64, 1280 * 720 * 3 // 2) == 64
+    assert number_ahead(64, eight_k) == MOST_AHEAD // eight_k == 21
+    assert bytes_of(av.VideoFrame(192, 108, "yuv420p"), 7680, 4320) == eight_k
+    assert bytes_of(av.VideoFrame(192, 108, "yuv444p10le"), 384, 216) == 2 * 3 * 384 * 216
