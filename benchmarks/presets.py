@@ -7,10 +7,15 @@ the encoder's usual preset.
 """
 
 import io
+import json
+import os
 import resource
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 import av
@@ -21,9 +26,11 @@ from numpy.typing import NDArray
 from dataset import VALIDATION_NAMES, read_image
 from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import write_json
+from fsrcnn.geometry import VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.videos.frames import enlarged, sample_planes
 from fsrcnn.videos.target import own_priority
+from fsrcnn.videos.upscale import upscale_video
 from fsrcnn.weights import shipped_weights
 from imgproc import imresize, psnr, ssim, to_uint8
 
@@ -42,15 +49,23 @@ ENCODERS: dict[str, tuple[int, dict[str, str], str, tuple[str, ...]]] = {
     "libx264": (23, {}, "preset", ("medium", "ultrafast", "superfast", "veryfast", "faster", "fast", "slow")),
     "libx265": (28, {"x265-params": "log-level=error"}, "preset", ("medium", "superfast", "veryfast", "fast")),
     "libsvtav1": (35, {}, "preset", ("10", "12", "8", "6")),
-    "libvpx-vp9": (32, {"b": "0"}, "cpu-used", ("1", "2", "4", "5", "8")),
+    "libvpx-vp9": (32, {"b": "0"}, "cpu-used", ("1", "2", "4", "5")),
 }
 APART = (-4, 0, 4)  # the rate factors of a preset, from the usual one
 
+# A process between, as a process's peak begins with what its parent has; the peak of the one that it runs, in KiB.
+MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, capture_output=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
 
 class Film(NamedTuple):
-    """truths: luma of the frames that are scored; frames: enlarged, all of them."""
+    """truths: luma of the frames that are scored; content: the film's file; frames: enlarged, all of them."""
 
     truths: list[NDArray[np.uint8]]
+    content: bytes
     frames: list[av.VideoFrame]
 
 
@@ -91,7 +106,7 @@ def made_film(pictures: list[NDArray[np.uint8]], network: Network) -> Film:
     content = encode([frame.reformat(format=PIXEL_FORMAT) for frame in small], "libx264", {"crf": "18"})
     large = [enlarged(frame, network, full_range=False) for frame in decoded(content)]
     lumas = [av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format=PIXEL_FORMAT) for frame in truths[SCORED]]
-    return Film([sample_planes(frame)[0].astype(np.uint8) for frame in lumas], large)
+    return Film([sample_planes(frame)[0].astype(np.uint8) for frame in lumas], content, large)
 
 
 def encode(frames: list[av.VideoFrame], codec: str, options: dict[str, str]) -> bytes:
@@ -150,19 +165,65 @@ def describe(codec: str, films: list[Film]) -> Iterator[dict[str, Any]]:
         yield {"codec": codec, "preset": preset, "size": size, "at_size": at_size(points, size), "measured": measured}
 
 
+def shares(film: Film, folder: Path) -> dict[str, float]:
+    """CPU seconds a frame of each step of upscale.py by itself, and of the whole."""
+    source, found = folder / "film.mkv", {}
+    source.write_bytes(film.content)
+
+    def take(step: str, work: Callable[[], Any]) -> Any:
+        started = cpu_seconds()
+        done = work()
+        found[step] = (cpu_seconds() - started) / FRAMES
+        return done
+
+    frames = take("decode", lambda: decoded(film.content))
+    take("encode", lambda: encode(film.frames, "libx264", {}))
+    for variant in VARIANTS:
+        network = load_network(shipped_weights(variant, SCALE), SCALE, "cpu")
+        enlarged(frames[0], network, full_range=False)  # compiles it
+        take(f"enlarge, {variant}", lambda: [enlarged(frame, network, full_range=False) for frame in frames])  # noqa: B023
+        take(f"all, {variant}", lambda: upscale_video(source, folder / f"{variant}.mkv", network))  # noqa: B023
+    return found
+
+
+def peak_memory(film: Film, folder: Path) -> dict[str, int]:
+    """Bytes that upscale.py needs at most, by the number of frames, fewer first."""
+    found = {}
+    for times in (1, 4):
+        source = folder / f"long{times}.mkv"
+        source.write_bytes(encode(times * decoded(film.content), "libx264", {"crf": "18"}))
+        command = [sys.executable, "-c", MEASURED, sys.executable, str(ROOT / "upscale.py"), str(source)]
+        done = subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True, text=True)
+        found[str(times * FRAMES)] = int(done.stdout.split()[-1]) * 1024
+    return found
+
+
 def main() -> None:
-    """Makes the films, encodes and scores them, and writes results/benchmark/presets.json."""
+    """Makes the films, encodes and scores them, and writes results/benchmark/presets.json. Encoders that are in it
+    already are not measured again.
+    """
     Parser(description=__doc__).parse_args()
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone
     network = load_network(shipped_weights("fsrcnn", SCALE), SCALE, "cpu").restored(STRENGTH)
     each = ACROSS**2 + 1
     pictures = photographs(FILMS * each)
     films = [made_film(pictures[each * number : each * (number + 1)], network) for number in range(FILMS)]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    with TemporaryDirectory() as name:
+        said = {
+            "frames": FRAMES * FILMS,
+            "shares": shares(films[0], Path(name)),
+            "peak_memory": peak_memory(films[0], Path(name)),
+        }
+    write_json(RESULT, said | {"rows": rows})
+    done = {row["codec"] for row in rows}
     for codec in ENCODERS:
+        if codec in done:
+            continue
         for row in describe(codec, films):
             rows.append(row)
             print(codec, row["preset"], row["at_size"], [point["size"] for point in row["measured"]], flush=True)
-        write_json(RESULT, {"frames": FRAMES * FILMS, "rows": rows})
+        write_json(RESULT, said | {"rows": rows})
 
 
 if __name__ == "__main__":
