@@ -30,13 +30,14 @@ from fsrcnn.videos import DEINTERLACE, Deinterlace
 from fsrcnn.videos.frames import FrameSize, frame_size, is_full_range, sized, subsampling
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.packets import Footer, Tally, write_footer, write_packets
-from fsrcnn.videos.parts import Cuts, Parts, Run, cut, is_joined, new_run
+from fsrcnn.videos.parts import PART_SECONDS, Cuts, Parts, Run, cut, is_joined, new_run
 from fsrcnn.videos.source import (
     Begin,
     End,
     PartItem,
     Rest,
     Source,
+    Timeline,
     frame_count,
     open_source,
     read_parts,
@@ -132,8 +133,9 @@ def upscale_video(
                 stamp(unfinished, 1)
             return VideoResult(opened.video.frames, tuple(said))
         said = remarks(opened) + said + _repeated(steps, frame)
-        end, can_seek = timeline(opened)
         first = start_time(opened.container)
+        is_short = duration is not None and duration < 2 * PART_SECONDS and not start
+        end, can_seek = Timeline(float("inf"), False) if is_short else timeline(opened)
         if start and first + start >= end:
             raise RequestError(f"start: got {start:g} seconds, and {source} has {end - first:.1f}; start earlier")
         film = Film(opened, target, cut(first, end, start, duration), steps, frame, encoding)
