@@ -69,6 +69,7 @@ class Network:
     make_sibling: makes the same variant's network for another scale; None: there is none.
     """
 
+    digest = ""  # of the weights
     make_form: "Callable[[float], Network] | None" = None
     make_sibling: "Callable[[int], Network] | None" = None
 
@@ -231,6 +232,7 @@ def network_of(
         network = CompiledNetwork(weights, native.HOST, threads or cpu_threads())
     else:
         network = TorchNetwork(weights, select_device(device))
+    network.digest = weights.digest
     if restoring is not None:
         network.make_form = lambda strength: network_of(blended(weights, restoring, strength), device, threads)
     return network

@@ -1,7 +1,6 @@
 """The command line's other ways in and out: standard input and output, numbered pictures (--frames, --fps)."""
 
 import hashlib
-import math
 import os
 import re
 import sys
@@ -72,6 +71,10 @@ def check(request: Request, processes: int) -> None:
             f"output: {STANDARD_INPUT} needs one: --output - or a file, or --frames and a folder",
         ),
         (is_given and request.fps is not None, "fps: is for pictures; a film on standard input has its own"),
+        (
+            request.start and (is_given or request.fps is not None),
+            "start: is for a film's file; leave it out",
+        ),
         (is_given and _is_terminal(INPUT), f"{STANDARD_INPUT}: is a terminal; pipe a film or picture into it"),
         (
             str(output) == STANDARD and _is_terminal(OUTPUT),
@@ -126,7 +129,7 @@ def _run(request: Request, network: Network, restoration: Restoration, output: i
     from fsrcnn.videos import numbered
     from fsrcnn.videos.y4m import MAGIC, Incoming
 
-    (name,), seconds = request.inputs, request.duration or math.inf
+    (name,) = request.inputs
     if name == STANDARD:
         incoming = Incoming(INPUT)
         head = incoming.head(MOST_SIGNATURE)
@@ -136,7 +139,7 @@ def _run(request: Request, network: Network, restoration: Restoration, output: i
             return _picture_given(incoming, head, request, network, restoration, output), ""
         from fsrcnn.videos.streams import y4m_reel
 
-        with y4m_reel(incoming, STANDARD_INPUT, request.deinterlace, seconds) as reel:
+        with y4m_reel(incoming, STANDARD_INPUT, request.deinterlace, request.duration) as reel:
             strength = partial(restoration.of_video, Path(STANDARD), lambda _: 0.0)
             return _film(reel, STANDARD_INPUT, request, network, strength, output)
     if request.fps is not None:
@@ -164,7 +167,7 @@ def _film_file(
     from fsrcnn.videos.streams import film_reel
 
     strength = partial(restoration.of_video, source, film_strength)
-    with film_reel(source, request.deinterlace, request.duration or math.inf, bool(request.frames)) as reel:
+    with film_reel(source, request.deinterlace, request.duration, bool(request.frames), request.start) as reel:
         return _film(reel, str(source), request, network, strength, output)
 
 
@@ -185,7 +188,7 @@ def _row(
         raise RequestError("frames: pictures become pictures without --frames and --fps; leave both out")
     strength = partial(restoration.of_video, row.paths[0], told)
     is_file = str(request.output) != STANDARD
-    with row_reel(row, rate, request.duration or math.inf, is_subsampled=is_file) as reel:
+    with row_reel(row, rate, request.duration, is_subsampled=is_file) as reel:
         return _film(reel, row.name, request, network, strength, output)
 
 
@@ -240,7 +243,7 @@ def _mark(source: Path, request: Request, strength: float) -> str:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - BLOCK, 0))
         found.update(file.read())
-    found.update(repr((size, request.size, request.variant, strength, request.deinterlace)).encode())
+    found.update(repr((size, request.size, request.variant, strength, request.deinterlace, request.start)).encode())
     return found.hexdigest()[:32]
 
 

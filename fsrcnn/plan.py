@@ -34,6 +34,7 @@ UNREAD = frozenset(
     ".3gp .3g2 .asf .divx .dv .f4v .m1v .m2v .mjpeg .mod .mxf .ogm .rm .rmvb .tod .vob .h264 .h265 .hevc .gifv".split()
 ) - set(SUFFIXES)
 LIKE_A_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # not the end of "2024.06.30" or "v1.5"
+TRIAL = "_trial"  # ends the name of a few seconds of a film, which so do not stand in for all of it
 FILES_AT_ONCE = 16  # that are looked into
 ITSELF = "would be replaced by its own result; choose another suffix or output"
 
@@ -59,6 +60,7 @@ class Request:
     codec: str | None = None
     quality: int | None = None
     preset: str | None = None
+    start: float = 0.0
     duration: float | None = None
     deinterlace: Deinterlace = "auto"
     frames: Path | None = None
@@ -268,7 +270,8 @@ def without_results(found: list[Found], ending: str) -> list[Found]:
 
 def result_name(source: Path, request: Request) -> str:
     ending = request.size.ending if request.suffix is None else request.suffix
-    return source.stem + ending + _result_type(source, request)
+    is_trial = source.suffix.lower() in VIDEO_SUFFIXES and (request.start or request.duration)
+    return source.stem + ending + (TRIAL if is_trial else "") + _result_type(source, request)
 
 
 def _result_type(source: Path, request: Request) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import av
 import numpy as np
@@ -39,13 +39,16 @@ from fsrcnn.videos.frames import (
     sized,
 )
 from fsrcnn.videos.kept import carried, lost
-from fsrcnn.videos.source import Item, Source, frame_count, open_source, read, remarks, start_time
-from fsrcnn.videos.target import FRAME_RATE, MOST_OF_SHAPE, Encoding, finish, open_target, set_up, write
+from fsrcnn.videos.parts import Cuts, cut
+from fsrcnn.videos.source import FrameReader, Source, frame_count, open_source, read_warnings, remarks, start_time
+from fsrcnn.videos.target import FRAME_RATE, MOST_OF_SHAPE, Encoding, finish, open_target, set_up
 from fsrcnn.videos.upscale import repeated, steps_for
 
 WHOLE_ROTATION = 9  # numbers of a display matrix
 
+ALL = Cuts(-math.inf, math.inf, 0, number=1, shift=0)
 Made = TypeVar("Made")
+Item: TypeAlias = "av.VideoFrame | str"  # a frame or, at the end, a warning
 
 
 def _as_it_is(frame: av.VideoFrame) -> av.VideoFrame:
@@ -53,17 +56,18 @@ def _as_it_is(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 class Reel(NamedTuple):
-    """A film that comes in. `items` are as `read` gives them; number: about how many frames there are, None: unknown.
+    """A film that comes in. number: about how many frames there are, None: unknown. said: what the user should know.
 
-    fields: of the frames as they come, see `y4m.Header`. said: what the user should know. broken: tells, once all
-    items are taken, why there are not more; empty: there are not. stop: lets a thread that waits for items go on.
-    to_encode: a frame, enlarged, as a film's file gets it.
+    begins: when the first frame is due, in seconds. fields: of the frames as they come, see `y4m.Header`. broken: once
+    all items are taken, tells why there are not more; empty: there are not. stop: lets a thread that waits for items go
+    on. to_encode: a frame, enlarged, as a film's file gets it.
     """
 
     source: Source
     items: Iterator[Item]
     number: int | None
     said: tuple[str, ...] = ()
+    begins: float = 0
     fields: str = y4m.PROGRESSIVE
     broken: Callable[[], str] = str
     stop: Callable[[], object] = str
@@ -79,16 +83,33 @@ class Reel(NamedTuple):
 
 
 @contextmanager
-def film_reel(path: Path, deinterlace: Deinterlace, seconds: float, with_alpha: bool) -> Iterator[Reel]:
-    """A film's file; its sound and all else stay behind. Raises RequestError where `open_source` does."""
+def film_reel(
+    path: Path, deinterlace: Deinterlace, duration: float | None, with_alpha: bool, start: float = 0
+) -> Iterator[Reel]:
+    """A film's file, `duration` seconds of it from `start` on; its sound and all else stay behind. Raises RequestError
+    where `open_source` does.
+    """
     with open_source(path, deinterlace, with_alpha) as source:
-        items = (item for item in read(source, seconds) if isinstance(item, av.VideoFrame | str))
+        first = start_time(source.container)
+        cuts = cut(first, first + start, start, duration)  # in one part
         said = ("its sound, subtitles and other streams are left out",) if len(source.container.streams) > 1 else ()
-        yield Reel(source, items, frame_count(source, None if seconds == math.inf else seconds), said)
+        number = frame_count(source.video, start, duration)
+        number = number and number * max(source.frames_of_each, 1)
+        yield Reel(source, _film_items(source, cuts), number, said, begins=first + start)
+
+
+def _film_items(source: Source, cuts: Cuts) -> Iterator[Item]:
+    """The frames, then what the user should know of the file."""
+    reader, reached = FrameReader(source, can_seek=False), start_time(source.container)
+    reader.skip_to(cuts.start)
+    for frame in reader.frames_before(cuts.end):
+        reached = float(((frame.pts or 0) + frame.duration) * (frame.time_base or 0))
+        yield frame
+    yield from read_warnings(source.container, reached, cuts.end, 0, reader.tally())
 
 
 @contextmanager
-def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, seconds: float) -> Iterator[Reel]:
+def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, duration: float | None) -> Iterator[Reel]:
     """A film of YUV4MPEG2. It is read once, so its header alone says whether it is interlaced.
 
     Raises RequestError, naming `name`, if it is none, or has no frame.
@@ -100,7 +121,7 @@ def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, second
     is_interlaced = header.fields in (y4m.TOP_FIRST, y4m.BOTTOM_FIRST) and min(first.width, first.height) >= SMALLEST
     scan = Scan("interlaced", True, header.fields == y4m.TOP_FIRST) if is_interlaced else Scan()
     rate = header.rate or y4m.DEFAULT_RATE
-    frames, number = _first_seconds(chain([first], frames), rate, seconds)
+    frames, number = _first_seconds(chain([first], frames), rate, duration)
     with _stub(header._replace(rate=rate)) as (container, video):
         source = Source(container, video, first, set(), scan, deinterlace, False, header.chroma_location)
         fields, said = header.fields, []
@@ -111,18 +132,18 @@ def y4m_reel(incoming: y4m.Incoming, name: str, deinterlace: Deinterlace, second
             said.append("is interlaced and enlarged as if it were not; its edges comb")
         if header.rate is None:
             said.append(f"does not say its frame rate; taken for {rate}")
-        yield Reel(source, frames, number, tuple(said), fields, lambda: reader.broken, incoming.stop)
+        yield Reel(source, frames, number, tuple(said), 0, fields, lambda: reader.broken, incoming.stop)
 
 
 @contextmanager
-def row_reel(row: numbered.Row, rate: Fraction, seconds: float, is_subsampled: bool) -> Iterator[Reel]:
+def row_reel(row: numbered.Row, rate: Fraction, duration: float | None, is_subsampled: bool) -> Iterator[Reel]:
     """A row of numbered pictures, `rate` a second. Raises as `numbered.frame_at` does.
 
     is_subsampled: once enlarged they become 4:2:0, which all players take; else they stay without subsampling.
     """
     _, has_alpha = numbered.pixels_of(row.paths[0])
     first = numbered.frame_at(row.paths[0], None)
-    taken, most = _first_seconds(numbered.frames_of(row, first), rate, seconds)
+    taken, most = _first_seconds(numbered.frames_of(row, first), rate, duration)
     frames = (_timed(frame, at, rate) for at, frame in enumerate(taken))
     like = _subsampled_like(first) if is_subsampled else first
     with _stub(y4m.header_of(like, LEFT, rate, y4m.PROGRESSIVE, Fraction(1))) as (container, video):
@@ -133,10 +154,10 @@ def row_reel(row: numbered.Row, rate: Fraction, seconds: float, is_subsampled: b
 
 
 def _first_seconds(
-    frames: Iterator[av.VideoFrame], rate: Fraction, seconds: float
+    frames: Iterator[av.VideoFrame], rate: Fraction, seconds: float | None
 ) -> tuple[Iterator[av.VideoFrame], int | None]:
     """The frames that start in the first seconds, and how many that are at most; None: all of them."""
-    number = None if seconds == math.inf else max(math.ceil(seconds * rate - 1e-6), 1)
+    number = None if seconds is None else max(math.ceil(seconds * rate - 1e-6), 1)
     return islice(frames, number), number
 
 
@@ -254,7 +275,7 @@ def to_film(reel: Reel, making: Making, target: Path, encoding: Encoding) -> Wri
     full_range, frames, warnings = is_full_range(source.first), 0, []
     with written_whole(target) as unfinished:
         with open_target(unfinished, target, source) as output, _bar(reel.number) as bar:
-            made = set_up(output, target, source, size, encoding, math.inf)
+            made = set_up(output, target, source, size, encoding, ALL)
             kept, location = carried(made.written.codec, source), source.chroma_location
             warnings += made.said
 
@@ -262,14 +283,16 @@ def to_film(reel: Reel, making: Making, target: Path, encoding: Encoding) -> Wri
                 return reel.to_encode(sized(lr, steps, full_range, location, kept))
 
             with made_ahead(reel, making, make) as items:
-                for item in write(items, made):
+                for item in items:
                     if isinstance(item, str):
                         warnings.append(item)
-                    else:
+                    elif isinstance(item, av.VideoFrame):
+                        output.mux(made.encoder.encode(item))
                         frames += 1
                         bar.update()
+            output.mux(made.encoder.encode(None))
         finish(unfinished, made)
-        warnings += lost(source, made.written, unfinished, math.inf)
+        warnings += lost(source, made.written, unfinished, ALL)
         stamp(unfinished, size.factor)
     return Written(frames, 0, warnings)
 
@@ -292,7 +315,7 @@ def to_y4m(reel: Reel, making: Making, out: y4m.Outgoing) -> Written:
         return sized(lr, steps, full_range, source.chroma_location)
 
     out.write(header._replace(width=size.width, height=size.height).line)
-    steady = Steady(reel.rate, start_time(source.container))
+    steady = Steady(reel.rate, reel.begins)
     with made_ahead(reel, making, make) as items, _bar(reel.number) as bar:
         for item in items:
             if isinstance(item, str):

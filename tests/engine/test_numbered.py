@@ -20,7 +20,6 @@ from fsrcnn.videos import numbered, rgb, streams
 from fsrcnn.videos.frames import sample_planes
 from fsrcnn.videos.target import Encoding
 
-ALL = float("inf")
 MARK = "0123456789abcdef" * 2
 
 
@@ -127,7 +126,7 @@ def test_a_turned_film_is_written_upright(network: Network, tmp_path: Path):
     make_clip(plain, codec="libx264", options={"crf": "0"})
     make_clip(upright, codec="libx264", options={"crf": "0"}, rotation=90)
     for clip in (plain, upright):
-        with streams.film_reel(clip, "auto", ALL, True) as reel:
+        with streams.film_reel(clip, "auto", None, True) as reel:
             streams.to_pictures(reel, making(reel, network), clip.with_suffix(""), MARK, overwrite=False)
     turned = load(tmp_path / "upright" / "000002.png")
     np.testing.assert_array_equal(turned, np.rot90(load(tmp_path / "plain" / "000002.png")))  # counterclockwise
@@ -137,7 +136,7 @@ def test_a_turned_film_is_written_upright(network: Network, tmp_path: Path):
 
 
 def written(network: Network, clip: Path, folder: Path, mark: str = MARK, overwrite: bool = False) -> tuple[int, int]:
-    with streams.film_reel(clip, "auto", ALL, True) as reel:
+    with streams.film_reel(clip, "auto", None, True) as reel:
         done = streams.to_pictures(reel, making(reel, network), folder, mark, overwrite)
     return done.frames, done.there
 
@@ -245,7 +244,7 @@ def test_a_row_becomes_a_film(network: Network, tmp_path: Path, dtype: type, pix
     for number, pixels in enumerate(pictures):
         save(tmp_path / "shots" / f"{number:03}.png", pixels)
     with streams.row_reel(
-        numbered.row_of(str(tmp_path / "shots")), Fraction(24000, 1001), ALL, is_subsampled=True
+        numbered.row_of(str(tmp_path / "shots")), Fraction(24000, 1001), None, is_subsampled=True
     ) as reel:
         done = streams.to_film(reel, making(reel, network), tmp_path / "film.mkv", Encoding("ffv1"))
     assert done == (3, 0, [])
@@ -266,7 +265,7 @@ def test_pictures_with_odd_sides_alpha_profiles_and_grey(network: Network, tmp_p
     save(shots / "1.png", noise(7, 9, 4))
     save(shots / "2.png", noise(7, 9))
     save(shots / "3.png", noise(7, 9, 3, dtype=np.uint16))
-    with streams.row_reel(numbered.row_of(str(shots)), Fraction(24), ALL, is_subsampled=True) as reel:
+    with streams.row_reel(numbered.row_of(str(shots)), Fraction(24), None, is_subsampled=True) as reel:
         how, said = streams.making_of(reel, "shots", shipped_network("fsrcnn_s", 3))
         done = streams.to_film(reel, how, tmp_path / "film.mkv", Encoding("ffv1"))
     assert done.frames == 3

@@ -81,7 +81,7 @@ def enlarged(content: bytes, network: Network, tmp_path: Path, deinterlace: str 
     with (
         fed(content) as incoming,
         (tmp_path / "out.y4m").open("wb") as file,
-        streams.y4m_reel(incoming, NAME, deinterlace, float("inf")) as reel,  # type: ignore[arg-type]
+        streams.y4m_reel(incoming, NAME, deinterlace, None) as reel,  # type: ignore[arg-type]
     ):
         how, warnings = streams.making_of(reel, NAME, network)
         written = streams.to_y4m(reel, how, y4m.Outgoing(file.fileno(), "standard output"))
@@ -176,7 +176,7 @@ def test_a_pipe_gives_what_a_file_gives(network: Network, tmp_path: Path, pixel_
     upscale_video(clip, tmp_path / "sr.mkv", network, "ffv1")
     with av.open(str(tmp_path / "sr.mkv")) as container:
         expected = [b"".join(plane.tobytes() for plane in sample_planes(f)) for f in container.decode(video=0)]
-    with streams.film_reel(clip, "auto", float("inf"), False) as reel, (tmp_path / "a.y4m").open("wb") as file:
+    with streams.film_reel(clip, "auto", None, False) as reel, (tmp_path / "a.y4m").open("wb") as file:
         assert streams.to_y4m(reel, making(reel, network), y4m.Outgoing(file.fileno(), "out")) == (FRAMES, 0, [])
     with av.open(str(clip)) as container:
         lr = list(container.decode(video=0))
@@ -216,7 +216,7 @@ def test_the_header_says_whether_it_is_interlaced(
 
 def test_frames_of_a_film_whose_times_vary_are_repeated(network: Network, tmp_path: Path):
     clip = make_clip(tmp_path / "lr.mkv")  # times in fiftieths
-    with streams.film_reel(clip, "auto", float("inf"), False) as reel:
+    with streams.film_reel(clip, "auto", None, False) as reel:
         rate = reel.rate
         with (tmp_path / "a.y4m").open("wb") as file:
             written = streams.to_y4m(reel, making(reel, network), y4m.Outgoing(file.fileno(), "out"))
@@ -227,7 +227,7 @@ def test_frames_of_a_film_whose_times_vary_are_repeated(network: Network, tmp_pa
 
 def test_a_film_from_a_pipe_becomes_a_file(network: Network, tmp_path: Path):
     content = from_ffmpeg("yuv420p10le", "-color_range", "pc")
-    with fed(content) as incoming, streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel:
+    with fed(content) as incoming, streams.y4m_reel(incoming, NAME, "auto", None) as reel:
         written = streams.to_film(reel, making(reel, network), tmp_path / "sr.mkv", Encoding("ffv1"))
     assert written == (FRAMES, 0, [])
     with av.open(str(tmp_path / "sr.mkv")) as container:
@@ -247,7 +247,7 @@ def test_a_reader_that_ends_is_named(network: Network):
     try:
         with (
             fed(SMALL + 50 * SMALL_FRAME) as incoming,
-            streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel,
+            streams.y4m_reel(incoming, NAME, "auto", None) as reel,
             pytest.raises(FailureError, match=r"^out: the program that reads it has ended; see what it says$"),
         ):
             streams.to_y4m(reel, making(reel, network), y4m.Outgoing(writing, "out"))
@@ -260,7 +260,7 @@ def test_it_does_not_wait_for_a_film_that_stalls(network: Network):
     os.write(writing, SMALL + 2 * SMALL_FRAME)  # and no more
     started = time.monotonic()
     with (
-        streams.y4m_reel(y4m.Incoming(reading), NAME, "auto", float("inf")) as reel,
+        streams.y4m_reel(y4m.Incoming(reading), NAME, "auto", None) as reel,
         pytest.raises(KeyboardInterrupt),
     ):
         interrupt(reel, network)
@@ -287,7 +287,7 @@ def test_it_reads_no_further_than_it_can_write(network: Network):
 
     with (
         fed(SMALL + SMALL_FRAME) as incoming,
-        streams.y4m_reel(incoming, NAME, "auto", float("inf")) as reel,
+        streams.y4m_reel(incoming, NAME, "auto", None) as reel,
         streams.made_ahead(reel._replace(items=frames()), making(reel, network), lambda _, frame: frame) as items,
     ):
         for _ in range(3):
