@@ -1,10 +1,12 @@
 """What it costs in size that films are made in parts, each encoded by itself: `python -m benchmarks.parts`.
 
-Two films of scikit-image's photographs, with grain, in scenes of 2 to 12 seconds: in one the camera circles, in the
-other it stands still, where a key frame costs most. Each is enlarged in parts, and as a single one.
+Films of scikit-image's photographs, with grain, in scenes of 2 to 12 seconds: the camera circles, or it stands still,
+where a key frame costs most; with key frames where scenes begin, as encoders set them, or in a fixed rhythm. Each is
+enlarged in parts, and as a single one.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,12 +24,13 @@ from fsrcnn.videos.target import own_priority
 from fsrcnn.videos.upscale import upscale_video
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmark" / "parts.json"
-WIDTH, HEIGHT, RATE = 240, 136, 25
-SCENES = (3.1, 6.4, 2.2, 9.7, 4.8, 12.3, 3.6, 7.9, 5.5, 8.3, 11.2)  # seconds
+WIDTH, HEIGHT, RATE = 160, 90, 25
+SCENES = (3.1, 6.4, 2.2, 9.7, 4.8, 12.3, 3.6, 7.9, 5.5, 8.3, 11.2, 4.1, 6.2)  # seconds
 RADIUS, TURN = 30, 8.0  # pixels of the camera's circle, and seconds that it takes
 GRAIN = 1.5  # levels of 255, standard deviation
 SOURCE = {"crf": "12", "preset": "fast"}
-ENCODERS = {"libx264": None, "libx265": None, "libvpx-vp9": "5", "libsvtav1": "8"}  # and their presets
+RHYTHMS = {"at scenes": {}, "every 2 s": {"g": "50", "x264-params": "scenecut=0"}}  # of the source's key frames
+ENCODERS = {"libx264": None, "libsvtav1": "8"}  # and their presets
 LENGTHS = {"parts": parts.PART_SECONDS, "whole": 1e9}  # seconds of a part
 
 
@@ -44,9 +47,9 @@ def frames(radius: float) -> Iterator[NDArray[np.uint8]]:
             yield (cut + noise.normal(0, GRAIN, cut.shape).astype(np.float32)).round().clip(0, 255).astype(np.uint8)
 
 
-def make_film(path: Path, radius: float) -> Path:
+def make_film(path: Path, radius: float, rhythm: dict[str, str]) -> Path:
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=RATE, options=SOURCE)
+        stream = output.add_stream("libx264", rate=RATE, options=SOURCE | rhythm)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for rgb in frames(radius):
@@ -56,19 +59,19 @@ def make_film(path: Path, radius: float) -> Path:
 
 
 def measure(folder: Path) -> list[dict[str, str | int | float]]:
-    """The sizes of the two films in bytes, by encoder and by how they are cut."""
+    """The sizes of the films in bytes, by encoder and by how they are cut."""
     found: list[dict[str, str | int | float]] = []
-    for name, radius in (("moving", RADIUS), ("still", 0.0)):
-        source = make_film(folder / f"{name}.mkv", radius)
+    for (name, radius), (keys, rhythm) in product((("moving", RADIUS), ("still", 0.0)), RHYTHMS.items()):
+        source = make_film(folder / f"{name} {keys}.mkv", radius, rhythm)
         for codec, preset in ENCODERS.items():
             sizes = {}
             for cut, parts.PART_SECONDS in LENGTHS.items():
-                target = folder / f"{name}_{codec}_{cut}.mkv"
+                target = folder / f"{name} {keys} {codec} {cut}.mkv"
                 with own_priority():
                     upscale_video(source, target, load("fsrcnn_s", 2, device="cpu"), codec, preset=preset)
                 sizes[cut] = target.stat().st_size
             cost = sizes["parts"] / sizes["whole"] - 1
-            found.append({"film": name, "codec": codec, **sizes, "cost": round(cost, 4)})
+            found.append({"film": name, "key frames": keys, "codec": codec, **sizes, "cost": round(cost, 4)})
             print(found[-1], flush=True)
     return found
 

@@ -344,7 +344,7 @@ class Outcome(NamedTuple):
     restored: dict[str, float]
 
 
-def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
+def _results(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], network: Network) -> Results:
     """Yields each job with a function that returns its warnings or raises its error. Several pictures are enlarged at a
     time, so that one is read or written while others are enlarged; then videos one by one: each overlaps its own steps.
     """

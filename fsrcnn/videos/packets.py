@@ -17,7 +17,7 @@ from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 if TYPE_CHECKING:
     from av.packet import Packet
-    from av.video.stream import VideoStream
+    from av.stream import Stream
 
 HEAD = struct.Struct("<QqqqBB")  # bytes, pts, dts, duration, is it a key frame, how much side data
 SIDE = struct.Struct("<BQ")  # bytes of the name of its kind, and of itself
@@ -58,7 +58,7 @@ class Footer:
     header: str = ""  # the encoder's extradata, in hexadecimal
 
 
-def write_packets(file: BinaryIO, packets: "Iterable[Packet[VideoStream]]") -> None:
+def write_packets(file: BinaryIO, packets: "Iterable[Packet[Stream]]") -> None:
     """Appends packets to a file that is being written."""
     for packet in packets:
         sides = [(side.data_type.encode(), bytes(side)) for side in packet.iter_sidedata()]
@@ -82,7 +82,7 @@ def read_footer(path: Path) -> Footer:
         return _footer(file)[0]
 
 
-def read_packets(path: Path, stream: "VideoStream") -> "Iterator[Packet[VideoStream]]":
+def read_packets(path: Path, stream: "Stream") -> "Iterator[Packet[Stream]]":
     """The packets, ready to be written to a stream."""
     with path.open("rb") as file:
         footer, end = _footer(file)
@@ -91,7 +91,7 @@ def read_packets(path: Path, stream: "VideoStream") -> "Iterator[Packet[VideoStr
         while file.tell() < end:
             size, pts, dts, duration, is_keyframe, sides = HEAD.unpack(file.read(HEAD.size))
             kept = [_side_data(file) for _ in range(sides)]
-            packet: Packet[VideoStream] = av.Packet(file.read(size))
+            packet: Packet[Stream] = av.Packet(file.read(size))
             packet.time_base, packet.stream = time_base, stream
             packet.pts, packet.dts, packet.duration = pts, dts, duration
             packet.is_keyframe = bool(is_keyframe)

@@ -1,4 +1,4 @@
-"""The parts that a film is made in: ten seconds each, encoded by itself, kept until all are there and joined.
+"""The parts that a film is made in: some twenty seconds each, encoded by itself, kept until all are there and joined.
 
 They lie in a hidden folder beside the result, each whole or absent. So an interrupted run goes on where it was, and
 several processes share one film: each takes the next part that none has taken.
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 if os.name == "posix":
     import fcntl
 
-PART_SECONDS = 10.0  # of a part; the last one has up to twice as many
+# A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last SLACK
+# seconds of each PART_SECONDS; if there is none, at their end. The last part may be twice as long.
+PART_SECONDS, SLACK = 20.0, 10.0
 ROUNDING = 1e-6  # seconds that a time may be off by
 MOST_OF_NAME = 100  # bytes of a result's name in that of its folder
 
@@ -52,12 +54,15 @@ class Cuts(NamedTuple):
     shift: float
 
     def begins(self, part: int) -> float:
-        """The time from which on frames belong to the part."""
-        return self.start if part == 0 else self.first + part * PART_SECONDS - ROUNDING
+        """The time from which on a frame may be the part's first."""
+        return self.start if part == 0 else self.first + part * PART_SECONDS - SLACK - ROUNDING
 
-    def ends(self, part: int) -> float:
-        """The time from which on they do not."""
-        return self.end if part == self.number - 1 else self.begins(part + 1)
+    def is_in(self, part: int, seconds: float, is_key: bool) -> bool:
+        """Whether a frame of this time, after those of the parts before, belongs to the part or one behind it."""
+        if part == self.number:
+            return seconds >= self.end
+        wait = 0.0 if is_key or part == 0 else SLACK
+        return seconds >= self.begins(part) + wait
 
     def shift_in(self, time_base: Fraction) -> int:
         """`shift` in another unit."""

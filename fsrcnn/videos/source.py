@@ -169,9 +169,9 @@ def whole_time(container: InputContainer) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def frame_count(video: VideoStream, start: float, duration: float | None) -> int | None:
+def frame_count(container: InputContainer, video: VideoStream, start: float, duration: float | None) -> int | None:
     """About how many frames start in `duration` seconds from `start` on (None: to the end); None: unknown."""
-    whole = whole_time(video.container)
+    whole = whole_time(container)
     if video.frames and duration is None and not start:
         return video.frames
     seconds = min(max(whole - start, 0), duration or math.inf)
@@ -182,7 +182,7 @@ def about_frames(path: Path, start: float, duration: float | None) -> int:
     """`frame_count` of a file; 0: it is unknown, or the file cannot be read."""
     try:
         with _open(path) as container:
-            return frame_count(_video_stream(container, path), start, duration) or 0
+            return frame_count(container, _video_stream(container, path), start, duration) or 0
     except RequestError:
         return 0
 
@@ -194,12 +194,16 @@ def frames(source: Source) -> Iterator[av.VideoFrame]:
     """The frames of the video from its start, as far as they can be decoded."""
     decoder = Decoder(source)
     try:
-        for packet in source.container.demux(source.video):
-            if packet.size:
-                yield from decoder.decode(packet)
+        for packet in _packets_of(source.container, source.video):
+            yield from decoder.decode(packet)
     except av.FFmpegError:
         pass
     yield from decoder.decode(None)
+
+
+def _packets_of(container: InputContainer, stream: Stream) -> Iterator["Packet"]:
+    streams = [stream]
+    return (packet for packet in container.demux(streams) if packet.size)
 
 
 class Begin(NamedTuple):
@@ -226,12 +230,12 @@ def read_parts(source: Source, cuts: Cuts, take: Callable[[], int | None], can_s
     """
     with _open(Path(source.container.name)) as container:
         video = _video_stream(container, Path(source.container.name))
-        reader = FrameReader(source._replace(container=container, video=video), can_seek)
+        reader = FrameReader(source._replace(container=container, video=video), cuts, can_seek)
         while (part := take()) is not None:
-            reader.skip_to(cuts.begins(part))
+            reader.skip_to(part)
             yield Begin(part, reader.before)
             last = None
-            for frame in reader.frames_before(cuts.ends(part)):
+            for frame in reader.frames_before(part + 1):
                 last = frame.pts
                 frame.pts = (frame.pts or 0) - cuts.shift_in(frame.time_base or Fraction(1))
                 yield frame
@@ -241,36 +245,31 @@ def read_parts(source: Source, cuts: Cuts, take: Callable[[], int | None], can_s
 class FrameReader:
     """Reads a video's frames from anywhere on, as they are when it is read from its start."""
 
-    def __init__(self, source: Source, can_seek: bool) -> None:
+    def __init__(self, source: Source, cuts: Cuts, can_seek: bool) -> None:
         self.before: int | None = None  # the time of the last frame that was passed over or given
-        self._source, self._can_seek = source, can_seek
+        self._source, self._cuts, self._can_seek = source, cuts, can_seek
         self._decoder = Decoder(source)
         self._frames = self._decoded()
         self._held: av.VideoFrame | None = None
         self._position = -math.inf  # seconds that were read
         self._told = Tally()
 
-    def skip_to(self, begin: float) -> None:
-        """Passes over the frames before `begin`, in seconds."""
-        if (
-            self._can_seek
-            and begin > self._position + WORTH_SEEKING
-            and begin - PREROLL > start_time(self._source.container)
-        ):
+    def skip_to(self, part: int) -> None:
+        """Passes over the frames of the parts before this one."""
+        begin = self._cuts.begins(part)
+        is_far = begin > self._position + WORTH_SEEKING and begin - PREROLL > start_time(self._source.container)
+        if self._can_seek and is_far:
             self._seek(begin)
         is_passed = False
-        while (frame := self._next()) is not None:
-            if _time(frame) >= begin:
-                self._held = frame
-                break
-            self.before, self._position, is_passed = frame.pts, _time(frame), True
+        for frame in self.frames_before(part):
+            self.before, is_passed = frame.pts, True
         if is_passed:
             self._told = self._decoder.tally
 
-    def frames_before(self, end: float) -> Iterator[av.VideoFrame]:
-        """The frames that start before `end`, in seconds."""
+    def frames_before(self, part: int) -> Iterator[av.VideoFrame]:
+        """The frames up to this part; the number of parts: to the end of what is taken."""
         while (frame := self._next()) is not None:
-            if _time(frame) >= end:
+            if self._cuts.is_in(part, _time(frame), frame.key_frame):
                 self._held = frame
                 return
             self.before, self._position = frame.pts, _time(frame)
@@ -312,9 +311,8 @@ class FrameReader:
     def _decoded(self) -> Iterator[av.VideoFrame]:
         decoder = self._decoder
         try:
-            for packet in self._source.container.demux(self._source.video):
-                if packet.size:
-                    yield from decoder.decode(packet)
+            for packet in _packets_of(self._source.container, self._source.video):
+                yield from decoder.decode(packet)
         except av.FFmpegError:
             pass  # `Rest` counts it
         yield from decoder.decode(None)
@@ -340,13 +338,12 @@ def timeline(source: Source) -> Timeline:
     end, last, ascends = start_time(container), None, True
     with _open(Path(container.name)) as scanned:
         try:
-            for packet in scanned.demux(scanned.streams[video.index]):
-                if packet.size:
-                    time = packet.dts if packet.pts is None else packet.pts
-                    ascends &= packet.pts is not None and packet.dts is not None and (last is None or packet.dts > last)
-                    last = packet.dts
-                    if time is not None:
-                        end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+            for packet in _packets_of(scanned, scanned.streams[video.index]):
+                time = packet.dts if packet.pts is None else packet.pts
+                ascends &= packet.pts is not None and packet.dts is not None and (last is None or packet.dts > last)
+                last = packet.dts
+                if time is not None:
+                    end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
         except av.FFmpegError:
             ascends = False
     return Timeline(end, ascends)

@@ -137,7 +137,7 @@ def open_encoder(
 
 def write(
     target: Target,
-    encoded: Iterator["av.Packet[VideoStream]"],
+    encoded: Iterator["av.Packet[Stream]"],
     rest: Iterator[tuple[float, "av.Packet[Stream] | None"]],
 ) -> int:
     """Writes the packets of the frames and, where they belong among them, what becomes of those of the other streams;
@@ -156,7 +156,7 @@ def write(
     return refused + sum(_mux(target.output, carrier, None) for carrier in target.carriers.values())
 
 
-def joined_packets(paths: list[Path], stream: VideoStream) -> Iterator["av.Packet[VideoStream]"]:
+def joined_packets(paths: list[Path], stream: VideoStream) -> Iterator["av.Packet[Stream]"]:
     """The packets of a film's parts, in the order and with the times of one film.
 
     An encoder that reorders frames lets the first packets be decoded before the first frame is shown. In the middle of
@@ -165,7 +165,7 @@ def joined_packets(paths: list[Path], stream: VideoStream) -> Iterator["av.Packe
     tail: list[int] = []  # the last frames' times of the parts before
     last: int | None = None
     for path in paths:
-        waiting: list[av.Packet[VideoStream]] = []
+        waiting: list[av.Packet[Stream]] = []
         begin: int | None = None
         shown = tail
         for packet in read_packets(path, stream):
@@ -186,14 +186,14 @@ def joined_packets(paths: list[Path], stream: VideoStream) -> Iterator["av.Packe
         tail = shown
 
 
-def _in_time(packets: list["av.Packet[VideoStream]"], tail: list[int]) -> list["av.Packet[VideoStream]"]:
+def _in_time(packets: list["av.Packet[Stream]"], tail: list[int]) -> list["av.Packet[Stream]"]:
     """The first packets of a part, decoded when the last frames of the part before are shown."""
     for packet, time in zip(reversed(packets), reversed(tail), strict=False):
         packet.dts = time
     return packets
 
 
-def _ascending(packet: "av.Packet[VideoStream]", last: int | None) -> int:
+def _ascending(packet: "av.Packet[Stream]", last: int | None) -> int:
     """Makes the packet be decoded later than the last one; returns when."""
     if last is not None and packet.dts is not None and packet.dts <= last:
         packet.dts = last + 1

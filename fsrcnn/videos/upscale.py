@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +140,7 @@ def upscale_video(
         if start and first + start >= end:
             raise RequestError(f"start: got {start:g} seconds, and {source} has {end - first:.1f}; start earlier")
         film = Film(opened, target, cut(first, end, start, duration), steps, frame, encoding)
-        expected = frame_count(opened.video, start, duration)
+        expected = frame_count(opened.container, opened.video, start, duration)
         with ExitStack() as stack:
             if bar is None:
                 bar = stack.enter_context(tqdm(total=expected, unit="frame", dynamic_ncols=True, disable=None))
@@ -173,8 +174,8 @@ def _upscale(film: Film, run: Run, network: Network, can_seek: bool, bar: "tqdm[
             while gaps := parts.gaps():
                 if not can_seek:
                     raise FailureError(f"{film.target}: its source cannot be read twice alike; copy it to another disk")
-                can_seek, again = False, iter(gaps)
-                _make_parts(film, parts, network, container, can_seek, lambda again=again: next(again, None), bar)
+                can_seek, again = False, partial(next, iter(gaps), None)
+                _make_parts(film, parts, network, container, can_seek, again, bar)
             result = _join(film, parts)
         except Exception:
             parts.fail()
