@@ -93,16 +93,16 @@ def film_reel(
         first = start_time(source.container)
         cuts = cut(first, first + start, start, duration)  # in one part
         said = ("its sound, subtitles and other streams are left out",) if len(source.container.streams) > 1 else ()
-        number = frame_count(source.video, start, duration)
+        number = frame_count(source.container, source.video, start, duration)
         number = number and number * max(source.frames_of_each, 1)
         yield Reel(source, _film_items(source, cuts), number, said, begins=first + start)
 
 
 def _film_items(source: Source, cuts: Cuts) -> Iterator[Item]:
     """The frames, then what the user should know of the file."""
-    reader, reached = FrameReader(source, can_seek=False), start_time(source.container)
-    reader.skip_to(cuts.start)
-    for frame in reader.frames_before(cuts.end):
+    reader, reached = FrameReader(source, cuts, can_seek=False), start_time(source.container)
+    reader.skip_to(0)
+    for frame in reader.frames_before(cuts.number):
         reached = float(((frame.pts or 0) + frame.duration) * (frame.time_base or 0))
         yield frame
     yield from read_warnings(source.container, reached, cuts.end, 0, reader.tally())
