@@ -584,6 +584,36 @@ def integers_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def presets_table(said: dict[str, Any]) -> str:
+    """What presets of encoders cost and are worth beside the encoder's own, at that one's size, in Markdown."""
+    lines = ["| encoder | preset | CPU a frame | PSNR | SSIM | size at the same CRF |", "| --- " * 6 + "|"]
+    first: dict[str, dict[str, Any]] = {}
+    for row in said["rows"]:
+        usual = first.setdefault(row["codec"], row)
+        at, than = row["at_size"], usual["at_size"]
+        size = row["measured"][1]["size"] / usual["measured"][1]["size"] - 1
+        scores = (
+            (f"{at['psnr']:.2f} dB", f"{at['ssim']:.4f}", "")
+            if row is usual
+            else (f"{at['psnr'] - than['psnr']:+.2f} dB", f"{at['ssim'] - than['ssim']:+.4f}", f"{100 * size:+.0f} %")
+        )
+        preset = f"**{row['preset']}**" if row is usual else row["preset"]
+        lines.append(f"| {row['codec']} | {preset} | {1e3 * at['seconds']:.0f} ms | {' | '.join(scores)} |")
+    return "\n".join(lines)
+
+
+def shares_table(said: dict[str, Any]) -> str:
+    """CPU time of the steps of a film, in Markdown."""
+    lines = ["| CPU a frame | decode | enlarge | encode | together | all at once |", "| --- " * 6 + "|"]
+    for variant in VARIANTS:
+        names = ("decode", f"enlarge, {variant}", "encode")
+        steps = [1e3 * said["shares"][name] for name in names]
+        whole = 1e3 * said["shares"][f"all, {variant}"]
+        cells = [f"{value:.0f} ms" for value in (*steps, sum(steps), whole)]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def film_rate(said: dict[str, Any], variant: str) -> float:
     """Frames a second from video file to video file that benchmarks.files measured, without the start-up."""
     video, start = (statistics.median(said["seconds"][task]) for task in (f"video, {variant}", "start"))
@@ -632,8 +662,9 @@ def made_tables() -> dict[str, str]:
         "films",
         "ensemble",
         "sizes",
+        "presets",
     )
-    speed, training, browser, ablation, files, node, programs, reliability, restore, films, ensemble, sizes = (
+    speed, training, browser, ablation, files, node, programs, reliability, restore, films, ensemble, sizes, presets = (
         read_json(BENCHMARK / f"{name}.json") for name in measured
     )
     references = {"FSRCNN-PyTorch": ORIGINAL, "paper": PAPER}
@@ -670,6 +701,8 @@ def made_tables() -> dict[str, str]:
         "ensemble-speed": ensemble_speed_table(ensemble),
         "sizes": sizes_table(sizes),
         "chains": chains_table(sizes),
+        "presets": presets_table(presets),
+        "shares": shares_table(presets),
     }
 
 

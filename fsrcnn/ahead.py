@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 AHEAD = 4  # items that a step may be ahead of the next one
+MOST_AHEAD = 2**30  # bytes of items that may wait, where there are more threads than AHEAD
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -32,6 +33,11 @@ def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[Iterator[T]]:
             yield taken()
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def number_ahead(threads: int, size: int) -> int:
+    """How many items of `size` bytes a step may be ahead: enough for all threads, as far as memory is for it."""
+    return max(AHEAD, min(threads, MOST_AHEAD // max(size, 1)))
 
 
 @contextmanager

@@ -4,35 +4,52 @@ import argparse
 import math
 import os
 import re
+import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from fractions import Fraction
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from fsrcnn.devices import join_processes, keep_freed_memory, leave_processes, rank_and_ranks
 from fsrcnn.ensemble import Ensemble
-from fsrcnn.errors import FAILURE, WRONG_REQUEST, Error, FailureError, Parser, RequestError, SeveralPicturesError, shown
+from fsrcnn.errors import (
+    FAILURE,
+    WRONG_REQUEST,
+    Error,
+    FailureError,
+    Parser,
+    RequestError,
+    SeveralPicturesError,
+    one_line_errors,
+    shown,
+)
 from fsrcnn.geometry import MOST_FACTOR, VARIANTS
 from fsrcnn.network import Network, load_network
 from fsrcnn.pictures.formats import FORMATS, MEMORY_LIMIT
 from fsrcnn.pictures.restoration import Restoration, summary
 from fsrcnn.pictures.upscale import upscale_picture
+from fsrcnn.piped import check as check_piped
+from fsrcnn.piped import is_piped, parsed_rate
+from fsrcnn.piped import run as run_piped
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
 from fsrcnn.sizes import DEFAULT_FACTOR, checked_size
 from fsrcnn.videos import DEINTERLACE
 from fsrcnn.weights import shipped_weights
+
+if TYPE_CHECKING:
+    from fsrcnn.videos.parts import Run
 
 PATIENCE = timedelta(days=365)  # a process that is done waits for the others, which may take days
 MOST_PICTURES = 4  # enlarged at a time
@@ -42,8 +59,13 @@ TURN = 0.2  # seconds
 MOST_NAMES = 20  # of files that failed in the last line; each has been named with its reason
 
 T = TypeVar("T")
-Enlarge = Callable[[Job], tuple[str, ...]]  # enlarges one file; returns warnings
 Results = Generator[tuple[Job, Callable[[], tuple[str, ...]]], None, None]
+
+
+class Enlarge(Protocol):
+    """Enlarges one file; returns warnings. bar: counts the frames of videos."""
+
+    def __call__(self, job: Job, bar: "tqdm[Any] | None" = None) -> tuple[str, ...]: ...
 
 
 def read_request(arguments: list[str] | None = None) -> Request:
@@ -55,14 +77,15 @@ def read_request(arguments: list[str] | None = None) -> Request:
         type=_name,
         nargs="*",
         metavar="INPUT",
-        help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg")',
+        help='pictures, videos, folders (with all folders in them) and quoted patterns ("photos/**/*.jpg"); - is '
+        "standard input: a picture, or a video as YUV4MPEG2",
     )
     add(
         "--output",
         type=_path,
         metavar="DIR|FILE",
         help="folder for the results, which keep the inputs' folder structure, or file for a single result; default: "
-        "beside the inputs",
+        "beside the inputs; - is standard output",
     )
     add("--suffix", help="added to a result's name before its extension; default: _x2, _800w and so on, by the size")
     written = [each.suffixes[0].removeprefix(".") for each in FORMATS if each.written_by]
@@ -105,13 +128,26 @@ def read_request(arguments: list[str] | None = None) -> Request:
     add("--codec", help="videos: encoder, by FFmpeg's name; default: libx264, or what suits the container")
     add("--quality", type=int, help="videos: the encoder's constant rate factor, 0 is best; default: the encoder's own")
     add("--preset", help="videos: the encoder's preset, a name or number (libx264: ultrafast to placebo)")
-    add("--duration", type=float, help="videos: seconds to enlarge, from the start; default: all")
+    add("--start", type=float, default=0.0, metavar="SECONDS", help="videos: where to begin; default: at the start")
+    add(
+        "--duration",
+        type=float,
+        metavar="SECONDS",
+        help="videos: how much to enlarge; default: to the end. With it or --start the result is called film_x2_trial",
+    )
     add(
         "--deinterlace",
         choices=DEINTERLACE,
         default=DEINTERLACE[0],
         help="videos: auto (the default) deinterlaces those that are interlaced, a frame for each; double makes a "
         "frame for each field; off enlarges them as they are",
+    )
+    add("--frames", type=_path, metavar="DIR", help="a video: write its frames as numbered PNG files into the folder")
+    add(
+        "--fps",
+        type=_rate,
+        metavar="RATE",
+        help="a folder or quoted pattern of numbered pictures: make a video of them, so many a second (24, 24000/1001)",
     )
     found = vars(parser.parse_intermixed_args(arguments))
     size = checked_size(**{name: found.pop(name) for name in ("upscale_factor", "width", "height", "fit")})
@@ -160,12 +196,21 @@ def _gibibytes(text: str) -> int:
     return math.ceil(number * GIB)
 
 
+def _rate(text: str) -> Fraction:
+    try:
+        return parsed_rate(text)
+    except ValueError as error:
+        expected = "expected frames a second, such as 25 or 24000/1001"
+        raise argparse.ArgumentTypeError(f"got {text!r}, {expected}") from error
+
+
 def _check(request: Request) -> None:
     suffix = request.suffix or ""
     is_part_of_a_name = suffix.isprintable() and not any(each in suffix for each in ("/", "\\", ".."))
     for field, right, expected in (
         ("suffix", is_part_of_a_name, "a part of a name, without / and .."),
         ("quality", request.quality is None or request.quality >= 0, "zero or more"),
+        ("start", 0 <= request.start < math.inf, "seconds, zero or more"),
         ("duration", request.duration is None or request.duration > 0, "more than zero"),
         ("inputs", bool(request.inputs), "a picture, a folder, a quoted pattern or a video"),
     ):
@@ -173,13 +218,15 @@ def _check(request: Request) -> None:
             raise RequestError(f"{field}: got {getattr(request, field)!r}, expected {expected}")
 
 
-def enlarger(request: Request, network: Network, restoration: Restoration) -> Enlarge:
-    """Returns the function that enlarges one file. It raises Error, whatever is wrong with the file."""
+def enlarger(request: Request, network: Network, restoration: Restoration, run: "Run | None" = None) -> Enlarge:
+    """Returns the function that enlarges one file. It raises Error, whatever is wrong with the file. run: the processes
+    that share films.
+    """
 
-    def enlarge(job: Job) -> tuple[str, ...]:
-        try:
+    def enlarge(job: Job, bar: "tqdm[Any] | None" = None) -> tuple[str, ...]:
+        with one_line_errors(str(job.source)):
             if job.is_video:
-                return _enlarge_video(job, request, network, restoration)
+                return _enlarge_video(job, request, network, restoration, run, bar)
             return upscale_picture(
                 job.source,
                 job.target,
@@ -189,77 +236,122 @@ def enlarger(request: Request, network: Network, restoration: Restoration) -> En
                 memory_limit=request.memory_limit,
                 size=request.size,
             )
-        except Error:
-            raise
-        except Exception as error:  # decoders raise all kinds; whatever it is, it is this file's
-            kind = "" if isinstance(error, OSError) else type(error).__name__
-            why = ": ".join(filter(None, [kind, " ".join(str(error).split())]))
-            raise FailureError(f"{job.source}: cannot be enlarged ({why})") from error
 
     return enlarge
 
 
-def _enlarge_video(job: Job, request: Request, network: Network, restoration: Restoration) -> tuple[str, ...]:
+def _enlarge_video(
+    job: Job,
+    request: Request,
+    network: Network,
+    restoration: Restoration,
+    run: "Run | None",
+    bar: "tqdm[Any] | None",
+) -> tuple[str, ...]:
     try:
         from fsrcnn.videos.quantiser import film_strength
         from fsrcnn.videos.upscale import upscale_video
     except ModuleNotFoundError as error:
         raise RequestError(f"{job.source}: videos need PyAV: pip install av ({error})") from error
-    settings = request.codec, request.quality, request.preset, request.duration, request.deinterlace
-    strength = partial(restoration.of_video, job.source, film_strength)
-    return upscale_video(job.source, job.target, network, *settings, size=request.size, strength=strength).warnings
+    return upscale_video(
+        job.source,
+        job.target,
+        network,
+        request.codec,
+        request.quality,
+        request.preset,
+        request.duration,
+        request.deinterlace,
+        size=request.size,
+        strength=partial(restoration.of_video, job.source, film_strength),
+        start=request.start,
+        run=run,
+        bar=bar,
+    ).warnings
 
 
 def run_jobs(
-    jobs: list[Job], enlarge: Enlarge, network: Network, overwrite: bool, is_shown: bool
-) -> tuple[list[str], list[str]]:
-    """Does the jobs, prints their warnings and errors, and returns the names of the files that failed, and of those
-    with several pictures that nobody named. Raises Interrupted, which tells how many are done and, by `overwrite`,
-    whether the same command does the rest.
+    jobs: list[Job], enlarge: Enlarge, network: Network, request: Request, is_shown: bool, is_shared: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """Does the jobs, prints their warnings and errors, and returns the names of the files that failed with the reasons,
+    and of those with several pictures that nobody named. is_shared: several processes share the videos; why one failed
+    is then not printed. Raises Interrupted, which tells how many are done, what is kept of films, and whether the same
+    command does the rest.
     """
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     several: list[str] = []
     done: list[Job] = []
-
-    def counted(job: Job) -> tuple[str, ...]:
-        warnings = enlarge(job)
-        done.append(job)
-        return warnings
 
     try:
         with (
             tqdm(total=len(jobs), unit="file", dynamic_ncols=True, disable=None if is_shown else True) as bar,
-            closing(_results(jobs, counted, network)) as results,
+            _frame_bar(jobs, request, is_shown) as frames,
         ):
-            for job, result in results:
-                try:
-                    for warning in result():
-                        tqdm.write(shown(f"{job.source}: {warning}"), file=sys.stderr)
-                except Error as error:
-                    if isinstance(error, SeveralPicturesError) and not job.is_named:
-                        several.append(str(job.source))
-                    else:
-                        tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
-                        failed.append(str(job.source))
-                bar.update()
+
+            def counted(job: Job) -> tuple[str, ...]:
+                warnings = enlarge(job, frames)
+                done.append(job)
+                return warnings
+
+            with closing(_results(jobs, counted, network)) as results:
+                for job, result in results:
+                    try:
+                        for warning in result():
+                            tqdm.write(shown(f"{job.source}: {warning}"), file=sys.stderr)
+                    except Error as error:
+                        if isinstance(error, SeveralPicturesError) and not job.is_named:
+                            several.append(str(job.source))
+                        else:
+                            failed[str(job.source)] = str(error)
+                            if not (is_shared and job.is_video):
+                                tqdm.write(shown(f"failed: {error}"), file=sys.stderr)
+                    bar.update()
     except Interrupted as error:
-        rest = "does all of them again" if overwrite else "goes on"
-        said = f"interrupted: {len(done):,} of {len(jobs):,} done; the same command {rest}"
-        raise Interrupted(error.number, said) from error
+        rest = "does all of them again" if request.overwrite else "goes on"
+        said = [f"interrupted: {len(done):,} of {len(jobs):,} done", *_kept(jobs), f"the same command {rest}"]
+        raise Interrupted(error.number, "; ".join(said)) from error
     return failed, several
 
 
+@contextmanager
+def _frame_bar(jobs: list[Job], request: Request, is_shown: bool) -> Iterator["tqdm[Any] | None"]:
+    """A bar for the frames of all videos among the jobs; None: there are none, or PyAV is missing."""
+    films = [job for job in jobs if job.is_video]
+    try:
+        from fsrcnn.videos.source import about_frames
+    except ModuleNotFoundError:
+        films = []
+    if not films:
+        yield None
+        return
+    is_drawn = is_shown and sys.stderr.isatty()
+    about = [about_frames(job.source, request.start, request.duration) for job in films] if is_drawn else [0]
+    with tqdm(
+        total=sum(about) if all(about) else None, unit="frame", dynamic_ncols=True, disable=not is_drawn, leave=False
+    ) as bar:
+        yield bar
+
+
+def _kept(jobs: list[Job]) -> list[str]:
+    """What is kept of films that were begun."""
+    if not any(job.is_video for job in jobs):
+        return []
+    from fsrcnn.videos.parts import kept_text
+
+    return [text for job in jobs if job.is_video and (text := kept_text(job.target))]
+
+
 class Outcome(NamedTuple):
-    """What became of jobs: the names of files that failed, how many files of several pictures were left out, and the
-    strengths of those that were enlarged.
+    """What became of jobs: the files that failed and why, how many files of several pictures were left out, and the
+    strengths of those that were enlarged, by their names. Several processes may have failed at one video.
     """
 
-    failed: list[str]
+    failed: dict[str, str]
     several: int
-    restored: list[float]
+    restored: dict[str, float]
 
 
-def _results(jobs: list[Job], enlarge: Enlarge, network: Network) -> Results:
+def _results(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], network: Network) -> Results:
     """Yields each job with a function that returns its warnings or raises its error. Several pictures are enlarged at a
     time, so that one is read or written while others are enlarged; then videos one by one: each overlaps its own steps.
     """
@@ -291,27 +383,38 @@ def _next_of(queue: SimpleQueue[T]) -> T:
             return queue.get(timeout=TURN)
 
 
-def _same_plan(request: Request, rank: int, ranks: int) -> Plan | None:
-    """The first process's plan, sent to all: the others would find results that are being written. If it cannot be
-    made, the first process raises RequestError and the others get None.
+def _same_plan(request: Request, rank: int, ranks: int) -> "tuple[Plan | None, Run | None]":
+    """The first process's plan, sent to all: the others would find results that are being written; and by what they
+    know each other's parts of films, None without PyAV. If there can be no plan, the first process raises RequestError
+    and the others get None.
     """
     if ranks == 1:
-        return make_plan(request)
+        return make_plan(request), None
     import torch.distributed as dist
 
-    plans: list[Plan | None] = [None]
+    sent: list[tuple[Plan | None, str]] = [(None, "")]
     try:
         if rank == 0:
-            plans = [make_plan(request)]
+            sent = [(make_plan(request), secrets.token_hex(8))]
     finally:
-        dist.broadcast_object_list(plans)
-    return plans[0]
+        dist.broadcast_object_list(sent)
+    plan, name = sent[0]
+    try:
+        from fsrcnn.videos.parts import Run
+    except ModuleNotFoundError:
+        return plan, None
+    return plan, Run(name, is_shared=True)
+
+
+def _shared_out(jobs: list[Job], rank: int, ranks: int) -> list[Job]:
+    """The pictures of one process, and the videos, of which all of them make parts."""
+    return [job for job in jobs if not job.is_video][rank::ranks] + [job for job in jobs if job.is_video]
 
 
 def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Request) -> str:
     """What has been done, how long it took, where the results are, and what was left alone."""
     several = sum(each.several for each in outcomes)
-    done = len(plan.jobs) - several - sum(len(each.failed) for each in outcomes)
+    done = len(plan.jobs) - several - len(_merged([each.failed for each in outcomes]))
     if len(plan.jobs) == 1:
         where = f"as {plan.jobs[0].target}"
     elif request.output:
@@ -320,7 +423,7 @@ def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Requ
         where = "beside their sources"
     what = "enlarged" if request.size.scale else f"resized {request.size.text}"
     said = [f"{done:,} {what}" + (f" in {_time_text(seconds)}, {where}" if done else "")]
-    if text := summary([*chain(*(each.restored for each in outcomes))]):
+    if text := summary(list(_merged([each.restored for each in outcomes]).values())):
         said.append(text)
     if plan.finished:
         were = "was" if plan.finished == 1 else "were"
@@ -330,6 +433,10 @@ def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Requ
     if unread := plan.unread + Counter({SEVERAL: several}):
         said.append(f"not read: {unread_text(unread)}")
     return shown("; ".join(said))
+
+
+def _merged(dictionaries: list[dict[str, T]]) -> dict[str, T]:
+    return {key: value for each in dictionaries for key, value in each.items()}
 
 
 def _time_text(seconds: float) -> str:
@@ -347,19 +454,26 @@ def _upscale(request: Request) -> int:
     keep_freed_memory()
     device = join_processes(request.device, PATIENCE)
     rank, ranks = rank_and_ranks()
+    if piped := is_piped(request):
+        check_piped(request, ranks)
     weights = request.weights or shipped_weights(request.variant, request.size.scale or DEFAULT_FACTOR)
     network = load_network(weights, request.size.scale, device)
     network = Ensemble(network) if request.ensemble else network
     restoration = Restoration(request.restore, network)
-    plan = _same_plan(request, rank, ranks)
+    if piped:
+        run_piped(request, network, restoration)
+        return 0
+    plan, run = _same_plan(request, rank, ranks)
     if plan is None:
         return WRONG_REQUEST
     if rank == 0:
         for problem in plan.problems:
             print(shown(f"failed: {problem}"), file=sys.stderr)
-    enlarge = enlarger(request, network, restoration)
-    failed, several = run_jobs(plan.jobs[rank::ranks], enlarge, network, request.overwrite, is_shown=rank == 0)
-    restored = [strength for path, strength in restoration.chosen.items() if str(path) not in failed]
+    jobs = _shared_out(plan.jobs, rank, ranks)
+    failed, several = run_jobs(
+        jobs, enlarger(request, network, restoration, run), network, request, rank == 0, ranks > 1
+    )
+    restored = {str(path): strength for path, strength in restoration.chosen.items() if str(path) not in failed}
     outcomes = [Outcome(failed, len(several), restored)]
     if ranks > 1:
         import torch.distributed as dist
@@ -367,12 +481,26 @@ def _upscale(request: Request) -> int:
         outcomes = outcomes * ranks
         dist.all_gather_object(outcomes, outcomes[rank])
     leave_processes()
+    failed = _merged([each.failed for each in outcomes])
+    if rank == 0 and run:
+        _end_sharing(jobs, run, failed)
     if rank == 0:
         print(last_line(plan, outcomes, time.monotonic() - started, request), flush=True)
-    failures = sorted(chain(*(each.failed for each in outcomes))) + [problem.name for problem in plan.problems]
+    failures = sorted(failed) + [problem.name for problem in plan.problems]
     if failures and rank == 0:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""
         names = ", ".join(failures[:MOST_NAMES]) + more
         kind = RequestError if plan.is_nothing else FailureError
         raise kind(f"{len(failures):,} of {len(plan.jobs) + len(plan.problems):,} failed: {names}")
     return FAILURE if failures else 0
+
+
+def _end_sharing(jobs: list[Job], run: "Run", failed: dict[str, str]) -> None:
+    """Says why videos failed, once for all processes, and removes what these needed."""
+    from fsrcnn.videos.parts import remove_marks
+
+    for job in jobs:
+        if job.is_video:
+            remove_marks(job.target, run)
+            if str(job.source) in failed:
+                print(shown(f"failed: {failed[str(job.source)]}"), file=sys.stderr)

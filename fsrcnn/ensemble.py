@@ -34,6 +34,7 @@ class Ensemble(Network):
     def __init__(self, network: Network) -> None:
         super().__init__(network.sizes, network.threads)
         self._network, self.stopped, self._pools = network, network.stopped, network._pools
+        self.digest = network.digest
         if network.can_restore:
             self.make_form = lambda strength: Ensemble(network.restored(strength))
         if network.make_sibling is not None:

@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from fsrcnn.signals import Interrupted
@@ -40,6 +40,19 @@ class Parser(argparse.ArgumentParser):
 def shown(text: object) -> str:
     """The text as it may go to a terminal: one line, nothing in it that a terminal would act on."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
+@contextlib.contextmanager
+def one_line_errors(name: str) -> Iterator[None]:
+    """Turns whatever is raised of a file into an Error of one line that names it: decoders raise all kinds."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, OSError) else type(error).__name__
+        why = ": ".join(filter(None, [kind, " ".join(str(error).split())]))
+        raise FailureError(f"{name}: cannot be enlarged ({why})") from error
 
 
 def run_script(main: Callable[[], int | None]) -> None:

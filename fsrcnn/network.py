@@ -72,6 +72,7 @@ class Network:
     """
 
     extra_planes = 0
+    digest = ""  # of the weights
     make_form: "Callable[[float], Network] | None" = None
     make_sibling: "Callable[[int], Network] | None" = None
 
@@ -284,6 +285,7 @@ def network_of(
         network = CompiledNetwork(weights, native.HOST, threads or cpu_threads())
     else:
         network = TorchNetwork(weights, select_device(device))
+    network.digest = weights.digest
     if restoring is not None:
         network.make_form = lambda strength: network_of(blended(weights, restoring, strength), device, threads)
     return network

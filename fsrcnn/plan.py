@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,7 @@ UNREAD = frozenset(
     ".3gp .3g2 .asf .divx .dv .f4v .m1v .m2v .mjpeg .mod .mxf .ogm .rm .rmvb .tod .vob .h264 .h265 .hevc .gifv".split()
 ) - set(SUFFIXES)
 LIKE_A_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # not the end of "2024.06.30" or "v1.5"
+TRIAL = "_trial"  # ends the name of a few seconds of a film, which so do not stand in for all of it
 FILES_AT_ONCE = 16  # that are looked into
 ITSELF = "would be replaced by its own result; choose another suffix or output"
 
@@ -59,8 +61,11 @@ class Request:
     codec: str | None = None
     quality: int | None = None
     preset: str | None = None
+    start: float = 0.0
     duration: float | None = None
     deinterlace: Deinterlace = "auto"
+    frames: Path | None = None
+    fps: Fraction | None = None
 
 
 class Found(NamedTuple):
@@ -264,9 +269,10 @@ def without_results(found: list[Found], ending: str) -> list[Found]:
 # --- what the results are called ---
 
 
-def _result_name(source: Path, request: Request) -> str:
+def result_name(source: Path, request: Request) -> str:
     ending = request.size.ending if request.suffix is None else request.suffix
-    return source.stem + ending + _result_type(source, request)
+    is_trial = source.suffix.lower() in VIDEO_SUFFIXES and (request.start or request.duration)
+    return source.stem + ending + (TRIAL if is_trial else "") + _result_type(source, request)
 
 
 def _result_type(source: Path, request: Request) -> str:
@@ -326,7 +332,7 @@ def _jobs_of_folders(sources: list[Found], request: Request, problems: list[Prob
     by_target: dict[str, list[Job]] = {}
     for source, place, is_named in sources:
         folder = request.output / place.parent if request.output else source.parent
-        job = Job(source, folder / _result_name(source, request), is_named)
+        job = Job(source, folder / result_name(source, request), is_named)
         by_target.setdefault(_as_the_system_sees(job.target), []).append(job)
     kept = []
     for jobs in by_target.values():

@@ -41,7 +41,7 @@ READERS = {
 }
 PYTHONS = {"python", "python3"}
 PLACEHOLDERS = {"NAME", "SCALE"}  # of values that a change of the code brings
-OTHER_PROGRAMS = {*"pip uv source pre-commit tensorboard mpv cc ffmpeg ./enlarge vspipe hf".split()}
+OTHER_PROGRAMS = {*"cat pip uv source pre-commit tensorboard mpv cc ffmpeg ./enlarge vspipe hf".split()}
 # Paths that are not in the repository: what commands make, and the reader's own.
 MADE = (
     *("results/test/demo", "results/fsrcnn_x3*", "results/NAME_x3/*", "results/exported/*.pb"),

@@ -141,6 +141,11 @@ def is_full_range(frame: av.VideoFrame) -> bool:
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
+def bytes_of(frame: av.VideoFrame, width: int, height: int) -> int:
+    """What a frame like this one needs, of another size."""
+    return sum(plane.nbytes for plane in sample_planes(frame)) * width * height // (frame.width * frame.height)
+
+
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """The frame's side data by their names."""
     try:

@@ -4,7 +4,6 @@ The result is read once it is written, and compared with the source; what it doe
 no list of what each container and encoder holds.
 """
 
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -19,6 +18,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from fsrcnn.errors import RequestError
 from fsrcnn.videos.frames import LEFT, UNNAMED, has_alpha, is_full_range, side_data, side_data_kinds
 from fsrcnn.videos.others import is_cover
+from fsrcnn.videos.parts import Cuts, cut_chapter
 from fsrcnn.videos.source import Source, open_source
 from fsrcnn.videos.tags import compared, stream_tags
 
@@ -75,21 +75,21 @@ class Written(NamedTuple):
     pixel_aspect: Fraction
 
 
-def lost(source: Source, written: Written, path: Path, end: float) -> list[str]:
+def lost(source: Source, written: Written, path: Path, cuts: Cuts) -> list[str]:
     """A line for each thing of the source's that the file made of it does not have, or has as something else.
 
-    end: chapters that start then, in seconds, or later are not missed.
+    cuts: chapters outside of what is enlarged are not missed.
     """
     streams = {index: source.container.streams[index] for index in written.streams}
     streams = {index: stream for index, stream in streams.items() if not is_cover(stream)}
     try:
         with open_source(path, with_alpha=source.with_alpha) as result:
-            found = _facts(result, _matched(streams, result.container.streams), math.inf)
+            found = _facts(result, _matched(streams, result.container.streams), None)
     except RequestError:  # a format that is written and not read, or no frame
         return ["the result cannot be read, so what it has not kept is not known"]
     # Those that are not in the first frame are not looked for.
     found |= {SIDE_DATA[kind]: "yes" for kind in carried(written.codec, source)}
-    expected = _facts(source, streams, end)
+    expected = _facts(source, streams, cuts)
     expected.pop(PIXEL_ASPECT, None)
     return differences(expected | _aspect_fact(written.pixel_aspect), found)
 
@@ -112,13 +112,14 @@ def carried(codec: str, source: Source) -> frozenset[str]:
     return frozenset(WRITTEN.get(codec, ()) if source.frames_of_each < 2 else ())
 
 
-def _facts(source: Source, streams: Mapping[int, Stream], end: float) -> Facts:
-    """What a file tells. streams: those that are compared, by their numbers in messages."""
+def _facts(source: Source, streams: Mapping[int, Stream], cuts: Cuts | None) -> Facts:
+    """What a file tells. streams: those that are compared, by their numbers in messages. cuts: None: all of it."""
     container = source.container
     found: Facts = {f"tag {key}": value for key, value in compared(container.metadata).items()}
-    for number, chapter in enumerate(container.chapters(), 1):
-        if (start := float(chapter["start"] * (chapter["time_base"] or 0))) < end:
-            found[f"chapter {number}"] = start, chapter["metadata"].get("title", "")
+    chapters = [cut_chapter(chapter, cuts) if cuts else chapter for chapter in container.chapters()]
+    for number, chapter in enumerate(filter(None, chapters), 1):
+        start = float(chapter["start"] * (chapter["time_base"] or 0))
+        found[f"chapter {number}"] = start, chapter["metadata"].get("title", "")
     for name, stream in streams.items():
         found |= _stream_facts(stream, name, _is_alone(stream, streams.values()))
     if any(map(is_cover, container.streams)):

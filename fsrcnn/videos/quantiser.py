@@ -15,7 +15,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from fsrcnn.videos.frames import bits_of, sample_planes, side_data
-from fsrcnn.videos.source import open_source, read
+from fsrcnn.videos.source import frames, open_source
 
 FRAMES = 12  # from the start, which tell the quantiser
 # Black frames, which many films begin with, are coded finely whatever the rest is. So frames without contrast, luma of
@@ -48,8 +48,7 @@ def film_strength(path: Path) -> float:
             return FIXED.get(codec, 0.0)
         source.video.codec_context.options = {"export_side_data": "venc_params"}
         source.video.codec_context.thread_count = 1  # FFmpeg's threads change the numbers while they are told
-        frames = (item for item in read(source) if isinstance(item, av.VideoFrame))
-        pictures = (frame for frame in islice(frames, SEARCHED) if _has_contrast(frame))
+        pictures = (frame for frame in islice(frames(source), SEARCHED) if _has_contrast(frame))
         told = list(_quantisers(islice(pictures, FRAMES)))
     if not told:
         return 0.0
@@ -63,11 +62,11 @@ def _has_contrast(frame: av.VideoFrame) -> bool:
     return bool(luma.std() >= LEAST_CONTRAST * 2 ** (bits_of(frame) - 8))
 
 
-def _quantisers(frames: Iterator[av.VideoFrame]) -> Iterator[float]:
+def _quantisers(pictures: Iterator[av.VideoFrame]) -> Iterator[float]:
     """The mean quantiser of each frame that tells it. B-frames are left out: most of their blocks only repeat others,
     at a quantiser that says nothing.
     """
-    for frame in frames:
+    for frame in pictures:
         if (data := side_data(frame).get(SIDE_DATA)) and frame.pict_type != PictureType.B:
             yield mean_quantiser(data)
 

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -21,6 +22,8 @@ from fsrcnn.videos import Deinterlace
 from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan, scan_of
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds
 from fsrcnn.videos.others import codec_of, is_cover, named
+from fsrcnn.videos.packets import Tally
+from fsrcnn.videos.parts import Cuts
 from fsrcnn.videos.summary import line_of
 from fsrcnn.videos.tags import ANY_TAGS
 
@@ -30,24 +33,26 @@ CONTAINERS = "asf,avi,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,ogg"
 OPEN_ALONE = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 HEADER_SAYS_DURATION = {"mov", "matroska", "avi"}  # formats; the duration of others is FFmpeg's estimate
 TOLERANCE = 0.5  # seconds that a whole file's streams may end before the time its header says
-ROUNDING = 1e-6  # seconds that a time may be off by
 Packet: TypeAlias = "av.Packet[Stream]"
-Item: TypeAlias = "av.VideoFrame | Packet | str"  # a frame, a packet of a stream that is copied, or a warning
-
+# The formats that can be sought in by what their headers say.
+SOUGHT_IN = {"mov", "matroska"}
+# Seconds before the frame that is sought, for frames that others depend on, and to skip by seeking, not decoding.
+PREROLL, WORTH_SEEKING = 2.0, 5.0
+LEAST_TIME = -(2**62)  # before any film's first frame, in any unit
 
 # Decoders that give the alpha, which FFmpeg's own leave out, by the codec.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class Source(NamedTuple):
-    """An opened video, the stream of it that is enlarged, that stream's first frame, and what `read` makes of its
+    """An opened video, the stream of it that is enlarged, that stream's first frame, and what is made of its
     frames: deinterlaced or not, with alpha or without.
     """
 
     container: InputContainer
     video: VideoStream
     first: av.VideoFrame
-    seen: set[str]  # the kinds of side data that its frames had, which `read` adds
+    seen: set[str]  # the kinds of side data that its frames had, which decoding adds
     scan: Scan = Scan()
     deinterlace: Deinterlace = "off"
     with_alpha: bool = False
@@ -55,7 +60,7 @@ class Source(NamedTuple):
 
     @property
     def frames_of_each(self) -> int:
-        """How many frames `read` gives for each one of the file; 0: itself."""
+        """How many frames decoding gives for each one of the file; 0: itself."""
         return (1 + (self.deinterlace == "double")) * (self.deinterlace != "off" and self.scan.kind != "progressive")
 
 
@@ -69,12 +74,12 @@ def open_source(path: Path, deinterlace: Deinterlace = "off", with_alpha: bool =
         video = _video_stream(container, path)
         location = _chroma_location(container, video)
         unread = Source(container, video, av.VideoFrame(), set(), with_alpha=with_alpha)
-        frames = (item for item in read(unread) if isinstance(item, av.VideoFrame))
-        first = next(frames, None)
+        read = frames(unread)
+        first = next(read, None)
         if first is None:
             raise RequestError(f"{path}: not one frame can be decoded; replace the file")
         is_looked_at = deinterlace != "off" and min(first.width, first.height) >= SMALLEST
-        scan = scan_of(chain([first], frames)) if is_looked_at else Scan()
+        scan = scan_of(chain([first], read)) if is_looked_at else Scan()
     with _open(path) as container:  # anew, so that it is read from the start
         video = _video_stream(container, path)
         yield Source(container, video, first, set(), scan, deinterlace, with_alpha, location)
@@ -164,52 +169,246 @@ def whole_time(container: InputContainer) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def frame_count(source: Source, duration: float | None) -> int | None:
-    """About how many frames start in the first `duration` seconds (None: in all); None: unknown."""
-    of_each = max(source.frames_of_each, 1)
-    if duration is None and source.video.frames:
-        return of_each * source.video.frames
-    seconds = min(whole_time(source.container), duration or math.inf)
-    return of_each * round(seconds * (source.video.guessed_rate or 0)) or None
+def frame_count(container: InputContainer, video: VideoStream, start: float, duration: float | None) -> int | None:
+    """About how many frames start in `duration` seconds from `start` on (None: to the end); None: unknown."""
+    whole = whole_time(container)
+    if video.frames and duration is None and not start:
+        return video.frames
+    seconds = min(max(whole - start, 0), duration or math.inf)
+    return round(seconds * (video.guessed_rate or 0)) or None
 
 
-# --- frames and packets ---
-
-
-def read(source: Source, duration: float = math.inf) -> Iterator[Item]:
-    """The frames of the video and the packets of the streams that are copied, up to `duration` (seconds); at the end,
-    warnings of what is damaged, missing or changed.
-    """
-    container, video = source.container, source.video
-    decoder, damaged = Decoder(source), 0
-    reached = start_time(container)
-    end = reached + duration - ROUNDING  # what starts just then is out
+def about_frames(path: Path, start: float, duration: float | None) -> int:
+    """`frame_count` of a file; 0: it is unknown, or the file cannot be read."""
     try:
-        for packet in packets_before(container, video, end):
-            if packet.pts is not None:
-                reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            damaged += packet.is_corrupt
-            if packet.stream_index != video.index:
-                yield packet
-            else:
-                yield from (frame for frame in decoder.decode(packet) if _starts_before(frame, end))
+        with _open(path) as container:
+            return frame_count(container, _video_stream(container, path), start, duration) or 0
+    except RequestError:
+        return 0
+
+
+# --- frames ---
+
+
+def frames(source: Source) -> Iterator[av.VideoFrame]:
+    """The frames of the video from its start, as far as they can be decoded."""
+    decoder = Decoder(source)
+    try:
+        for packet in _packets_of(source.container, source.video):
+            yield from decoder.decode(packet)
     except av.FFmpegError:
-        damaged += 1
-    yield from (frame for frame in decoder.decode(None) if _starts_before(frame, end))
-    if damaged + decoder.damaged:
-        yield f"damaged (packets: {damaged + decoder.damaged}); what could be decoded is kept"
+        pass
+    yield from decoder.decode(None)
+
+
+def _packets_of(container: InputContainer, stream: Stream) -> Iterator["Packet"]:
+    streams = [stream]
+    return (packet for packet in container.demux(streams) if packet.size)
+
+
+class Begin(NamedTuple):
+    """Comes before the frames of a part. before: the time of the film's frame before them, if there is one."""
+
+    part: int
+    before: int | None
+
+
+class End(NamedTuple):
+    """Comes after the frames of a part. last: the time of the last of them; None: there is none."""
+
+    part: int
+    last: int | None
+    tally: Tally
+
+
+PartItem: TypeAlias = "av.VideoFrame | Begin | End"
+
+
+def read_parts(source: Source, cuts: Cuts, take: Callable[[], int | None], can_seek: bool) -> Iterator[PartItem]:
+    """The frames of each part that `take` gives, until it gives None, the numbers ascending. Frames of one part follow
+    those of the one before without another look at the file.
+    """
+    with _open(Path(source.container.name)) as container:
+        video = _video_stream(container, Path(source.container.name))
+        reader = FrameReader(source._replace(container=container, video=video), cuts, can_seek)
+        while (part := take()) is not None:
+            reader.skip_to(part)
+            yield Begin(part, reader.before)
+            last = None
+            for frame in reader.frames_before(part + 1):
+                last = frame.pts
+                frame.pts = (frame.pts or 0) - cuts.shift_in(frame.time_base or Fraction(1))
+                yield frame
+            yield End(part, last, reader.tally())
+
+
+class FrameReader:
+    """Reads a video's frames from anywhere on, as they are when it is read from its start."""
+
+    def __init__(self, source: Source, cuts: Cuts, can_seek: bool) -> None:
+        self.before: int | None = None  # the time of the last frame that was passed over or given
+        self._source, self._cuts, self._can_seek = source, cuts, can_seek
+        self._decoder = Decoder(source)
+        self._frames = self._decoded()
+        self._held: av.VideoFrame | None = None
+        self._position = -math.inf  # seconds that were read
+        self._told = Tally()
+
+    def skip_to(self, part: int) -> None:
+        """Passes over the frames of the parts before this one."""
+        begin = self._cuts.begins(part)
+        is_far = begin > self._position + WORTH_SEEKING and begin - PREROLL > start_time(self._source.container)
+        if self._can_seek and is_far:
+            self._seek(begin)
+        is_passed = False
+        for frame in self.frames_before(part):
+            self.before, is_passed = frame.pts, True
+        if is_passed:
+            self._told = self._decoder.tally
+
+    def frames_before(self, part: int) -> Iterator[av.VideoFrame]:
+        """The frames up to this part; the number of parts: to the end of what is taken."""
+        while (frame := self._next()) is not None:
+            if self._cuts.is_in(part, _time(frame), frame.key_frame):
+                self._held = frame
+                return
+            self.before, self._position = frame.pts, _time(frame)
+            yield frame
+
+    def tally(self) -> Tally:
+        """What was damaged, scaled or left interlaced since it was asked last, or since frames were passed over."""
+        told, self._told = self._told, self._decoder.tally
+        return self._told.minus(told)
+
+    def _next(self) -> av.VideoFrame | None:
+        held, self._held = self._held, None
+        return next(self._frames, None) if held is None else held
+
+    def _seek(self, begin: float) -> None:
+        """Goes to a key frame some time before `begin`, so that all that frames depend on is decoded too. Where it
+        leads elsewhere, the film is read from its start, or on from here.
+        """
+        container, video, was_at = self._source.container, self._source.video, self._position
+        try:
+            container.seek(int((begin - PREROLL) / (video.time_base or 1)), stream=video)
+            self._restart()
+            first = next(self._frames, None)
+        except av.FFmpegError:
+            first = None
+        if first is None or _time(first) > begin - PREROLL:
+            container.seek(LEAST_TIME, stream=video)
+            self._restart()
+            self._can_seek = False
+        else:
+            self._held = first
+            # With key frames so far apart, seeking only reads the same again.
+            self._can_seek = _time(first) > was_at
+
+    def _restart(self) -> None:
+        self._decoder, self._held, self._told, self.before = Decoder(self._source), None, Tally(), None
+        self._frames = self._decoded()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        decoder = self._decoder
+        try:
+            for packet in _packets_of(self._source.container, self._source.video):
+                yield from decoder.decode(packet)
+        except av.FFmpegError:
+            pass  # `Rest` counts it
+        yield from decoder.decode(None)
+
+
+def _time(frame: av.VideoFrame) -> float:
+    """In seconds, of a frame from `Decoder`, which all have a time."""
+    return float((frame.pts or 0) * (frame.time_base or 0))
+
+
+class Timeline(NamedTuple):
+    """When the film ends, in seconds, and whether it can be read from anywhere on."""
+
+    end: float
+    can_seek: bool
+
+
+def timeline(source: Source) -> Timeline:
+    """Where the file does not say it, all its packets are read; a film whose times do not ascend is not sought in."""
+    container, video = source.container, source.video
+    if set(container.format.name.split(",")) & SOUGHT_IN and container.duration:
+        return Timeline(start_time(container) + whole_time(container), True)
+    end, last, ascends = start_time(container), None, True
+    with _open(Path(container.name)) as scanned:
+        try:
+            for packet in _packets_of(scanned, scanned.streams[video.index]):
+                time = packet.dts if packet.pts is None else packet.pts
+                ascends &= packet.pts is not None and packet.dts is not None and (last is None or packet.dts > last)
+                last = packet.dts
+                if time is not None:
+                    end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+        except av.FFmpegError:
+            ascends = False
+    return Timeline(end, ascends)
+
+
+# --- the other streams ---
+
+
+class Rest:
+    """The packets of the streams that are copied, as the file has them beside the frames, and what is wrong with it."""
+
+    def __init__(self, source: Source, cuts: Cuts) -> None:
+        self.damaged = 0
+        self._source, self._cuts = source, cuts
+        self._reached = start_time(source.container)
+
+    def packets(self) -> Iterator[tuple[float, "Packet | None"]]:
+        """How far the file is read, in seconds of the result, and a packet that is copied, or None."""
+        container, video = self._source.container, self._source.video
+        clock = -math.inf
+        try:
+            for packet in packets_before(container, video, self._cuts.end):
+                if packet.pts is not None:
+                    time = float(packet.pts * packet.time_base)
+                    self._reached = max(self._reached, time + float((packet.duration or 0) * packet.time_base))
+                self.damaged += packet.is_corrupt
+                if packet.dts is not None:
+                    clock = max(clock, float(packet.dts * packet.time_base))
+                is_taken = packet.stream_index != video.index and self._is_taken(packet)
+                yield clock - self._cuts.shift, packet if is_taken else None
+        except av.FFmpegError:
+            self.damaged += 1
+
+    def _is_taken(self, packet: "Packet") -> bool:
+        """Whether the packet belongs to what is enlarged; it then gets its time there. Covers always do."""
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is None or is_cover(packet.stream):
+            return True
+        if time * packet.time_base < self._cuts.start:
+            return False
+        shift = self._cuts.shift_in(packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        return True
+
+    def warnings(self, tally: Tally) -> list[str]:
+        """What the user should know, once all packets are read. tally: of the frames."""
+        return read_warnings(self._source.container, self._reached, self._cuts.end, self.damaged, tally)
+
+
+def read_warnings(container: InputContainer, reached: float, end: float, packets: int, tally: Tally) -> list[str]:
+    """What the user should know of a file that was read to its end, or to `end`. reached: the last time in it, both in
+    seconds; packets: that are damaged.
+    """
+    damaged, said = packets + tally.damaged, []
+    if damaged:
+        said.append(f"damaged (packets: {damaged}); what could be decoded is kept")
     whole, formats = whole_time(container), set(container.format.name.split(","))
     if reached + TOLERANCE < whole <= end and HEADER_SAYS_DURATION & formats:
-        yield f"cut off: {reached:.1f} of its {whole:.1f} seconds are there"
-    if decoder.combed:
-        yield f"{decoder.combed} frames are marked as interlaced, which the start is not; enlarged as they are"
-    if decoder.resized:
-        yield f"changes its size; {decoder.resized} frames are scaled to that of the first"
-
-
-def _starts_before(frame: av.VideoFrame, end: float) -> bool:
-    """Of a frame from `Decoder`, which all have a time; end: in seconds."""
-    return frame.pts is not None and frame.time_base is not None and frame.pts * frame.time_base < end
+        said.append(f"cut off: {reached:.1f} of its {whole:.1f} seconds are there")
+    if tally.combed:
+        said.append(f"{tally.combed} frames are marked as interlaced, which the start is not; enlarged as they are")
+    if tally.resized:
+        said.append(f"changes its size; {tally.resized} frames are scaled to that of the first")
+    return said
 
 
 def packets_before(container: InputContainer, video: VideoStream, end: float) -> Iterator["Packet"]:
@@ -231,7 +430,7 @@ class Decoder:
     """
 
     def __init__(self, source: Source) -> None:
-        self.damaged, self.resized, self.combed = 0, 0, 0
+        self._damaged, self._resized, self._combed = 0, 0, 0
         self._seen = source.seen
         self._video = source.video
         self._formats = PIXEL_FORMATS + (ALPHA_FORMATS if source.with_alpha else [])
@@ -241,8 +440,12 @@ class Decoder:
         self._context = context
         self._deinterlacer = Deinterlacer(source.scan, source.frames_of_each > 1) if source.frames_of_each else None
         self._looks = source.deinterlace != "off" and source.scan.kind == "progressive" and not source.scan.is_flagged
-        self._first: av.VideoFrame | None = None
+        self._first = source.first if source.first.width else None  # nowhere but in the search for it
         self._last_pts: int | None = None
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(self._damaged, self._resized, self._combed)
 
     def decode(self, packet: "Packet | None") -> list[av.VideoFrame]:
         """The frames that the packet completes (None: all that are left), each later than the one before it, of the
@@ -251,10 +454,10 @@ class Decoder:
         try:
             frames = self._context.decode(packet)
         except av.FFmpegError:
-            self.damaged += 1
+            self._damaged += 1
             frames = []
-        self.damaged += any(frame.is_corrupt for frame in frames)
-        self.combed += self._looks and sum(frame.interlaced_frame for frame in frames)
+        self._damaged += any(frame.is_corrupt for frame in frames)
+        self._combed += self._looks and sum(frame.interlaced_frame for frame in frames)
         for frame in frames:
             self._seen |= side_data_kinds(frame)
         ready = [self._in_order(self._uniform(frame)) for frame in frames]
@@ -266,7 +469,7 @@ class Decoder:
     def _uniform(self, frame: av.VideoFrame) -> av.VideoFrame:
         self._first = self._first or frame
         width, height = self._first.width, self._first.height
-        self.resized += (frame.width, frame.height) != (width, height)
+        self._resized += (frame.width, frame.height) != (width, height)
         return _converted(frame, width, height, _nearest_format(self._first.format.name, self._formats))
 
     def _in_order(self, frame: av.VideoFrame) -> av.VideoFrame:

@@ -1,5 +1,6 @@
 """A video written: its container and encoder set up like the source's, frames encoded, packets copied."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from fsrcnn.videos import hdr, matroska
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, FrameSize, has_alpha, is_full_range, plain_name, side_data
 from fsrcnn.videos.kept import Written
 from fsrcnn.videos.others import COVER_TYPES, COVERS, Carrier, Others, codec_of, is_cover
-from fsrcnn.videos.source import Item, Source, cover_of, is_copied
+from fsrcnn.videos.packets import read_packets
+from fsrcnn.videos.parts import Cuts, cut_chapter
+from fsrcnn.videos.source import Source, cover_of, is_copied
 from fsrcnn.videos.tags import ANY_TAGS, format_options, own_tags, stream_tags
 
 # The encoders for the suffixes of containers that cannot hold H.264.
@@ -30,7 +33,10 @@ ENCODERS = {".webm": "libvpx-vp9", ".ogv": "libvpx"}
 ALPHA_BESIDE = {"libvpx": {".webm", ".mkv"}, "libvpx-vp9": {".webm", ".mkv"}}
 MP4_LIKE = {"mp4", "mov", "ipod"}  # FFmpeg's names
 MATROSKA_LIKE = {"matroska", "webm"}
+# Of encoders, on every machine: what some of them write depends on it, and parts are to be what they are anywhere.
+THREADS = 8
 FRAME_RATE = Fraction(25)  # where the source has none
+MOST_REORDERED = 64  # packets that are decoded before their frames are shown, at most
 HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
 # What encoders call the two settings, and what a message calls these.
 SETTINGS = {"quality": (["crf"], "constant rate factor"), "preset": (["preset", "cpu-used"], "presets")}
@@ -91,15 +97,18 @@ def open_target(unfinished: Path, target: Path, source: Source) -> Iterator[Outp
         with output:
             yield output
     except av.FFmpegError as error:
-        raise FailureError(
-            f"{target}: writing it failed ({_reason(error)}); free space or choose another place"
-        ) from error
+        raise encoding_error(target, error) from error
+
+
+def encoding_error(target: Path, error: av.FFmpegError) -> FailureError:
+    """The error for a user."""
+    return FailureError(f"{target}: writing it failed ({_reason(error)}); free space or choose another place")
 
 
 def set_up(
-    output: OutputContainer, target: Path, source: Source, size: FrameSize, encoding: Encoding, end: float
+    output: OutputContainer, target: Path, source: Source, size: FrameSize, encoding: Encoding, cuts: Cuts
 ) -> Target:
-    """Gives the output its streams, tags and chapters, up to `end` (seconds), and writes the header. size: of the
+    """Gives the output its streams, tags, and the chapters of what is enlarged, and writes the header. size: of the
     frames to encode.
 
     Raises RequestError where the encoder or the container cannot take what is asked of it.
@@ -107,26 +116,88 @@ def set_up(
     codec = encoder_of(target, encoding)
     check_encoder(codec, plain_name(source.first.format.name))
     made = _add_streams(output, target, source, size, codec, encoding)
-    _copy_metadata(source.container, output, end)
+    _copy_metadata(source.container, output, cuts)
     _start(output, target, codec)
     return made
 
 
-def write(items: Iterator[Item], target: Target) -> Iterator[av.VideoFrame | str]:
-    """Encodes the frames and copies the packets; yields each frame once encoded, and the warnings."""
-    output, encoder, carriers, refused = target.output, target.encoder, target.carriers, 0
-    for item in items:
-        if isinstance(item, av.VideoFrame):
-            output.mux(encoder.encode(item))
-            yield item
-        elif isinstance(item, str):
-            yield item
-        elif carrier := carriers.get(item.stream_index):
-            refused += _mux(output, carrier, item)
-    output.mux(encoder.encode(None))
-    refused += sum(_mux(output, carrier, None) for carrier in carriers.values())
-    if refused:
-        yield f"{refused} packets of sound or subtitles have impossible times and are left out"
+@contextmanager
+def open_encoder(
+    container: str, target: Path, source: Source, size: FrameSize, encoding: Encoding
+) -> Iterator[VideoStream]:
+    """An encoder that is set up as the one of `set_up`, in a container of the same format (FFmpeg's name), of which no
+    byte is written.
+    """
+    with av.open(io.BytesIO(), "w", format=container) as nothing:
+        encoder = _add_encoder(nothing, target, source, size, encoder_of(target, encoding), encoding)
+        with _encoders_words(), own_priority():
+            encoder.codec_context.open()
+        yield encoder
+
+
+def write(
+    target: Target,
+    encoded: Iterator["av.Packet[Stream]"],
+    rest: Iterator[tuple[float, "av.Packet[Stream] | None"]],
+) -> int:
+    """Writes the packets of the frames and, where they belong among them, what becomes of those of the other streams;
+    returns how many of these have impossible times and are left out. rest: as for `Rest.packets`.
+    """
+    refused, waiting = 0, next(encoded, None)
+    for clock, packet in rest:
+        while waiting is not None and (waiting.dts or 0) * waiting.time_base <= clock:
+            target.output.mux_one(waiting)
+            waiting = next(encoded, None)
+        if packet is not None and (carrier := target.carriers.get(packet.stream_index)):
+            refused += _mux(target.output, carrier, packet)
+    while waiting is not None:
+        target.output.mux_one(waiting)
+        waiting = next(encoded, None)
+    return refused + sum(_mux(target.output, carrier, None) for carrier in target.carriers.values())
+
+
+def joined_packets(paths: list[Path], stream: VideoStream) -> Iterator["av.Packet[Stream]"]:
+    """The packets of a film's parts, in the order and with the times of one film.
+
+    An encoder that reorders frames lets the first packets be decoded before the first frame is shown. In the middle of
+    a film this time is that of the last frames of the part before.
+    """
+    tail: list[int] = []  # the last frames' times of the parts before
+    last: int | None = None
+    for path in paths:
+        waiting: list[av.Packet[Stream]] = []
+        begin: int | None = None
+        shown = tail
+        for packet in read_packets(path, stream):
+            begin = packet.pts if begin is None else begin
+            shown = sorted([*shown, packet.pts or 0])[-MOST_REORDERED:]
+            if waiting is not None and tail and (packet.dts or 0) < (begin or 0):
+                waiting.append(packet)
+                continue
+            for early in _in_time(waiting, tail):
+                last = _ascending(early, last)
+                yield early
+            waiting = []
+            last = _ascending(packet, last)
+            yield packet
+        for early in _in_time(waiting, tail):
+            last = _ascending(early, last)
+            yield early
+        tail = shown
+
+
+def _in_time(packets: list["av.Packet[Stream]"], tail: list[int]) -> list["av.Packet[Stream]"]:
+    """The first packets of a part, decoded when the last frames of the part before are shown."""
+    for packet, time in zip(reversed(packets), reversed(tail), strict=False):
+        packet.dts = time
+    return packets
+
+
+def _ascending(packet: "av.Packet[Stream]", last: int | None) -> int:
+    """Makes the packet be decoded later than the last one; returns when."""
+    if last is not None and packet.dts is not None and packet.dts <= last:
+        packet.dts = last + 1
+    return packet.dts or 0
 
 
 def _mux(output: OutputContainer, carrier: Carrier, packet: "av.Packet[Stream] | None") -> int:
@@ -215,6 +286,7 @@ def _add_encoder(
     if video.time_base:
         context.time_base = video.time_base / fields
     context.flags |= Flags.frame_duration
+    context.thread_count = THREADS
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
     context.colorspace = first.colorspace
@@ -273,25 +345,31 @@ def _options(context: av.CodecContext, codec: str, encoding: Encoding) -> dict[s
 # --- tags, chapters, the header ---
 
 
-def _copy_metadata(container: InputContainer, output: OutputContainer, end: float) -> None:
-    """Copies the container's tags and the chapters that start before `end`, in seconds."""
+def _copy_metadata(container: InputContainer, output: OutputContainer, cuts: Cuts) -> None:
+    """Copies the container's tags and its chapters, as far as they are of what is enlarged."""
     output.metadata.update(own_tags(container.metadata))
-    output.set_chapters(
-        [chapter for chapter in container.chapters() if chapter["start"] * (chapter["time_base"] or 0) < end]
-    )
+    output.set_chapters([each for chapter in container.chapters() if (each := cut_chapter(chapter, cuts))])
 
 
 def _start(output: OutputContainer, target: Path, codec: str) -> None:
     """Opens the encoder and writes the header. Raises RequestError where one of them refuses."""
-    av.logging.set_level(av.logging.ERROR)  # for the encoder's own words
     try:
-        with av.logging.Capture(), own_priority():
+        with _encoders_words(), own_priority():
             output.start_encoding()
     except av.FFmpegError as error:
         advice = "choose another codec" + ("" if output.format.name == "matroska" else " or .mkv")
         raise RequestError(
             f"{target}: {codec} in {target.suffix} cannot be started ({_reason(error)}); {advice}"
         ) from error
+
+
+@contextmanager
+def _encoders_words() -> Iterator[None]:
+    """Keeps what an encoder says for its error's message."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture():
+            yield
     finally:
         av.logging.set_level(None)
 

@@ -21,7 +21,7 @@ from fsrcnn.network import Network
 from fsrcnn.videos import hdr
 from fsrcnn.videos.frames import UNNAMED, chroma_weights, side_data, upscale_chroma
 from fsrcnn.videos.kept import NOT_SAID, SIDE_DATA
-from fsrcnn.videos.source import open_source, read
+from fsrcnn.videos.source import open_source, packets_before
 from fsrcnn.videos.target import own_priority
 from fsrcnn.videos.upscale import VideoResult, upscale_video
 
@@ -552,7 +552,7 @@ def test_a_cover_does_not_make_a_trial_read_the_whole_film(network: Network, tmp
         output.add_attachment("cover.png", "image/png", png())
         output.mux([packet for n in range(FRAMES) for packet in stream.encode(picture(n, "yuv420p"))])
     with open_source(source) as opened:
-        list(read(opened, 1 / RATE))
+        list(packets_before(opened.container, opened.video, 1 / RATE))
         left = [packet for packet in opened.container.demux(opened.video) if packet.size]
     assert len(left) == FRAMES - 2  # but the first, and the one that ended it
     upscale_video(source, target, network, duration=1 / RATE)
