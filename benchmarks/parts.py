@@ -30,7 +30,7 @@ RADIUS, TURN = 30, 8.0  # pixels of the camera's circle, and seconds that it tak
 GRAIN = 1.5  # levels of 255, standard deviation
 SOURCE = {"crf": "12", "preset": "fast"}
 RHYTHMS = {"at scenes": {}, "every 2 s": {"g": "50", "x264-params": "scenecut=0"}}  # of the source's key frames
-ENCODERS = {"libx264": None, "libsvtav1": "8"}  # and their presets
+ENCODERS: dict[str, str | None] = {"libx264": None, "libx265": "fast"}  # and their presets
 LENGTHS = {"parts": parts.PART_SECONDS, "whole": 1e9}  # seconds of a part
 
 

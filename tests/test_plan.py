@@ -430,3 +430,16 @@ def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path: Path):
             process.kill()
     assert process.returncode == 0
     assert load(tmp_path / "a_x2.png").shape == (3000, 3000, 3)
+
+
+def test_a_trial_does_not_stand_in_for_the_whole_film(run: Run, tmp_path: Path):
+    make_clip(tmp_path / "film.mkv")
+    save(tmp_path / "photo.png", noise(8, 8, 3))
+    assert run("film.mkv", "photo.png", "--duration", "0.2")[0] == 0
+    assert run("film.mkv", "photo.png")[1].startswith("1 enlarged")
+    assert run("film.mkv", "--start", "0.2", "--suffix", "_large")[0] == 0
+    assert tree(tmp_path) == [
+        *("film.mkv", "film_large_trial.mkv", "film_x2.mkv", "film_x2_trial.mkv"),
+        *("photo.png", "photo_x2.png"),
+    ]
+    assert "start: got -1.0, expected seconds, zero or more" in run("film.mkv", "--start", "-1")[2]

@@ -17,6 +17,7 @@ from av.stream import Stream
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
+from fsrcnn import native
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.videos import hdr, matroska
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, FrameSize, has_alpha, is_full_range, plain_name, side_data
@@ -35,6 +36,7 @@ MP4_LIKE = {"mp4", "mov", "ipod"}  # FFmpeg's names
 MATROSKA_LIKE = {"matroska", "webm"}
 # Of encoders, on every machine: what some of them write depends on it, and parts are to be what they are anywhere.
 THREADS = 8
+AVX2_LANES = 8  # floats in a register
 FRAME_RATE = Fraction(25)  # where the source has none
 MOST_REORDERED = 64  # packets that are decoded before their frames are shown, at most
 HVC1 = "hvc1"  # the name of HEVC in MP4 that Apple's players take; FFmpeg writes hev1
@@ -313,7 +315,7 @@ def _turn(encoder: VideoStream, first: av.VideoFrame, size: FrameSize) -> None:
 
 def _told(codec: str, source: Source) -> dict[str, str]:
     """The options that say to the encoder what PyAV cannot."""
-    options = QUIET.get(codec, {}) | CAPTIONS.get(codec, {})
+    options = QUIET.get(codec, {}) | CAPTIONS.get(codec, {}) | _repeatable(codec)
     for name, value in hdr.encoder_options(codec, side_data(source.first)).items():
         options[name] = ":".join(filter(None, [options.get(name), value]))
     if has_alpha(source.first.format.name):
@@ -321,6 +323,14 @@ def _told(codec: str, source: Source) -> dict[str, str]:
     if source.chroma_location != LEFT:
         options["chroma_sample_location"] = source.chroma_location
     return options
+
+
+def _repeatable(codec: str) -> dict[str, str]:
+    """What lets an encoder make the same of the same frames: x264's functions for AVX-512 do not, at some widths, when
+    they weigh blocks by what refers to them.
+    """
+    has_avx512 = native.HOST is not None and native.HOST.lanes > AVX2_LANES
+    return {"x264-params": "asm=avx2"} if codec == "libx264" and has_avx512 else {}
 
 
 def _attach_cover(output: OutputContainer, source: Source, stream: Stream) -> None:

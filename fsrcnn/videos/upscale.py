@@ -221,7 +221,7 @@ class PartWriter:
 
     def __init__(self, film: Film, parts: Parts, container: str, begin: Begin) -> None:
         self._film, self._parts, self._begin = film, parts, begin
-        self._new, self._frames, self._last = parts.new_file(begin.part), 0, None
+        self._new, self._frames = parts.new_file(begin.part), 0
         self._stack = ExitStack()
         self._stack.callback(self._new.unlink, missing_ok=True)
         with self._errors_named():

@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from made import make_clip, network, posix, started
+from made import TIME_BASE, make_clip, moving_pattern, network, posix, started
 
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import Network, SamplePlane
+from fsrcnn.videos.frames import sample_planes
 from fsrcnn.videos.packets import read_footer
 from fsrcnn.videos.parts import Parts, Run, cut, folder_of, new_run
 from fsrcnn.videos.source import Begin, End, open_source, read_parts, timeline
@@ -26,12 +28,29 @@ from fsrcnn.videos.upscale import upscale_video
 SCRIPT = Path(__file__).parents[2] / "upscale.py"
 EVERY, SECONDS = 10, 88  # a frame in so many fiftieths of a second; four parts
 TIMES = list(range(0, 50 * SECONDS, EVERY))
+SIZE = 32, 48
 UNEVEN = [time + (time // EVERY) % 3 for time in TIMES]
 
 
-def make_film(path: Path, times: list[int] = TIMES, group: int = 50, **settings: object) -> Path:
-    options = {"g": str(group), "preset": "ultrafast", "bf": "2"}
-    return make_clip(path, codec="libx264", times=times, tone=True, options=options, size=(48, 32), **settings)
+def make_film(path: Path, times: list[int] = TIMES) -> Path:
+    """A film with sound, which lies among its frames."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=5, options={"g": "50", "preset": "ultrafast", "bf": "2"})
+        video.width, video.height, video.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
+        video.codec_context.time_base = TIME_BASE
+        sound = output.add_stream("aac", rate=8000, layout="mono")
+        for index, (time, until) in enumerate(pairwise([*times, times[-1] + EVERY])):
+            frame = av.VideoFrame(*SIZE[::-1], "yuv420p")
+            for plane in sample_planes(frame):
+                plane[:] = moving_pattern(index, *plane.shape, 8)
+            frame.pts, frame.time_base = time, TIME_BASE
+            output.mux(video.encode(frame))
+            wave = np.sin(np.arange(160 * time, 160 * until) * 0.3, dtype=np.float32)[None]
+            tone = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+            tone.sample_rate, tone.pts, tone.time_base = 8000, 160 * time, Fraction(1, 8000)
+            output.mux(sound.encode(tone))
+        output.mux([*video.encode(None), *sound.encode(None)])
+    return path
 
 
 def contents(path: Path) -> dict[str, object]:
@@ -46,6 +65,7 @@ def contents(path: Path) -> dict[str, object]:
     with av.open(str(path)) as container:
         decoded_at = [packet.dts for packet in container.demux(video=0) if packet.size and packet.dts is not None]
     assert decoded_at == sorted(set(decoded_at))
+    assert sound
     return {"video": video, "sound": sound}
 
 
@@ -224,15 +244,17 @@ def test_a_trial_begins_anywhere(tmp_path: Path, suffix: str):
         frames = [f for f in container.decode(video=0) if 21 - 1e-6 <= f.time - start < 23 - 1e-6]
         expected = [frame.to_ndarray()[:32] for frame in frames]
     with av.open(str(target)) as container:
-        offset = (container.start_time or 0) / av.time_base
         made = list(container.decode(video=0))
-    assert [frame.time - offset for frame in made] == pytest.approx([f.time - start - 21 for f in frames], abs=0.03)
+    apart = [frame.time - frames[0].time for frame in frames]
+    assert [frame.time - made[0].time for frame in made] == pytest.approx(apart, abs=0.002)
     for small, large in zip(expected, made, strict=True):
         reduced = large.to_ndarray()[:64].reshape(32, 2, 48, 2).mean((1, 3))
         assert np.abs(reduced - small).mean() < 6  # frames one tick apart differ by more than 40
     with av.open(str(target)) as container:
         times = [packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size]
     assert 1.7 < times[-1] - times[0] < 2
+    behind = float(times[0]) - made[0].time  # as in the source
+    assert -0.13 - (frames[0].time - start - 21) <= behind <= 0.13
 
 
 def test_a_trial_that_begins_behind_the_end_gets_one_line(tmp_path: Path):
