@@ -26,8 +26,12 @@ export class Saving {
     return document.querySelector("input[name=format]:checked").value;
   }
 
-  /** name: the file's, without suffix. result: a function that resolves to one. frame: whether it is one of a film. */
+  /**
+   * Offers a result, in place of what has been offered. name: the file's, without suffix. result: a function that
+   * resolves to one. frame: whether it is one of a film.
+   */
   offer(name, result, frame = false) {
+    this.cancel();
     this.offered = { name, result, frame };
     $("saving").hidden = false;
     this.#update();
@@ -111,7 +115,8 @@ export class Saving {
     const { signal } = (this.sizing = new AbortController());
     setTimeout(async () => {
       if (signal.aborted) return;
-      const bytes = await sizeOf(await offered.result(), this.#encoding(), signal).catch(() => null);
+      const sizing = offered.result().then((result) => !signal.aborted && sizeOf(result, this.#encoding(), signal));
+      const bytes = await sizing.catch(() => null); // why there is no result is said where it is made
       if (bytes && !signal.aborted) $("size-to-come").textContent = TEXTS.sizeToCome(bytes);
     }, RESTING);
   }

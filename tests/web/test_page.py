@@ -633,6 +633,27 @@ def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path, w
     status(page, words)
 
 
+def test_a_width_holds_for_all_pictures_that_can_have_it(page: "playwright.Page", address: str, tmp_path: Path):
+    page.goto(f"{address}#scale=size&width=601&network=fsrcnn_s")
+    status(page, "Finished")  # of the example, which is too small for it
+    wide, small = photograph(tmp_path / "wide.png", 90, 200), photograph(tmp_path / "small.png")
+    for source, width, height, checked in ((wide, 601, 270, "size"), (small, 524, 360, "4"), (wide, 601, 270, "size")):
+        page.set_input_files("#file", source)
+        status(page, f"{width} \N{MULTIPLICATION SIGN} {height} pixels. Finished")
+        assert page.is_checked(f"input[name=scale][value='{checked}']")
+        assert page.url.endswith("#scale=size&width=601&network=fsrcnn_s")
+
+
+def test_save_right_after_typing_a_width_saves_that_width(page: "playwright.Page", tmp_path: Path):
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished")
+    page.check("input[name=scale][value='size']")
+    page.fill("#width", "300")
+    path = downloaded(page, tmp_path)
+    assert path.name == "photo_300x206.png"
+    assert read(path).shape == (206, 300, 3)
+
+
 def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
     """Longer than any browser's canvas."""
     source = tmp_path / "long.png"
