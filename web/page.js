@@ -177,7 +177,12 @@ async function open(reading, { history: place = "push" } = {}) {
   $("nothing").hidden = true;
   $("stage").classList.remove("empty");
   if (content.film) watch(content.film);
-  await show();
+  try {
+    await show();
+  } catch (error) {
+    if (current === content && !view.layers.length) showNothing(); // it was refused before anything was drawn
+    throw error;
+  }
 }
 
 function close() {
@@ -186,7 +191,7 @@ function close() {
   current = null;
   view.clear();
   saving.withdraw();
-  $("rate").textContent = "";
+  for (const each of ["rate", "percent", "hint"]) $(each).textContent = "";
   $("progress").hidden = $("scores").hidden = $("sides").hidden = true;
   choose("left", "bicubic");
 }
@@ -317,16 +322,16 @@ const showAgain = attempt(async () => {
  * user's content that is shown stays as it is; other content is planned by the first of the others that is not refused.
  */
 function planned(content, others, plan) {
-  let refusal = null;
+  const refusals = [];
   const shown = content.scale && !content.start;
   for (const scale of shown ? [asked] : [asked, ...others]) {
     try {
       const plans = plan(scale);
       chooseScale(content.start ? asked : scale);
-      return { ...plans, scale, note: refusal ? TEXTS.kept(refusal.message, scale) : "" };
+      return { ...plans, scale, note: refusals.length ? TEXTS.kept(refusals[0].message, scale) : "" };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      refusal ??= error;
+      refusals.push(error);
     }
   }
   if (shown && asked !== "size") { // of a width, another can be given
@@ -334,7 +339,7 @@ function planned(content, others, plan) {
     chooseScale(asked);
     remember();
   }
-  throw refusal;
+  throw refusals.at(-1);
 }
 
 /** The scales to try in place of the one that is asked for: the next smaller ones; of a width, those nearest to it. */
@@ -559,17 +564,18 @@ const saveAll = attempt(async () => {
         say(TEXTS.savingAll(index + 1, items.length, item.file.name));
         await saving.save();
       } catch (error) {
-        queue.mark(item, error === CANCELLED ? "" : "wrong");
+        queue.mark(item, error === CANCELLED ? "" : current?.item === item ? "refused" : "wrong");
         if (error === CANCELLED) throw error;
         continue;
       }
-      queue.mark(item, "saved");
+      queue.mark(item, current.scale === asked ? "saved" : "other");
       saved++;
     }
   } finally {
     $("save-all").disabled = false;
+    if (document.activeElement === document.body) $("save-all").focus(); // which it has lost
   }
-  say(TEXTS.savedAll(saved, queue.items.length - saved), saved < queue.items.length);
+  say(TEXTS.savedAll(saved, items.length - saved, items.length < queue.items.length), saved < items.length);
 });
 
 // --- controls ---

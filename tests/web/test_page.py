@@ -320,6 +320,18 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     status(page, "Finished in")
 
 
+def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.Page", tmp_path: Path):
+    started(page)
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
+    page.set_input_files("#file", tmp_path / "huge.png")
+    assert "smaller scale" not in status(page, "400 megapixels at most")
+    assert page.locator("#nothing").is_visible()
+    assert page.locator(".name:visible").count() == 0
+    choose(page, photograph(tmp_path / "fine.png"))
+    status(page, "Finished in")
+    assert page.locator(".name:visible").count() == 2
+
+
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
     page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
     page.evaluate("delete Navigator.prototype.mediaDevices")
@@ -479,6 +491,7 @@ def test_several_files_wait_and_are_saved_one_by_one(page: "playwright.Page", tm
     page.on("download", lambda download: names.append(download.suggested_filename))
     page.click("#save-all")
     assert status(page, "Saved 2 files") == "Saved 2 files; one file could not be saved."
+    assert page.evaluate("document.activeElement.id") == "save-all"
     assert sorted(names) == ["one_x2.png", "two_x2.png"]
     assert page.locator("#files small").all_inner_texts() == ["saved", "saved", "not readable"]
     page.get_by_label("Remove three.png").click()
