@@ -38,6 +38,8 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 // { name, restored: { strength, quality, from }, picture() or film, example, start, item, detail, scale }: scale is the
 // setting by which it is shown.
 let current = null;
+// The scale that the user has asked for. Content that cannot be shown by it is shown by another, for itself alone.
+let asked = "3";
 const view = new View(
   Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])),
   (ratio) => {
@@ -101,6 +103,11 @@ function choose(name, value) {
   (inputs.find((input) => input.value === value) ?? inputs.find((input) => input.defaultChecked)).checked = true;
 }
 
+function chooseScale(scale) {
+  choose("scale", scale);
+  $("size").hidden = setting("scale") !== "size";
+}
+
 function isPressed(id) {
   return $(id).getAttribute("aria-pressed") === "true";
 }
@@ -124,7 +131,7 @@ function strength() {
 function remember({ pushed = false } = {}) {
   const settings = {
     example: (current?.start ? "" : current?.example) ?? "",
-    scale: setting("scale"),
+    scale: asked,
     width: $("width").value,
     network: setting("variant"),
     restore: isPressed("auto") ? "auto" : $("strength").value,
@@ -137,13 +144,13 @@ function remember({ pushed = false } = {}) {
 
 function applyAddress() {
   const { scale, width, network, restore, format, quality } = readAddress();
-  choose("scale", scale);
+  chooseScale(scale);
+  asked = setting("scale");
   choose("variant", network);
   choose("format", format);
   [$("width").value, $("quality").value] = [width, quality];
   press("auto", restore === "auto");
   if (restore !== "auto") $("strength").value = restore;
-  $("size").hidden = setting("scale") !== "size";
 }
 
 // --- opening ---
@@ -170,7 +177,12 @@ async function open(reading, { history: place = "push" } = {}) {
   $("nothing").hidden = true;
   $("stage").classList.remove("empty");
   if (content.film) watch(content.film);
-  await show();
+  try {
+    await show();
+  } catch (error) {
+    if (current === content && !view.layers.length) showNothing(); // it was refused before anything was drawn
+    throw error;
+  }
 }
 
 function close() {
@@ -179,7 +191,7 @@ function close() {
   current = null;
   view.clear();
   saving.withdraw();
-  $("rate").textContent = "";
+  for (const each of ["rate", "percent", "hint"]) $(each).textContent = "";
   $("progress").hidden = $("scores").hidden = $("sides").hidden = true;
   choose("left", "bicubic");
 }
@@ -221,7 +233,7 @@ const openCamera = attempt(async () => {
 
 /** Reads an example. start: whether it is the one that the page opens with. */
 async function example(name, start = false) {
-  const scale = () => (setting("scale") === "size" ? 4 : Number(setting("scale")));
+  const scale = () => (asked === "size" ? 4 : Number(asked));
   const content = await readFile(await fetched(fileOf(name, scale())));
   Object.assign(content, { name, example: name, start, detail: EXAMPLES[name].detail });
   if (content.film) return content;
@@ -306,25 +318,34 @@ const showAgain = attempt(async () => {
 });
 
 /**
- * What plan(scale) returns for the scale that is set. If it refuses that one, for the one that is shown, or else for a
- * smaller one, which is set in its place.
+ * What plan(scale) returns for the scale that is asked for, as { ..., scale, note }. Where it refuses that one, the
+ * user's content that is shown stays as it is; other content is planned by the first of the others that is not refused.
  */
-function planned(content, plan) {
-  const scale = setting("scale");
-  try {
-    return { ...plan(scale), note: "" };
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    if (content.scale && scale === "size") throw error; // another width can be given
-    const other = content.scale ?? String((scale === "size" ? 5 : Number(scale)) - 1);
-    if (other === "1" || other === scale) throw error;
-    choose("scale", other);
-    $("size").hidden = other !== "size";
-    remember();
-    if (content.scale) throw error;
-    const again = planned(content, plan);
-    return { ...again, note: again.note || TEXTS.kept(error.message, other) };
+function planned(content, others, plan) {
+  const refusals = [];
+  const shown = content.scale && !content.start;
+  for (const scale of shown ? [asked] : [asked, ...others]) {
+    try {
+      const plans = plan(scale);
+      chooseScale(content.start ? asked : scale);
+      return { ...plans, scale, note: refusals.length ? TEXTS.kept(refusals[0].message, scale) : "" };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      refusals.push(error);
+    }
   }
+  if (shown && asked !== "size") { // of a width, another can be given
+    asked = content.scale;
+    chooseScale(asked);
+    remember();
+  }
+  throw refusals.at(-1);
+}
+
+/** The scales to try in place of the one that is asked for: the next smaller ones; of a width, those nearest to it. */
+function otherScales(content, width) {
+  if (asked !== "size") return ["3", "2"].filter((scale) => scale < asked);
+  return content.start || $("width").value > width ? ["4", "3", "2"] : ["2"];
 }
 
 /** The size that is asked for, and a Result to be filled. */
@@ -340,23 +361,30 @@ function planPicture(picture, scale) {
 }
 
 async function showPicture(content) {
-  const scale = setting("scale");
+  const before = asked;
   const picture = await content.picture();
-  if (content !== current || scale !== setting("scale")) throw CANCELLED; // another has been chosen meanwhile
-  const { result, width, height, note } = planned(content, (scale) => planPicture(picture, scale));
+  if (content !== current || before !== asked) throw CANCELLED; // another has been chosen meanwhile
+  const plan = planned(content, otherScales(content, picture.width), (scale) => planPicture(picture, scale));
+  const { result, scale, width, height, note } = plan;
   work.abort(CANCELLED);
   work = new AbortController();
   const { signal } = work;
-  saving.withdraw();
   $("scores").hidden = $("sides").hidden = true;
   const [variant, restoring] = [setting("variant"), strength()];
   const sizes = sizesOf(content, note, picture, { width, height });
   const first = content.scale === undefined;
-  content.scale = setting("scale");
+  content.scale = scale;
   const layers = layersOf(picture, result, result);
   view.show(result.width, result.height, layers);
   if (first && content.detail) view.detail(content.detail);
-  const finished = await waitFor(enlarged(result, { width, height, variant, restoring, signal, sizes }), signal);
+  const finishing = waitFor(enlarged(result, { width, height, variant, restoring, signal, sizes }), signal);
+  const name = `${content.name}_${scale === "size" ? `${width}x${height}` : `x${scale}`}`;
+  // What can be saved already stays so: a click on Save that ends the typing of a width saves what it asks for.
+  saving.offered && !content.start ? saving.offer(name, () => finishing) : saving.withdraw();
+  const finished = await finishing.catch((error) => {
+    if (!signal.aborted) saving.withdraw();
+    throw error;
+  });
   if (finished !== result) view.show(width, height, layersOf(picture, result, finished));
   const original = await comparison(content, picture, finished, signal);
   signal.throwIfAborted();
@@ -364,8 +392,7 @@ async function showPicture(content) {
   const inexact = picture.inexact ? ` ${TEXTS.inexactAlpha}.` : "";
   say(`${sizes}. ${TEXTS.finished(finished.seconds)}${restored}.${inexact}`);
   if (content.start) return;
-  const tag = content.scale === "size" ? `${width}x${height}` : `x${result.scale}`;
-  saving.offer(`${content.name}_${tag}`, async () => finished);
+  if (!saving.offered) saving.offer(name, async () => finished);
   if (original) $("sides").hidden = false;
 }
 
@@ -478,19 +505,19 @@ function showFilm(content) {
     $("seek").value = currentTime / duration || 0;
     $("rate").textContent = paused ? "" : TEXTS.rate(shown);
   };
-  const { note } = planned(content, (scale) => {
+  const plan = planned(content, otherScales(content, Infinity), (scale) => {
     if (scale === "size") throw new Refusal(TEXTS.filmWidth);
     film.enlarge(setting("variant"), Number(scale), restoring, pool, onFrame);
   });
-  const scale = Number(setting("scale"));
-  content.scale = setting("scale");
+  const scale = Number(plan.scale);
+  content.scale = plan.scale;
   const { width, height, small, large } = film;
   const size = { width: width * scale, height: height * scale };
   const layers = [new ElementLayer(small, scale), new ElementLayer(large, 1)];
   [layers[0].name, layers[1].name] = [TEXTS.browser, "FSRCNN"];
   view.show(size.width, size.height, layers);
   const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
-  say(`${sizesOf(content, note, film, size)}${restored}.`);
+  say(`${sizesOf(content, plan.note, film, size)}${restored}.`);
   saving.offer(`${content.name}_x${scale}`, async () => {
     film.video.pause();
     return still(await film.still());
@@ -514,8 +541,14 @@ function watch(film) {
 
 function cancel() {
   work.abort(CANCELLED);
+  saving.withdraw();
   hideProgress();
   say(TEXTS.cancelled);
+}
+
+function cancelSaving() {
+  saving.cancel();
+  say("");
 }
 
 /** Enlarges and saves every picture of the queue, by the same settings. */
@@ -531,17 +564,18 @@ const saveAll = attempt(async () => {
         say(TEXTS.savingAll(index + 1, items.length, item.file.name));
         await saving.save();
       } catch (error) {
-        queue.mark(item, error === CANCELLED ? "" : "wrong");
+        queue.mark(item, error === CANCELLED ? "" : current?.item === item ? "refused" : "wrong");
         if (error === CANCELLED) throw error;
         continue;
       }
-      queue.mark(item, "saved");
+      queue.mark(item, current.scale === asked ? "saved" : "other");
       saved++;
     }
   } finally {
     $("save-all").disabled = false;
+    if (document.activeElement === document.body) $("save-all").focus(); // which it has lost
   }
-  say(TEXTS.savedAll(saved, queue.items.length - saved), saved < queue.items.length);
+  say(TEXTS.savedAll(saved, items.length - saved, items.length < queue.items.length), saved < items.length);
 });
 
 // --- controls ---
@@ -554,7 +588,8 @@ function connectSettings() {
   });
   $("camera").addEventListener("click", openCamera);
   $("scales").addEventListener("change", () => {
-    $("size").hidden = setting("scale") !== "size";
+    asked = setting("scale");
+    chooseScale(asked);
     showAgain();
   });
   $("width").addEventListener("change", showAgain);
@@ -599,13 +634,12 @@ function connectFilm() {
 
 function connectSaving() {
   const run = (task) => attempt(() => saving[task]().catch((error) => {
-    if (error === CANCELLED) return say("");
     if (error.name === "NotAllowedError") throw new Refusal(TEXTS.noCopy);
     throw error;
   }));
   $("download").addEventListener("click", run("save"));
   $("copy").addEventListener("click", run("copy"));
-  $("stop").addEventListener("click", () => saving.cancel());
+  $("stop").addEventListener("click", cancelSaving);
   $("save-all").addEventListener("click", saveAll);
 }
 
@@ -630,7 +664,7 @@ function connectDocument() {
   });
   document.addEventListener("keydown", ({ key }) => {
     if (key !== "Escape") return;
-    if (saving.running) saving.cancel();
+    if (saving.running) cancelSaving();
     else if (!$("progress").hidden) cancel();
     else leave();
   });

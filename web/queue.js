@@ -2,7 +2,7 @@
 
 import { TEXTS } from "./texts.js";
 
-const THUMBNAIL = { width: 125, height: 83 }; // CSS pixels
+const THUMBNAIL = { width: 175, height: 116 }; // CSS pixels, at most
 let made = Promise.resolve(); // one thumbnail after another: a large picture takes much memory while it is read
 
 export class Queue {
@@ -64,6 +64,7 @@ export class Queue {
     item.remove.setAttribute("aria-label", TEXTS.remove(name));
     item.remove.addEventListener("click", () => this.#remove(item));
     item.element.append(item.button, item.remove);
+    if (item.file.type.startsWith("video/")) this.mark(item, "film");
     this.list.append(item.element);
   }
 

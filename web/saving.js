@@ -26,7 +26,10 @@ export class Saving {
     return document.querySelector("input[name=format]:checked").value;
   }
 
-  /** name: the file's, without suffix. result: a function that resolves to one. frame: whether it is one of a film. */
+  /**
+   * Offers a result, in place of what has been offered; a file that is being saved goes on. name: the file's, without suffix. result: a function that
+   * resolves to one. frame: whether it is one of a film.
+   */
   offer(name, result, frame = false) {
     this.offered = { name, result, frame };
     $("saving").hidden = false;
@@ -80,6 +83,7 @@ export class Saving {
   async #made(encoding, name) {
     this.cancel();
     const { signal } = (this.work = new AbortController());
+    const focused = document.activeElement; // which the buttons lose while they are disabled
     this.say(TEXTS.saving(name));
     $("saved-part").value = 0;
     $("saved").hidden = false;
@@ -88,15 +92,15 @@ export class Saving {
       const result = await this.offered.result();
       return await save(result, encoding, (part) => ($("saved-part").value = part), signal);
     } finally {
-      if (this.work.signal === signal) this.#ended();
+      if (this.work.signal === signal) this.#ended(focused);
     }
   }
 
-  #ended() {
-    const focused = $("saved").contains(document.activeElement);
+  #ended(focused) {
+    const lost = document.activeElement === document.body || $("saved").contains(document.activeElement);
     $("saved").hidden = true;
     for (const button of ["download", "copy"]) $(button).disabled = false;
-    if (focused) $("download").focus();
+    if (lost) focused.focus();
   }
 
   /** Shows what belongs to the format, and soon the size that the file will have. */
@@ -111,7 +115,8 @@ export class Saving {
     const { signal } = (this.sizing = new AbortController());
     setTimeout(async () => {
       if (signal.aborted) return;
-      const bytes = await sizeOf(await offered.result(), this.#encoding(), signal).catch(() => null);
+      const sizing = offered.result().then((result) => !signal.aborted && sizeOf(result, this.#encoding(), signal));
+      const bytes = await sizing.catch(() => null); // why there is no result is said where it is made
       if (bytes && !signal.aborted) $("size-to-come").textContent = TEXTS.sizeToCome(bytes);
     }, RESTING);
   }

@@ -97,9 +97,11 @@ const en = {
   saveAll: "Save all, one by one",
   show: (name) => `Show ${name}`,
   remove: (name) => `Remove ${name}`,
-  marks: { "": "", working: "…", saved: "saved", wrong: "not readable" },
+  marks: { "": "", film: "film", working: "…", saved: "saved", other: "saved, other size", refused: "not enlarged", wrong: "not readable" },
   savingAll: (index, count, name) => `Saving ${index} of ${count}: ${name} …`,
-  savedAll: (count, left) => `Saved ${files(count)}${left ? `; ${files(left)} could not be saved` : ""}.`,
+  savedAll: (count, left, films) =>
+    `Saved ${files(count)}${left ? `; ${files(left)} could not be saved` : ""}.` +
+    `${films ? " Of films, single frames can be saved." : ""}`,
 
   reading: (name) => `Reading ${name} …`,
   waiting: "Waiting for the camera …",
@@ -115,12 +117,12 @@ const en = {
   unreadable: (name) => `${name} is no picture or film that this browser can read.`,
   tooLarge: (pixels, scale, enlarged, most) =>
     `The picture has ${megapixels(pixels)}, at ×${scale} ${megapixels(enlarged)}; this page makes ` +
-    `${megapixels(most)} at most. Try a smaller scale; upscale.py has no such limit.`,
+    `${megapixels(most)} at most. ${scale > 2 ? "Try a smaller scale; " : ""}upscale.py has no such limit.`,
   noWebCodecs: "Films need a browser with WebCodecs, such as a current Chrome, Edge, Firefox or Safari.",
   unplayable: (name) => `${name ?? "The camera's film"} cannot be played by this browser.`,
   noPictures: (name) => `${name} holds no pictures.`,
   tooLargeLive: (width, height, scale) =>
-    `${width} × ${height} at ×${scale} is more than this page enlarges live; choose a smaller scale.`,
+    `${width} × ${height} at ×${scale} is more than this page enlarges live${scale > 2 ? "; choose a smaller scale" : ""}.`,
   cameraNotAllowed: "The camera was not allowed; the browser's settings for this page can allow it.",
   noCamera: "There is no camera here that this browser can use.",
   inexactAlpha: "This browser rounds the colours of translucent pixels",

@@ -104,12 +104,12 @@ export class View {
 
   /**
    * Shows a square of the result, its centre and side in shares of the result's width, as large as the stage has room,
-   * with 2 to 5 screen pixels for each of its pixels.
+   * with 2 to 4 screen pixels for each of its pixels.
    */
   detail([x, y, side]) {
     const [width, height] = this.#size();
     const most = (Math.max(width, height) / (side * this.width)) * devicePixelRatio;
-    const zoom = Math.min(Math.max(2, Math.floor(most)), 5) / devicePixelRatio;
+    const zoom = Math.min(Math.max(2, Math.floor(most)), 4) / devicePixelRatio;
     if (zoom <= this.#fitting()) return this.fit();
     this.fitted = false;
     return this.#move(zoom, width / 2 - x * this.width * zoom, height / 2 - y * this.width * zoom);

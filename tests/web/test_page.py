@@ -320,6 +320,18 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     status(page, "Finished in")
 
 
+def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.Page", tmp_path: Path):
+    started(page)
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
+    page.set_input_files("#file", tmp_path / "huge.png")
+    assert "smaller scale" not in status(page, "400 megapixels at most")
+    assert page.locator("#nothing").is_visible()
+    assert page.locator(".name:visible").count() == 0
+    choose(page, photograph(tmp_path / "fine.png"))
+    status(page, "Finished in")
+    assert page.locator(".name:visible").count() == 2
+
+
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
     page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
     page.evaluate("delete Navigator.prototype.mediaDevices")
@@ -479,6 +491,7 @@ def test_several_files_wait_and_are_saved_one_by_one(page: "playwright.Page", tm
     page.on("download", lambda download: names.append(download.suggested_filename))
     page.click("#save-all")
     assert status(page, "Saved 2 files") == "Saved 2 files; one file could not be saved."
+    assert page.evaluate("document.activeElement.id") == "save-all"
     assert sorted(names) == ["one_x2.png", "two_x2.png"]
     assert page.locator("#files small").all_inner_texts() == ["saved", "saved", "not readable"]
     page.get_by_label("Remove three.png").click()
@@ -631,6 +644,27 @@ def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path, w
     page.fill("#width", str(width))
     page.keyboard.press("Enter")
     status(page, words)
+
+
+def test_a_width_holds_for_all_pictures_that_can_have_it(page: "playwright.Page", address: str, tmp_path: Path):
+    page.goto(f"{address}#scale=size&width=601&network=fsrcnn_s")
+    status(page, "Finished")  # of the example, which is too small for it
+    wide, small = photograph(tmp_path / "wide.png", 90, 200), photograph(tmp_path / "small.png")
+    for source, width, height, checked in ((wide, 601, 270, "size"), (small, 524, 360, "4"), (wide, 601, 270, "size")):
+        page.set_input_files("#file", source)
+        status(page, f"{width} \N{MULTIPLICATION SIGN} {height} pixels. Finished")
+        assert page.is_checked(f"input[name=scale][value='{checked}']")
+        assert page.url.endswith("#scale=size&width=601&network=fsrcnn_s")
+
+
+def test_save_right_after_typing_a_width_saves_that_width(page: "playwright.Page", tmp_path: Path):
+    choose(page, photograph(tmp_path / "photo.png"))
+    status(page, "Finished")
+    page.check("input[name=scale][value='size']")
+    page.fill("#width", "300")
+    path = downloaded(page, tmp_path)
+    assert path.name == "photo_300x206.png"
+    assert read(path).shape == (206, 300, 3)
 
 
 def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
