@@ -18,7 +18,7 @@ from fsrcnn.native.target import named_target, relaxed
 from fsrcnn.weights import Weights, weights_name
 
 NAME = "upscale"  # the prefix of every module's functions
-FUNCTIONS = ("float", "uint8", "work_size", "upscale_factor")
+FUNCTIONS = ("float", "uint8", "int16", "words", "words_size", "work_size", "upscale_factor")
 STACK = 16 * 1024
 SCRIPT = Path(__file__).parents[1] / "web" / "fsrcnn.js"
 FIRST_NODE_WITH_RELAXED_SIMD = 21
@@ -47,7 +47,7 @@ def wasm_files(weights: Weights) -> dict[str, bytes]:
 
 def link(content: bytes) -> bytes:
     """Links an object file into a module."""
-    exported = [f"--export={NAME}_{function}" for function in FUNCTIONS]
+    exported = [f"--export-if-defined={NAME}_{function}" for function in FUNCTIONS]
     options = ["--no-entry", "--strip-all", "--gc-sections", "-O2", "-z", f"stack-size={STACK}", "--export=__heap_base"]
     with TemporaryDirectory() as folder:
         source, target = Path(folder) / "network.o", Path(folder) / "network.wasm"
