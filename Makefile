@@ -1,7 +1,7 @@
 # The Python to build .venv with; `make PYTHON=python3.12 demo` takes another.
 PYTHON ?= python3
 VENV := .venv/bin/python
-NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0
+NODE_PACKAGES := axe-core@4.14.1 onnxruntime-web@1.30.0 puppeteer-core@24.43.1
 NETWORKS := fsrcnn_x2 fsrcnn_x3 fsrcnn_x4 fsrcnn_s_x2 fsrcnn_s_x3 fsrcnn_s_x4
 
 .PHONY: demo test lint extra fuzz soak data page pretrained exported report help clean

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "browser.json"
-SCREENSHOT = ROOT / "assets" / "page.png"
+SCREENSHOTS = {ROOT / "assets" / "page.png": (1280, 800), ROOT / "web" / "preview.jpg": (1200, 630)}
 NEEDED = {
     ROOT / "web" / "made" / "motorcycle.webm": "make page",
     ROOT / ".venv" / "node_modules" / "onnxruntime-web": "make extra, with npm installed",
@@ -97,9 +97,7 @@ def measure(browser: "Browser", address: str, case: Case, threads: int) -> dict[
 def film_rate(browser: "Browser", address: str, variant: str) -> dict[str, Any]:
     """Frames a second at which the page enlarges its example film."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(f"{address}/web/")
-    page.locator(f"input[name=variant][value={variant}]").check()
-    page.get_by_role("button", name="film").click()
+    page.goto(f"{address}/web/#example=motorcycle&scale=2&network={variant}")
     page.wait_for_function("() => parseInt(document.querySelector('#rate').textContent) > 0")
     page.wait_for_timeout(2000)
     width, height = page.evaluate(DRAWN)
@@ -109,16 +107,14 @@ def film_rate(browser: "Browser", address: str, variant: str) -> dict[str, Any]:
     return {"width": width, "height": height, "frames_per_second": drawn / FILM_SECONDS}
 
 
-def take_screenshot(browser: "Browser", address: str) -> None:
-    """Takes the README's picture of the page: an example at x3."""
-    page = browser.new_page(viewport={"width": 1200, "height": 760})
+def take_screenshot(browser: "Browser", address: str, path: Path, width: int, height: int) -> None:
+    """Takes a picture of the page as it opens, for the README or for previews of links."""
+    page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
     page.goto(f"{address}/web/")
-    page.get_by_role("group", name="Scale").get_by_label("3").check()
-    page.get_by_role("button", name="Chelsea").click()
-    page.wait_for_selector("#download:visible")
+    page.wait_for_selector("#scores:visible")
     page.wait_for_timeout(1000)  # until the exact bicubic interpolation is there
-    with written_whole(SCREENSHOT) as unfinished:
-        page.screenshot(path=unfinished)
+    with written_whole(path) as unfinished:
+        page.screenshot(path=unfinished, type="png" if path.suffix == ".png" else "jpeg")
     page.close()
 
 
@@ -138,7 +134,8 @@ def main() -> None:
     threads = sorted({1, os.cpu_count() or 1})
     with served() as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        take_screenshot(browser, address)
+        for path, (width, height) in SCREENSHOTS.items():
+            take_screenshot(browser, address, path, width, height)
         films = {variant: film_rate(browser, address, variant) for variant in VARIANTS}
         for variant, film in films.items():
             print(f"film, {variant}: {film['frames_per_second']:.1f} frames a second, {film['width']}x{film['height']}")

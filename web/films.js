@@ -2,6 +2,7 @@
 
 import { moduleOf, reachOf, Refusal } from "./pictures.js";
 import { yCbCr } from "./planes.js";
+import { TEXTS } from "./texts.js";
 
 const SLOTS = 2; // frames that are worked on at once: the workers have one while another is put together
 const SECOND = 1000;
@@ -9,21 +10,21 @@ const OPAQUE = { alpha: false };
 const LARGEST = 4096 * 2304; // pixels of an enlarged frame
 
 export class Film {
-  /** Plays a file, or the camera without one. Throws a Refusal if there is nothing to play. */
-  static async open(file) {
+  /** Plays a file, or the camera without one; paused at first without `play`. Throws a Refusal if there is no film. */
+  static async open(file, { play = true } = {}) {
     if (!window.VideoFrame || !HTMLVideoElement.prototype.requestVideoFrameCallback) {
-      throw new Refusal("Films need a browser with WebCodecs, such as a current Chrome, Edge or Safari.");
+      throw new Refusal(TEXTS.noWebCodecs);
     }
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop: true, playsInline: true });
     if (file) video.src = URL.createObjectURL(file);
     else video.srcObject = await camera();
     try {
-      await video.play();
+      await (play ? video.play() : firstFrame(video));
     } catch {
-      throw new Refusal(`${file ? file.name : "The camera's film"} cannot be played by this browser.`);
+      throw new Refusal(TEXTS.unplayable(file?.name));
     }
-    if (!video.videoWidth) throw new Refusal(`${file.name} holds no pictures.`);
+    if (!video.videoWidth) throw new Refusal(TEXTS.noPictures(file.name));
     return new Film(video);
   }
 
@@ -33,27 +34,38 @@ export class Film {
     // The original frame is drawn together with the enlarged one: the video itself has moved on by then.
     [this.small, this.large] = [0, 1].map(() => document.createElement("canvas"));
     [this.small.width, this.small.height] = [this.width, this.height];
+    for (const event of ["pause", "seeked"]) video.addEventListener(event, () => this.#again());
   }
 
   /** Enlarges the film from now on. Calls onFrame after each frame with the number of frames in the last second. */
   enlarge(variant, scale, strength, pool, onFrame) {
     const { width, height } = this;
     if (width * height * scale ** 2 > LARGEST) {
-      const size = `${width} x ${height} at x${scale}`;
-      throw new Refusal(`${size} is more than this page enlarges live; choose a smaller scale.`);
+      throw new Refusal(TEXTS.tooLargeLive(width, height, scale));
     }
     Object.assign(this, { scale, pool, onFrame, reach: reachOf(variant, scale) });
     this.module = moduleOf(variant, scale, strength);
     Object.assign(this, { taken: 0, drawn: 0, shown: [], run: Symbol(variant) });
     this.free = Array.from({ length: SLOTS }, () => new Slot(width, height, scale));
     [this.large.width, this.large.height] = [width * scale, height * scale];
+    // What the browser makes of the frame, until the network's is there.
+    for (const canvas of [this.small, this.large]) {
+      canvas.getContext("2d", OPAQUE).drawImage(this.video, 0, 0, canvas.width, canvas.height);
+    }
     this.#follow(this.run);
-    this.again();
+    this.#again();
   }
 
-  /** Enlarges the current frame again if the film is paused. */
-  again() {
-    if (this.video.paused) this.video.currentTime += 0; // a seek, which brings the frame again
+  /** The frame that the film is paused at, enlarged: an ImageData. */
+  async still() {
+    const slot = new Slot(this.width, this.height, this.scale);
+    await this.#fill(slot);
+    return slot.large;
+  }
+
+  /** Enlarges the current frame if the film is paused: the browser announces only those of films that play. */
+  #again() {
+    if (this.run && this.video.paused) this.#take(this.run);
   }
 
   close() {
@@ -63,22 +75,30 @@ export class Film {
     if (this.video.src) URL.revokeObjectURL(this.video.src);
   }
 
-  /** Takes frame after frame of one run; drops a frame for which there is no free slot. */
+  /** Takes frame after frame of one run. */
   #follow(run) {
-    this.video.requestVideoFrameCallback(async () => {
+    this.video.requestVideoFrameCallback(() => {
       if (run !== this.run) return;
       this.#follow(run);
-      const slot = this.free.pop();
-      if (!slot) return;
-      const number = ++this.taken;
-      try {
-        await this.#fill(slot);
-        if (run === this.run && number > this.drawn) this.#show(number, slot);
-      } catch (error) {
-        if (run === this.run) this.onFrame(0, error);
-      }
-      if (run === this.run) this.free.push(slot);
+      this.#take(run);
     });
+  }
+
+  /** Enlarges the current frame; drops it if there is no free slot, but for the one that the film is paused at. */
+  async #take(run) {
+    const slot = this.free.pop();
+    this.missed = !slot;
+    if (!slot) return;
+    const number = ++this.taken;
+    try {
+      await this.#fill(slot);
+      if (run === this.run && number > this.drawn) this.#show(number, slot);
+    } catch (error) {
+      if (run === this.run) this.onFrame(0, error);
+    }
+    if (run !== this.run) return;
+    this.free.push(slot);
+    if (this.missed) this.#again();
   }
 
   #show(number, { small, large }) {
@@ -134,15 +154,21 @@ class Slot {
   }
 }
 
+/** Waits until the video has a frame to show. */
+function firstFrame(video) {
+  return new Promise((resolve, reject) => {
+    video.addEventListener("loadeddata", resolve);
+    video.addEventListener("error", reject);
+    video.preload = "auto";
+    video.load();
+  });
+}
+
 async function camera() {
   try {
     return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 360 } } });
   } catch (error) {
-    throw new Refusal(
-      error.name === "NotAllowedError"
-        ? "The camera was not allowed; the browser's settings for this page can allow it."
-        : "There is no camera here that this browser can use.",
-    );
+    throw new Refusal(error.name === "NotAllowedError" ? TEXTS.cameraNotAllowed : TEXTS.noCamera);
   }
 }
 

@@ -9,17 +9,21 @@ const PAGE = 65536;
 const ALIGNMENT = 64;
 
 export class Network {
-  /** bytes: the content of a .wasm file. */
+  /** bytes: the content of a .wasm file, as Node reads it, too. */
   static async from(bytes) {
     const { instance } = await WebAssembly.instantiate(bytes);
     return new Network(instance.exports);
   }
 
-  /** url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. */
+  /**
+   * url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. Throws an Error with the
+   * status and the url for what the server does not give.
+   */
   static async load(url) {
     const best = WebAssembly.validate(RELAXED) ? url.replace(/\.wasm$/, ".relaxed.wasm") : url;
     const response = await fetch(best);
-    if (!response.ok) throw new Error(`${best}: ${response.status} ${response.statusText}`);
+    const { ok, status, statusText } = response;
+    if (!ok) throw Object.assign(new Error(`${best}: ${status} ${statusText}`), { status, url: best });
     return Network.from(await response.arrayBuffer());
   }
 
@@ -46,9 +50,11 @@ export class Network {
   /**
    * Enlarges a plane of luma: row after row, a Float32Array in [0, 1] or a Uint8Array or Uint8ClampedArray in 0..255.
    * Enlarges rows firstRow..lastRow - 1 alone if they are given; the network still sees those above and below. Returns
-   * the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255.
+   * the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255. Throws a
+   * RangeError for another kind or length, and for rows that the plane does not have.
    */
   upscale(lr, width, height, { firstRow = 0, lastRow = height, fullRange = false } = {}) {
+    check(lr, width, height, firstRow, lastRow);
     const { exports, upscaleFactor: scale } = this;
     const Plane = lr.constructor;
     const bytes = Plane.BYTES_PER_ELEMENT;
@@ -76,4 +82,19 @@ export class Network {
     if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
     return places;
   }
+}
+
+function check(lr, width, height, firstRow, lastRow) {
+  const kinds = [Float32Array, Uint8Array, Uint8ClampedArray];
+  if (!kinds.includes(lr?.constructor)) {
+    throw new RangeError(`lr: expected one of ${kinds.map(({ name }) => name).join(", ")}`);
+  }
+  for (const [name, length] of Object.entries({ width, height })) {
+    if (!(Number.isInteger(length) && length > 0)) throw new RangeError(`${name}: got ${length}, expected 1 or more`);
+  }
+  if (lr.length !== width * height) {
+    throw new RangeError(`lr: got ${lr.length} samples, expected ${width} x ${height} = ${width * height}`);
+  }
+  const isRange = [firstRow, lastRow].every(Number.isInteger) && 0 <= firstRow && firstRow < lastRow && lastRow <= height;
+  if (!isRange) throw new RangeError(`firstRow, lastRow: got ${firstRow}, ${lastRow}, expected rows of 0 to ${height}`);
 }

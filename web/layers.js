@@ -1,7 +1,8 @@
 // The layers of a view: see view.js.
 
-import { Bicubic, bicubicRgba } from "./planes.js";
+import { Axis, resize } from "./resize.js";
 
+const CRISP = 6; // screen pixels a pixel from which on pixels are shown as squares, not interpolated
 const SETTLED = 100; // milliseconds that a view stands still before it is interpolated exactly
 const LARGEST_PART = 2 ** 24; // pixels of a view that is interpolated exactly
 
@@ -16,7 +17,7 @@ export class ElementLayer {
     const { style } = this.element;
     [style.width, style.height] = [`${width}px`, `${height}px`];
     style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
-    style.imageRendering = zoom * devicePixelRatio >= 2 && this.scale === 1 ? "pixelated" : "auto";
+    style.imageRendering = zoom * devicePixelRatio >= CRISP && this.scale === 1 ? "pixelated" : "auto";
   }
 
   sample(context, left, top, size) {
@@ -45,7 +46,7 @@ class DrawnLayer {
   }
 }
 
-/** Draws a Result of pictures.js. */
+/** Draws a Raster of rasters.js. */
 export class ResultLayer extends DrawnLayer {
   constructor(result) {
     super();
@@ -55,7 +56,7 @@ export class ResultLayer extends DrawnLayer {
   draw(context, { visible, zoom }) {
     const ratio = zoom * devicePixelRatio;
     const { canvas, reduction, left, top } = this.result.part(visible, ratio);
-    context.imageSmoothingEnabled = ratio < 2;
+    context.imageSmoothingEnabled = ratio < CRISP;
     context.drawImage(canvas, left, top, canvas.width * reduction, canvas.height * reduction);
   }
 
@@ -67,18 +68,19 @@ export class ResultLayer extends DrawnLayer {
 
 /** Draws a Picture of pictures.js by bicubic interpolation: the browser's, and the exact one once the view is still. */
 export class BicubicLayer extends DrawnLayer {
-  constructor(picture, scale, pool) {
+  /** size: the width and height to which the picture is enlarged. */
+  constructor(picture, { width, height }, pool) {
     super();
-    Object.assign(this, { picture, scale, pool, exact: null });
+    Object.assign(this, { picture, width, height, pool, exact: null });
   }
 
   draw(context, view) {
-    const { picture, scale, exact } = this;
+    const { picture, width, height, exact } = this;
     const ratio = view.zoom * devicePixelRatio;
-    context.drawImage(picture.bitmap, 0, 0, picture.width * scale, picture.height * scale);
+    context.drawImage(picture.bitmap, 0, 0, width, height);
     clearTimeout(this.timer);
     if (ratio < 0.5 || view.visible.width * view.visible.height > LARGEST_PART) return;
-    context.imageSmoothingEnabled = ratio < 2;
+    context.imageSmoothingEnabled = ratio < CRISP;
     if (!exact || !contains(exact, view.visible)) this.timer = setTimeout(() => this.#interpolate(view), SETTLED);
     else {
       context.clearRect(exact.left, exact.top, exact.width, exact.height);
@@ -87,46 +89,35 @@ export class BicubicLayer extends DrawnLayer {
   }
 
   async #interpolate(view) {
-    const { rgba, left, top, width, height } = this.#window(view.visible);
-    const enlarged = await this.pool.run("bicubic", { rgba, width, height, scale: this.scale });
-    this.exact = this.#cropped(enlarged, { left, top, width, height });
+    if (!view.layers.includes(this)) return; // another picture is shown meanwhile
+    const { visible } = view;
+    const rgba = await this.pool.run("resize", this.#partOf(visible));
+    this.exact = { canvas: canvasOf(rgba, visible.width), ...visible };
     view.refresh();
   }
 
-  /** The part of the picture, in its own pixels, on which a rectangle of the result depends. */
-  #window(rectangle) {
-    const { picture, scale } = this;
-    const span = (first, length, end) => {
-      const start = Math.max(0, Math.floor(first / scale) - Bicubic.REACH);
-      return [start, Math.min(end, Math.ceil((first + length) / scale) + Bicubic.REACH) - start];
-    };
-    const [left, width] = span(rectangle.left, rectangle.width, picture.width);
-    const [top, height] = span(rectangle.top, rectangle.height, picture.height);
-    return { rgba: picture.pixels(left, top, width, height), left, top, width, height };
-  }
-
-  /** The exact part of an enlarged window: without its margin, except at the picture's border. */
-  #cropped(enlarged, window) {
-    const { picture, scale } = this;
-    const inside = (first, length, end) => {
-      const start = first ? first + Bicubic.REACH : 0;
-      const stop = first + length < end ? first + length - Bicubic.REACH : end;
-      return [start * scale, (stop - start) * scale];
-    };
-    const [left, width] = inside(window.left, window.width, picture.width);
-    const [top, height] = inside(window.top, window.height, picture.height);
-    const canvas = new OffscreenCanvas(width, height);
-    const pixels = new ImageData(enlarged, window.width * scale);
-    canvas.getContext("2d").putImageData(pixels, window.left * scale - left, window.top * scale - top);
-    return { canvas, left, top, width, height };
+  /** What a rectangle of the result is made of, as resize.js takes it. */
+  #partOf(rectangle) {
+    const { picture, width, height } = this;
+    const axis = (from, to, first, length) => ({ from, to, start: Math.max(0, first), stop: Math.min(to, first + length) });
+    const across = axis(picture.width, width, rectangle.left, rectangle.width);
+    const down = axis(picture.height, height, rectangle.top, rectangle.height);
+    const [columns, rows] = [new Axis(across), new Axis(down)];
+    return { rgba: picture.pixels(columns.first, rows.first, columns.length, rows.length), across, down };
   }
 
   sample(context, left, top, size) {
-    const window = this.#window({ left, top, width: size, height: size });
-    const enlarged = bicubicRgba(window.rgba, window.width, window.height, this.scale);
-    const part = this.#cropped(enlarged, window);
-    context.drawImage(part.canvas, part.left - left, part.top - top);
+    const { rgba, across, down } = this.#partOf({ left, top, width: size, height: size });
+    const resized = resize(rgba, new Axis(across), new Axis(down));
+    context.drawImage(canvasOf(resized, across.stop - across.start), across.start - left, down.start - top);
   }
+}
+
+function canvasOf(rgba, width) {
+  const pixels = new ImageData(rgba, width);
+  const canvas = new OffscreenCanvas(width, pixels.height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 function contains(outer, inner) {

@@ -1,34 +1,61 @@
 // The page: opens files, reads the settings, and shows the results and messages.
 
+import { readAddress, writeAddress } from "./address.js";
+import { EXAMPLES, fileOf } from "./examples.js";
 import { Film } from "./films.js";
 import { BicubicLayer, ElementLayer, ResultLayer } from "./layers.js";
-import { enlarge, LARGEST, megapixels, Picture, prepare, Refusal, Result } from "./pictures.js";
-import { pngFile } from "./png.js";
+import { enlarge, LARGEST, Picture, prepare, Refusal, Result } from "./pictures.js";
 import { Pool } from "./pool.js";
-import { strengthOf } from "./quality.js";
+import { estimate } from "./quality.js";
+import { Queue } from "./queue.js";
+import { still } from "./rasters.js";
+import { Saving } from "./saving.js";
+import { planOf, sized } from "./sizes.js";
+import { drawn } from "./svg.js";
+import { TEXTS, translate } from "./texts.js";
 import { View } from "./view.js";
 
-const EXAMPLES = { astronaut: "png", chelsea: "png", coffee: "png", motorcycle: "webm" };
+const START = "astronaut"; // the example that the page opens with
 // A module whose one function uses SIMD.
 const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
 ]);
 const CANCELLED = "cancelled";
-const UPDATED = 500; // milliseconds between two updates of the frames per second
+const UPDATED = 500; // milliseconds between two updates of the frames per second and of the time left
+const PATIENCE = 250; // milliseconds before the progress is shown
+const LONG = 2; // seconds from which on the time that it will take is told
 const HEAD = 2 ** 22; // bytes of a file, at most, before its pixels
 // The strength for every film, whose codec the browser does not tell: what gains at every rate of every codec measured.
 const FILM_STRENGTH = 0.1;
+const SLOWER = 3; // times as long as the fast network the best one takes, about
+const SMALL = 0.7; // screen pixels for each pixel of the result below which the two sides look alike
+// Pixels of a picture by which the network's pace is measured, at least, and of one that takes no longer for each of its
+// pixels than larger ones; smaller ones take about COLD times as long.
+const [MEASURED, LARGE, COLD] = [20_000, 200_000, 2.5];
 
 const $ = (id) => document.getElementById(id);
-const view = new View(Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])));
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+// { name, restored: { strength, quality, from }, picture() or film, example, start, item, detail, scale }: scale is the
+// setting by which it is shown.
+let current = null;
+const view = new View(
+  Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])),
+  (ratio) => {
+    $("percent").textContent = current ? TEXTS.percent(ratio) : "";
+    $("hint").textContent = current && ratio < SMALL ? TEXTS.small(ratio) : "";
+  },
+);
+const saving = new Saving(say, remember);
+const queue = new Queue(
+  { queue: $("queue"), list: $("files"), title: $("queue-title") },
+  { onShow: (item) => attempt(openItem)(item), onRemove: forget },
+);
+const pace = {}; // seconds for each pixel of a picture, by variant, as measured last
 let pool;
-let opened = null; // { name, strength, picture } or { name, strength, film }; strength: how strongly it is restored
+let opening = 0; // the number of the last opening: an earlier one that is still reading gives up
 let work = new AbortController(); // of the picture that is enlarged now
-let finished = null; // the whole Result
 
-function setting(name) {
-  return document.querySelector(`input[name=${name}]:checked`).value;
-}
+// --- messages ---
 
 function say(text, wrong = false) {
   $("status").textContent = text;
@@ -38,8 +65,17 @@ function say(text, wrong = false) {
 /** Tells the user what an error means; what is shown stays. */
 function explain(error) {
   if (error === CANCELLED) return;
-  const memory = !(error instanceof Refusal) && /memory|allocation/i.test(`${error.name} ${error.message}`);
-  say(memory ? "The browser does not have enough memory for this; try a smaller scale." : error.message, true);
+  say(wordsOf(error), true);
+}
+
+function wordsOf(error) {
+  const text = `${error.name} ${error.message}`;
+  if (error instanceof Refusal) return error.message;
+  if (/memory|allocation/i.test(text)) return TEXTS.noMemory;
+  const missing = /(made\/[\w.]+): 404/.exec(text);
+  if (missing) return TEXTS.notMade(missing[1]);
+  if (/Failed to fetch|NetworkError|Load failed/.test(text)) return TEXTS.offline;
+  return error.message;
 }
 
 /** Runs a control's task and explains its errors to the user. */
@@ -53,228 +89,587 @@ function attempt(task) {
   };
 }
 
-const open = attempt(async (file) => {
-  say(`Reading ${file.name} …`);
-  const { name } = file;
-  if (file.type.startsWith("video/")) return start({ name, film: await Film.open(file), strength: FILM_STRENGTH });
-  const picture = await Picture.read(file);
-  const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
-  return start({ name, picture, strength: strengthOf(head, picture) });
-});
+// --- settings ---
 
-const openCamera = attempt(async () => {
-  say("Waiting for the camera …");
-  await start({ name: "camera", film: await Film.open(null), strength: 0 });
-});
+function setting(name) {
+  return document.querySelector(`input[name=${name}]:checked`).value;
+}
 
-const openExample = attempt(async (file) => {
-  const response = await fetch(`made/${file}`);
-  if (!response.ok) throw new Refusal(`The example ${file} is missing; make page makes it.`);
-  await open(new File([await response.blob()], file, { type: response.headers.get("content-type") }));
-});
+/** Checks the radio button with the value, or the one that is checked at first if there is none. */
+function choose(name, value) {
+  const inputs = [...document.querySelectorAll(`input[name=${name}]`)];
+  (inputs.find((input) => input.value === value) ?? inputs.find((input) => input.defaultChecked)).checked = true;
+}
 
-async function start(content) {
+function isPressed(id) {
+  return $(id).getAttribute("aria-pressed") === "true";
+}
+
+function press(id, pressed) {
+  $(id).setAttribute("aria-pressed", String(pressed));
+  return pressed;
+}
+
+/** How strongly what is opened is restored: as the user set it, or as it seems to need it. */
+function strength() {
+  if (isPressed("auto")) $("strength").value = current?.restored.strength ?? 0;
+  const { from, quality } = current?.restored ?? {};
+  const chosen = TEXTS.chosen[isPressed("auto") ? from ?? "none" : "own"];
+  $("chosen").textContent = typeof chosen === "function" ? chosen(Math.round(quality)) : chosen;
+  $("percentage").textContent = TEXTS.percent(Number($("strength").value));
+  return Number($("strength").value);
+}
+
+/** Puts the settings into the address. pushed: see writeAddress. */
+function remember({ pushed = false } = {}) {
+  const settings = {
+    example: (current?.start ? "" : current?.example) ?? "",
+    scale: setting("scale"),
+    width: $("width").value,
+    network: setting("variant"),
+    restore: isPressed("auto") ? "auto" : $("strength").value,
+    format: setting("format"),
+    quality: $("quality").value,
+  };
+  const back = pushed || Boolean(history.state?.back); // whether the entry before this one is the start
+  writeAddress(settings, { item: current?.item?.id ?? null, back }, pushed);
+}
+
+function applyAddress() {
+  const { scale, width, network, restore, format, quality } = readAddress();
+  choose("scale", scale);
+  choose("variant", network);
+  choose("format", format);
+  [$("width").value, $("quality").value] = [width, quality];
+  press("auto", restore === "auto");
+  if (restore !== "auto") $("strength").value = restore;
+  $("size").hidden = setting("scale") !== "size";
+}
+
+// --- opening ---
+
+/** Makes content what is shown; content that a later opening has overtaken is given up. */
+async function open(reading, { history: place = "push" } = {}) {
+  const number = ++opening;
+  const content = await reading;
+  if (number !== opening) {
+    content.film?.close();
+    throw CANCELLED;
+  }
+  const wasStart = !current || Boolean(current.start);
   close();
-  opened = content;
-  $("start").hidden = true;
+  current = content;
+  if (place === "push") remember({ pushed: wasStart && !content.start });
+  if (place === "replace") remember();
+  queue.select(content.item ?? null);
+  for (const button of $("examples").querySelectorAll("button")) {
+    button.setAttribute("aria-current", String(button.dataset.example === content.example));
+  }
+  $("close").hidden = Boolean(content.start);
+  $("film").hidden = !content.film;
+  $("nothing").hidden = true;
   $("stage").classList.remove("empty");
-  $("stage").tabIndex = 0;
-  $("controls").hidden = false;
-  $("film").hidden = !opened.film;
-  $("seek").hidden = $("sound").hidden = !Number.isFinite(opened.film?.video.duration);
-  $("before-name").textContent = opened.film ? "browser" : "bicubic";
+  if (content.film) watch(content.film);
   await show();
 }
 
 function close() {
   work.abort(CANCELLED);
-  opened?.film?.close();
-  [opened, finished] = [null, null];
+  current?.film?.close();
+  current = null;
   view.clear();
-  $("start").hidden = false;
-  $("stage").classList.add("empty");
-  $("stage").removeAttribute("tabindex");
-  $("controls").hidden = $("progress").hidden = $("download").hidden = true;
+  saving.withdraw();
+  $("rate").textContent = "";
+  $("progress").hidden = $("scores").hidden = $("sides").hidden = true;
+  choose("left", "bicubic");
 }
 
-/** How strongly what is opened is restored: as the user set it, or as it seems to need it. */
-function strength() {
-  if (opened && $("auto").getAttribute("aria-pressed") === "true") $("strength").value = opened.strength;
-  return Number($("strength").value);
+async function readFile(file) {
+  say(TEXTS.reading(file.name));
+  const name = file.name.replace(/\.[^.]*$/, "");
+  if (file.type.startsWith("video/")) {
+    const film = await Film.open(file, { play: !calm.matches });
+    return { name, film, restored: { strength: FILM_STRENGTH, from: "film" } };
+  }
+  // A broken drawing is left for Picture.read to refuse.
+  const picture = await Picture.read(file.type === "image/svg+xml" ? await drawn(file).catch(() => file) : file);
+  const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
+  return { name, picture: async () => picture, restored: estimate(head, picture) };
 }
 
-function restored(strength) {
-  return strength ? `, restored by ${strength}` : "";
-}
-
-/** Enlarges the opened picture or film by the current settings. */
-const show = attempt(async () => {
-  if (!opened) return;
-  work.abort(CANCELLED);
-  $("download").hidden = true;
-  await (opened.film ? showFilm(opened.film) : showPicture(opened.picture));
-});
-
-async function showPicture(picture) {
-  const scale = Number(setting("scale"));
-  const result = new Result(picture, scale);
-  view.show(result.width, result.height, [new BicubicLayer(picture, scale, pool), new ResultLayer(result)]);
-  finished = null;
-  work = new AbortController();
-  const { signal } = work;
-  const sizes = `${picture.width} × ${picture.height} → ${result.width} × ${result.height}`;
-  say(sizes);
-  $("done").value = 0;
-  $("progress").hidden = false;
+async function openItem(item, options) {
+  const reading = readFile(item.file).then((content) => ({ ...content, item }));
   try {
-    const [variant, restoring] = [setting("variant"), strength()];
-    await prepare(variant, scale, restoring, pool);
-    signal.throwIfAborted();
-    const began = performance.now();
-    await enlarge(result, variant, restoring, pool, {
-      signal,
-      onStrip(done) {
-        $("done").value = done;
-        view.refresh();
-      },
-    });
-    const seconds = (performance.now() - began) / 1000;
-    const rate = (result.width * result.height) / 1e6 / seconds;
-    say(`${sizes} in ${seconds.toFixed(2)} s, ${rate.toFixed(1)} megapixels a second${restored(restoring)}`);
-    finished = result;
-    $("download").hidden = false;
-  } finally {
-    if (!signal.aborted) $("progress").hidden = true;
+    await open(reading, options);
+  } catch (error) {
+    if (error !== CANCELLED && current?.item !== item) queue.mark(item, "wrong");
+    throw error;
   }
 }
 
-function showFilm(film) {
-  const [scale, restoring] = [Number(setting("scale")), strength()];
+/** Opens the first of several files; the others wait in the queue. */
+const openFiles = attempt(async (files) => {
+  const [first] = queue.add([...files]);
+  await openItem(first);
+});
+
+const openCamera = attempt(async () => {
+  say(TEXTS.waiting);
+  const restored = { strength: 0, from: "camera" };
+  await open(Film.open(null).then((film) => ({ name: "camera", film, restored })));
+});
+
+/** Reads an example. start: whether it is the one that the page opens with. */
+async function example(name, start = false) {
+  const scale = () => (setting("scale") === "size" ? 4 : Number(setting("scale")));
+  const content = await readFile(await fetched(fileOf(name, scale())));
+  Object.assign(content, { name, example: name, start, detail: EXAMPLES[name].detail });
+  if (content.film) return content;
+  // Of each scale another small picture, made from the same original; what failed is tried again.
+  const read = { [scale()]: content.picture() };
+  const once = (key, reading) => (read[key] ??= reading().catch((error) => {
+    delete read[key];
+    throw error;
+  }));
+  content.picture = () => once(scale(), () => fetched(fileOf(name, scale())).then(Picture.read));
+  content.original = () => once("original", () => fetched(`${name}.png`).then(createImageBitmap).then(pixelsOf));
+  return content;
+}
+
+async function fetched(file) {
+  const response = await fetch(`made/${file}`);
+  if (!response.ok) throw new Error(`made/${file}: ${response.status}`);
+  return new File([await response.blob()], file, { type: response.headers.get("content-type") });
+}
+
+/** The pixels of a bitmap or a canvas, as an ImageData. */
+function pixelsOf(image) {
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, image.width, image.height);
+}
+
+/** Shows the start: the first example, with the line moving once by itself if nobody has touched anything. */
+const start = attempt(async ({ moving = false } = {}) => {
+  try {
+    await open(example(START, true), { history: "none" });
+  } catch (error) {
+    if (!current && error !== CANCELLED) showNothing();
+    throw error;
+  }
+  if (moving && !calm.matches) view.demonstrate();
+});
+
+function showNothing() {
+  $("nothing").hidden = false;
+  $("stage").classList.add("empty");
+}
+
+/** Leaves what is opened, by the browser's Back if that leads to the start. */
+async function leave() {
+  if (!current || current.start) return;
+  const focused = document.activeElement === $("close");
+  if (history.state?.back) history.back();
+  else {
+    await start();
+    remember();
+  }
+  if (focused) $("file").focus();
+}
+
+/** Goes where the address leads: after Back and Forward, or when somebody has written into it. */
+const follow = attempt(async ({ state } = {}) => {
+  if (!state) applyAddress();
+  const { example: name } = readAddress();
+  const item = state?.item && queue.find(state.item);
+  if (item) return openItem(item, { history: "replace" });
+  if (name in EXAMPLES) return open(example(name), { history: "replace" });
+  await start({ moving: !current });
+  return remember();
+});
+
+function forget(item) {
+  if (current?.item === item) leave();
+}
+
+// --- showing ---
+
+/** Enlarges what is opened by the current settings. */
+async function show() {
+  if (current.film) return showFilm(current);
+  return showPicture(current);
+}
+
+const showAgain = attempt(async () => {
+  remember();
+  if (current) await show();
+});
+
+/**
+ * What plan(scale) returns for the scale that is set. If it refuses that one, for the one that is shown, or else for a
+ * smaller one, which is set in its place.
+ */
+function planned(content, plan) {
+  const scale = setting("scale");
+  try {
+    return { ...plan(scale), note: "" };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    if (content.scale && scale === "size") throw error; // another width can be given
+    const other = content.scale ?? String((scale === "size" ? 5 : Number(scale)) - 1);
+    if (other === "1" || other === scale) throw error;
+    choose("scale", other);
+    $("size").hidden = other !== "size";
+    remember();
+    if (content.scale) throw error;
+    const again = planned(content, plan);
+    return { ...again, note: again.note || TEXTS.kept(error.message, other) };
+  }
+}
+
+/** The size that is asked for, and a Result to be filled. */
+function planPicture(picture, scale) {
+  if (scale !== "size") {
+    const result = new Result(picture, Number(scale));
+    return { result, width: result.width, height: result.height };
+  }
+  const width = Number($("width").value);
+  if (!Number.isInteger(width) || width < 1) throw new Refusal(TEXTS.badWidth);
+  const plan = planOf(picture, { width });
+  return { result: new Result(picture, plan.scale), width: plan.width, height: plan.height };
+}
+
+async function showPicture(content) {
+  const scale = setting("scale");
+  const picture = await content.picture();
+  if (content !== current || scale !== setting("scale")) throw CANCELLED; // another has been chosen meanwhile
+  const { result, width, height, note } = planned(content, (scale) => planPicture(picture, scale));
+  work.abort(CANCELLED);
+  work = new AbortController();
+  const { signal } = work;
+  saving.withdraw();
+  $("scores").hidden = $("sides").hidden = true;
+  const [variant, restoring] = [setting("variant"), strength()];
+  const sizes = sizesOf(content, note, picture, { width, height });
+  const first = content.scale === undefined;
+  content.scale = setting("scale");
+  const layers = layersOf(picture, result, result);
+  view.show(result.width, result.height, layers);
+  if (first && content.detail) view.detail(content.detail);
+  const finished = await waitFor(enlarged(result, { width, height, variant, restoring, signal, sizes }), signal);
+  if (finished !== result) view.show(width, height, layersOf(picture, result, finished));
+  const original = await comparison(content, picture, finished, signal);
+  signal.throwIfAborted();
+  const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
+  const inexact = picture.inexact ? ` ${TEXTS.inexactAlpha}.` : "";
+  say(`${sizes}. ${TEXTS.finished(finished.seconds)}${restored}.${inexact}`);
+  if (content.start) return;
+  const tag = content.scale === "size" ? `${width}x${height}` : `x${result.scale}`;
+  saving.offer(`${content.name}_${tag}`, async () => finished);
+  if (original) $("sides").hidden = false;
+}
+
+/** What is shown, with a note on the scale that was refused, where there is one. */
+function sizesOf({ example: name }, note, from, to) {
+  const caption = name ? `${TEXTS.caption[name]}:` : "";
+  return [note, caption, TEXTS.sizes(from, to)].filter(Boolean).join(" ");
+}
+
+function layersOf(picture, result, finished) {
+  const layers = [new BicubicLayer(picture, finished, pool), new ResultLayer(finished)];
+  [layers[0].name, layers[1].name] = [TEXTS.bicubic, "FSRCNN"];
+  return layers;
+}
+
+/** Fills a result, and reduces it to the width and height; shows how far it is. */
+async function enlarged(result, { width, height, variant, restoring, signal, sizes }) {
+  const { picture, scale } = result;
+  const pixels = picture.width * picture.height;
+  const other = Object.keys(pace).find((each) => each !== variant);
+  const guess = pace[variant] ?? (other && pace[other] * (variant === "fsrcnn" ? SLOWER : 1 / SLOWER));
+  const expected = guess * pixels > LONG ? `, ${TEXTS.expected(guess * pixels)}` : "";
+  say(`${sizes}${expected} …`);
+  await prepare(variant, scale, restoring, pool);
+  signal.throwIfAborted();
+  const began = performance.now();
+  let updated = began;
+  await enlarge(result, variant, restoring, pool, {
+    signal,
+    onStrip(done) {
+      $("done").value = done;
+      view.refresh();
+      const now = performance.now();
+      if (now - updated < UPDATED || done === 1) return;
+      updated = now;
+      $("left").textContent = TEXTS.left(((now - began) / 1000) * (1 / done - 1));
+    },
+  });
+  const seconds = (performance.now() - began) / 1000;
+  if (pixels >= MEASURED) pace[variant] = seconds / pixels / (pixels < LARGE ? COLD : 1);
+  if (width === result.width && height === result.height) return Object.assign(result, { seconds });
+  const reduced = await sized(result, width, height, { pool, signal, onProgress: (part) => ($("done").value = part) });
+  signal.throwIfAborted();
+  return Object.assign(reduced, { seconds: (performance.now() - began) / 1000 });
+}
+
+/** Awaits a task and shows the progress meanwhile, unless it takes a moment only. */
+async function waitFor(task, signal) {
+  $("done").value = 0;
+  $("left").textContent = "";
+  const timer = setTimeout(() => {
+    if (!signal.aborted) $("progress").hidden = false;
+  }, PATIENCE);
+  try {
+    return await task;
+  } finally {
+    clearTimeout(timer);
+    if (!signal.aborted) hideProgress();
+  }
+}
+
+function hideProgress() {
+  const focused = $("progress").contains(document.activeElement);
+  $("progress").hidden = true;
+  if (focused) $("stage").focus({ preventScroll: true });
+}
+
+/** Shows an example's original as a third layer, and how near the two others come to it. */
+async function comparison(content, picture, result, signal) {
+  const original = await content.original?.();
+  signal.throwIfAborted();
+  if (original?.width !== result.width || original.height !== result.height) return null;
+  const { width, height } = result;
+  const scale = width / picture.width;
+  const sr = result.rows(0, height);
+  const rgba = picture.pixels(0, 0, picture.width, picture.height);
+  const [across, down] = [{ from: picture.width, to: width }, { from: picture.height, to: height }];
+  const bicubic = await pool.run("resize", { rgba, across, down });
+  const [before, after] = await Promise.all([bicubic, sr].map((pixels) =>
+    pool.run("scores", { rgba: pixels, original: original.data, width, border: scale })));
+  signal.throwIfAborted();
+  const layer = new ResultLayer(still(original));
+  layer.name = TEXTS.original;
+  [view.layers[0].note, view.layers[1].note] = [before, after].map(({ psnr }) => `${psnr.toFixed(1)} dB`);
+  view.show(width, height, [...view.layers.slice(0, 2), layer]);
+  compare();
+  const less = 1 - 10 ** ((before.psnr - after.psnr) / 10);
+  $("verdict").textContent = TEXTS.verdict(TEXTS.percent(less));
+  $("numbers").textContent = TEXTS.numbers(before, after);
+  $("scores").hidden = false;
+  return original;
+}
+
+/** Shows to the left of the line what is set there. */
+function compare() {
+  view.compare(setting("left") === "original" ? 2 : 0);
+}
+
+function showFilm(content) {
+  const { film } = content;
+  const restoring = strength();
   let updated = 0;
-  film.enlarge(setting("variant"), scale, restoring, pool, (shown, error) => {
+  const onFrame = (shown, error) => {
+    if (content !== current) return;
     if (error) return explain(error);
     view.refresh();
-    const { currentTime, duration } = film.video;
+    const { currentTime, duration, paused } = film.video;
     if (performance.now() - updated < UPDATED) return;
     updated = performance.now();
     $("seek").value = currentTime / duration || 0;
-    $("rate").textContent = film.video.paused ? "" : `${shown} frames a second`;
+    $("rate").textContent = paused ? "" : TEXTS.rate(shown);
+  };
+  const { note } = planned(content, (scale) => {
+    if (scale === "size") throw new Refusal(TEXTS.filmWidth);
+    film.enlarge(setting("variant"), Number(scale), restoring, pool, onFrame);
   });
+  const scale = Number(setting("scale"));
+  content.scale = setting("scale");
   const { width, height, small, large } = film;
-  view.show(width * scale, height * scale, [new ElementLayer(small, scale), new ElementLayer(large, 1)]);
-  say(`${width} × ${height} → ${width * scale} × ${height * scale}${restored(restoring)}`);
+  const size = { width: width * scale, height: height * scale };
+  const layers = [new ElementLayer(small, scale), new ElementLayer(large, 1)];
+  [layers[0].name, layers[1].name] = [TEXTS.browser, "FSRCNN"];
+  view.show(size.width, size.height, layers);
+  const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
+  say(`${sizesOf(content, note, film, size)}${restored}.`);
+  saving.offer(`${content.name}_x${scale}`, async () => {
+    film.video.pause();
+    return still(await film.still());
+  }, true);
+}
+
+/** Keeps the film's controls as the film is. */
+function watch(film) {
+  const { video } = film;
+  const update = () => {
+    if (current?.film !== film) return;
+    $("play").textContent = video.paused ? TEXTS.play : TEXTS.pause;
+    if (video.paused) $("rate").textContent = "";
+  };
+  for (const event of ["play", "pause"]) video.addEventListener(event, update);
+  video.addEventListener("volumechange", () => press("sound", !video.muted));
+  $("seek").hidden = $("sound").hidden = !Number.isFinite(video.duration);
+  press("sound", !video.muted);
+  update();
 }
 
 function cancel() {
   work.abort(CANCELLED);
-  $("progress").hidden = true;
-  say("Cancelled; the browser itself enlarges the rest.");
+  hideProgress();
+  say(TEXTS.cancelled);
 }
 
-const download = attempt(async () => {
-  const { name } = opened;
-  const before = $("status").textContent;
-  say("Writing the PNG …");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await pngFile(finished));
-  link.download = `${name.replace(/\.[^.]*$/, "")}_x${finished.scale}.png`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  say(before);
+/** Enlarges and saves every picture of the queue, by the same settings. */
+const saveAll = attempt(async () => {
+  const items = queue.items.filter(({ file }) => !file.type.startsWith("video/"));
+  let saved = 0;
+  $("save-all").disabled = true;
+  try {
+    for (const [index, item] of items.entries()) {
+      queue.mark(item, "working");
+      try {
+        await openItem(item);
+        say(TEXTS.savingAll(index + 1, items.length, item.file.name));
+        await saving.save();
+      } catch (error) {
+        queue.mark(item, error === CANCELLED ? "" : "wrong");
+        if (error === CANCELLED) throw error;
+        continue;
+      }
+      queue.mark(item, "saved");
+      saved++;
+    }
+  } finally {
+    $("save-all").disabled = false;
+  }
+  say(TEXTS.savedAll(saved, queue.items.length - saved), saved < queue.items.length);
 });
 
-function toggle(button, pressed) {
-  button.setAttribute("aria-pressed", String(pressed));
-  return pressed;
-}
+// --- controls ---
 
-function connect() {
+function connectSettings() {
   $("file").addEventListener("change", () => {
-    if ($("file").files.length) open($("file").files[0]);
+    const files = [...$("file").files];
     $("file").value = "";
+    if (files.length) openFiles(files);
   });
   $("camera").addEventListener("click", openCamera);
-  for (const set of ["scales", "variants"]) $(set).addEventListener("change", show);
-  $("auto").addEventListener("click", ({ currentTarget }) => {
-    toggle(currentTarget, currentTarget.getAttribute("aria-pressed") !== "true");
-    show();
+  $("scales").addEventListener("change", () => {
+    $("size").hidden = setting("scale") !== "size";
+    showAgain();
   });
-  $("strength").addEventListener("change", () => {
-    toggle($("auto"), false);
-    show();
+  $("width").addEventListener("change", showAgain);
+  $("variants").addEventListener("change", showAgain);
+  $("auto").addEventListener("click", () => {
+    press("auto", !isPressed("auto"));
+    showAgain();
   });
-  $("download").addEventListener("click", download);
-  $("cancel").addEventListener("click", cancel);
-  $("close").addEventListener("click", () => {
-    close();
-    say("");
+  $("strength").addEventListener("input", () => {
+    press("auto", false);
+    strength();
   });
+  $("strength").addEventListener("change", showAgain);
+}
 
+function connectView() {
   $("fit").addEventListener("click", () => view.fit());
   $("whole").addEventListener("click", () => view.wholePixels());
   $("in").addEventListener("click", () => view.zoomTo(view.zoom * 1.5));
   $("out").addEventListener("click", () => view.zoomTo(view.zoom / 1.5));
-  $("loupe-button").addEventListener("click", ({ currentTarget }) => {
-    view.loupeShown = toggle(currentTarget, currentTarget.getAttribute("aria-pressed") !== "true");
+  $("loupe-button").addEventListener("click", () => {
+    view.loupeShown = press("loupe-button", !isPressed("loupe-button"));
   });
+  $("sides").addEventListener("change", compare);
+  $("close").addEventListener("click", leave);
+  $("cancel").addEventListener("click", cancel);
+}
 
-  $("play").addEventListener("click", () => {
-    const { film } = opened;
-    film.video.paused ? film.video.play() : film.video.pause();
-    $("play").textContent = film.video.paused ? "Play" : "Pause";
-    film.again();
-  });
+function connectFilm() {
+  $("play").addEventListener("click", attempt(async () => {
+    const { video } = current.film;
+    await (video.paused ? video.play() : video.pause());
+  }));
   $("seek").addEventListener("input", () => {
-    const { video } = opened.film;
+    const { video } = current.film;
     video.currentTime = $("seek").value * video.duration;
   });
-  $("sound").addEventListener("click", ({ currentTarget }) => {
-    opened.film.video.muted = !toggle(currentTarget, opened.film.video.muted);
-  });
-
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    $("stage").classList.add("over");
-  });
-  for (const end of ["dragleave", "drop"]) document.addEventListener(end, () => $("stage").classList.remove("over"));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    const [file] = event.dataTransfer.files;
-    file ? open(file) : say("Only files can be dropped here.", true);
-  });
-  document.addEventListener("paste", ({ clipboardData }) => {
-    const [file] = clipboardData.files;
-    file ? open(file) : say("The clipboard holds no picture.", true);
+  $("sound").addEventListener("click", () => {
+    current.film.video.muted = !current.film.video.muted;
   });
 }
 
+function connectSaving() {
+  const run = (task) => attempt(() => saving[task]().catch((error) => {
+    if (error === CANCELLED) return say("");
+    if (error.name === "NotAllowedError") throw new Refusal(TEXTS.noCopy);
+    throw error;
+  }));
+  $("download").addEventListener("click", run("save"));
+  $("copy").addEventListener("click", run("copy"));
+  $("stop").addEventListener("click", () => saving.cancel());
+  $("save-all").addEventListener("click", saveAll);
+}
+
+function connectDocument() {
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    document.body.classList.remove("over");
+    const { files } = event.dataTransfer;
+    files.length ? openFiles(files) : say(TEXTS.onlyFiles, true);
+  });
+  document.addEventListener("paste", ({ clipboardData, target }) => {
+    if (target.matches?.("input[type=number]")) return;
+    const { files } = clipboardData;
+    files.length ? openFiles(files) : say(TEXTS.noPicture, true);
+  });
+  document.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    if (saving.running) saving.cancel();
+    else if (!$("progress").hidden) cancel();
+    else leave();
+  });
+  addEventListener("popstate", follow);
+}
+
 function listExamples() {
-  for (const [name, suffix] of Object.entries(EXAMPLES)) {
-    const picture = new Image();
-    picture.src = `made/${name}.png`;
+  for (const name of Object.keys(EXAMPLES)) {
+    const [item, button, picture, label] = ["li", "button", "img", "span"].map((tag) => document.createElement(tag));
+    picture.src = `made/${EXAMPLES[name].suffix === "webm" ? `${name}.png` : fileOf(name, 3)}`;
     picture.alt = "";
-    const button = document.createElement("button");
     button.type = "button";
-    const label = name[0].toUpperCase() + name.slice(1);
-    button.append(picture, suffix === "webm" ? `${label}, a film` : label);
-    button.addEventListener("click", () => openExample(`${name}.${suffix}`));
-    const item = document.createElement("li");
+    button.dataset.example = name;
+    label.textContent = TEXTS.example[name];
+    button.append(picture, label);
+    button.addEventListener("click", attempt(() => {
+      say(TEXTS.reading(TEXTS.example[name]));
+      return open(example(name));
+    }));
     item.append(button);
     $("examples").append(item);
   }
 }
 
 function main() {
-  $("limit").textContent = `The limit is ${megapixels(LARGEST)} a result.`;
+  translate();
+  document.body.dataset.drop = TEXTS.dropHere;
+  $("limit").textContent = TEXTS.limit(LARGEST);
   if (!globalThis.WebAssembly?.validate(SIMD)) {
-    say("This browser has no WebAssembly SIMD, which the network needs; browsers of the last years have it.", true);
+    say(TEXTS.noSimd, true);
+    showNothing();
     for (const control of document.querySelectorAll("button, input")) control.disabled = true;
     return;
   }
   pool = new Pool(navigator.hardwareConcurrency || 2);
-  prepare(setting("variant"), Number(setting("scale")), 0, pool).catch(explain);
-  connect();
+  for (const connect of [connectSettings, connectView, connectFilm, connectSaving, connectDocument]) connect();
+  applyAddress();
   listExamples();
+  follow();
   navigator.serviceWorker?.register("service-worker.js"); // for offline use; plain http has no service workers
 }
 

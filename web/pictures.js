@@ -1,13 +1,15 @@
-// One picture: read, enlarged strip by strip by the workers, and drawn as far as it is enlarged.
+// One picture: read, and enlarged strip by strip by the workers.
 
+import { unmultiplied } from "./alpha.js";
 import { marginOf } from "./planes.js";
+import { paste, Raster, SIDE, tiles } from "./rasters.js";
+import { TEXTS } from "./texts.js";
 
 export const VARIANTS = { fsrcnn: { mappings: 4 }, fsrcnn_s: { mappings: 1 } };
 // Pixels of a result, of four bytes each: 1.6 GB at most, less if the browser reports less memory.
 export const LARGEST = Math.min(4, navigator.deviceMemory ?? 4) * 100e6;
 const STRIP = 2 ** 22; // pixels of a strip of the result, about
 const LEAST_ROWS = 32; // of a strip: with fewer, the margins above and below it cost too much
-const DRAWN = 2 ** 23; // pixels of a result that is drawn as it is; a larger one has a reduced copy for zooming out
 
 /** An error whose message the page shows to its user. */
 export class Refusal extends Error {}
@@ -33,7 +35,7 @@ export class Picture {
       if (picture.alpha) picture.exact = await unmultiplied(file, picture);
       return picture;
     } catch {
-      throw new Refusal(`${file.name} is no picture or film that this browser can read.`);
+      throw new Refusal(TEXTS.unreadable(file.name));
     }
   }
 
@@ -43,9 +45,23 @@ export class Picture {
     this.canvas = new OffscreenCanvas(1, 1);
   }
 
+  /** Whether the colours of its translucent pixels are not as exact as the file has them. */
+  get inexact() {
+    return this.alpha && !this.exact;
+  }
+
   /** 8-bit RGBA of a rectangle. */
   pixels(left, top, width, height) {
     if (this.exact) return cropped(this.exact, this.width, { left, top, width, height });
+    if (Math.max(width, height) <= SIDE) return this.#drawn(left, top, width, height);
+    const rgba = new Uint8ClampedArray(4 * width * height);
+    for (const tile of tiles(width, height)) {
+      paste(this.#drawn(left + tile.left, top + tile.top, tile.width, tile.height), tile, rgba, width);
+    }
+    return rgba;
+  }
+
+  #drawn(left, top, width, height) {
     this.canvas.width = width;
     this.canvas.height = height;
     const context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -61,25 +77,6 @@ export class Picture {
     }
     return false;
   }
-}
-
-/**
- * A translucent picture's 8-bit RGBA as the file has it: a canvas keeps fewer levels of colour for more transparent
- * pixels. Returns null if the browser has no WebGL or the picture is too large for it; then the canvas has to do.
- */
-async function unmultiplied(file, { width, height }) {
-  const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
-  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
-  const bitmap = await createImageBitmap(file, { premultiplyAlpha: "none" });
-  const texture = gl.createTexture();
-  gl.bindTexture(gl.TEXTURE_2D, texture);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-  const rgba = new Uint8Array(4 * width * height);
-  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-  gl.getExtension("WEBGL_lose_context")?.loseContext();
-  return new Uint8ClampedArray(rgba.buffer);
 }
 
 function cropped(rgba, stride, { left, top, width, height }) {
@@ -126,53 +123,13 @@ export async function enlarge(result, variant, strength, pool, { signal, onStrip
   await Promise.all(Array.from({ length: pool.size }, work));
 }
 
-export function megapixels(pixels) {
-  const millions = pixels / 1e6;
-  return `${millions < 10 ? millions.toFixed(1) : Math.round(millions)} megapixels`;
-}
-
 /** An enlarged picture, perhaps not finished yet: what is missing is drawn as the browser enlarges it. */
-export class Result {
+export class Result extends Raster {
   /** Throws a Refusal for a picture that is too large. */
   constructor(picture, scale) {
     const [pixels, enlarged] = [1, scale ** 2].map((times) => picture.width * picture.height * times);
-    if (enlarged > LARGEST) {
-      throw new Refusal(
-        `The picture has ${megapixels(pixels)}, at x${scale} ${megapixels(enlarged)}; this page makes ` +
-          `${megapixels(LARGEST)} at most. Try a smaller scale; upscale.py has no such limit.`,
-      );
-    }
-    Object.assign(this, { picture, scale, alpha: picture.alpha, strips: [] });
-    [this.width, this.height] = [picture.width * scale, picture.height * scale];
-    this.reduction = 2 ** Math.max(0, Math.ceil(Math.log2(this.width * this.height / DRAWN) / 2));
-    this.copy = new OffscreenCanvas(Math.ceil(this.width / this.reduction), Math.ceil(this.height / this.reduction));
-    this.context = this.copy.getContext("2d");
-    this.context.imageSmoothingQuality = "high";
-    this.context.drawImage(picture.bitmap, 0, 0, this.width / this.reduction, this.height / this.reduction);
-  }
-
-  /** Adds rows from `top` on, 8-bit RGBA pixels. */
-  add(top, rgba) {
-    const pixels = new ImageData(rgba, this.width);
-    this.strips.push({ top, pixels });
-    this.strips.sort((a, b) => a.top - b.top);
-    if (this.reduction === 1) return this.context.putImageData(pixels, 0, top);
-    const strip = new OffscreenCanvas(this.width, pixels.height);
-    strip.getContext("2d").putImageData(pixels, 0, 0);
-    const place = [0, top / this.reduction, this.width / this.reduction, pixels.height / this.reduction];
-    this.context.clearRect(...place);
-    return this.context.drawImage(strip, ...place);
-  }
-
-  /** A canvas with at least the rectangle, the factor by which it is reduced, and the place of its top left corner. */
-  part({ left, top, width, height }, zoom) {
-    if (this.reduction * zoom <= 1 || this.reduction === 1) {
-      return { canvas: this.copy, reduction: this.reduction, left: 0, top: 0 };
-    }
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d");
-    context.drawImage(this.picture.bitmap, -left, -top, this.width, this.height);
-    for (const strip of this.strips) context.putImageData(strip.pixels, -left, strip.top - top);
-    return { canvas, reduction: 1, left, top };
+    if (enlarged > LARGEST) throw new Refusal(TEXTS.tooLarge(pixels, scale, enlarged, LARGEST));
+    super(picture.width * scale, picture.height * scale, picture.alpha, picture.bitmap);
+    Object.assign(this, { picture, scale });
   }
 }

@@ -34,7 +34,7 @@ function putRgb(y, cb, cr, rgba, at) {
 }
 
 /** Keys' cubic convolution kernel with a = -0.5. */
-function cubic(position) {
+export function cubic(position) {
   const x = Math.abs(position);
   if (x <= 1) return (1.5 * x - 2.5) * x * x + 1;
   return x <= 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
@@ -73,24 +73,9 @@ export class Bicubic {
   }
 }
 
-function mirrored(position, length) {
+export function mirrored(position, length) {
   const inside = ((position % (2 * length)) + 2 * length) % (2 * length);
   return inside < length ? inside : 2 * length - 1 - inside;
-}
-
-/** Enlarges a picture by bicubic interpolation alone. rgba: width x height pixels. Returns the enlarged ones. */
-export function bicubicRgba(rgba, width, height, scale) {
-  const bicubic = new Bicubic(width, height, scale);
-  const result = new Uint8ClampedArray(rgba.length * scale * scale);
-  const line = new Float32Array(width * scale);
-  for (let channel = 0; channel < 4; channel++) {
-    const plane = Float32Array.from({ length: width * height }, (_, i) => rgba[i * 4 + channel]);
-    for (let row = 0, to = channel; row < height * scale; row++) {
-      bicubic.row(plane, row, line);
-      for (let i = 0; i < line.length; i++, to += 4) result[to] = line[i];
-    }
-  }
-  return result;
 }
 
 /** The length of a flat picture's axis at which it has every error that a longer one has. */

@@ -1,5 +1,5 @@
-// Makes a PNG file of a result of any size, strip by strip: the browser's own canvases are limited in size, and lose
-// colour where they are translucent.
+// Makes a PNG file of any size, piece by piece: the browser's own canvases are limited in size, and lose colour where
+// they are translucent.
 
 const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -31,35 +31,32 @@ function header(width, height, alpha) {
   return chunk("IHDR", data);
 }
 
-/** The strips' bytes as PNG has them: a filter type before each row, and no alpha for an opaque result. */
-function* filtered({ strips, width, alpha }) {
-  const channels = alpha ? 4 : 3;
-  let above = new Uint8Array(width * channels);
-  for (const { pixels } of strips) {
-    const bytes = new Uint8Array(pixels.height * (1 + width * channels));
-    for (let row = 0, to = 0, from = 0; row < pixels.height; row++) {
-      const line = new Uint8Array(width * channels);
-      bytes[to++] = UP;
-      for (let at = 0; at < line.length; from += 4) {
-        for (let channel = 0; channel < channels; channel++, at++) {
-          line[at] = pixels.data[from + channel];
-          bytes[to++] = line[at] - above[at];
-        }
+/** A piece's bytes as PNG has them, a filter type before each row, and no alpha without `channels` for it. */
+function filtered(rgba, width, channels, above) {
+  const rows = rgba.length / (4 * width);
+  const bytes = new Uint8Array(rows * (1 + width * channels));
+  for (let row = 0, to = 0, from = 0; row < rows; row++) {
+    bytes[to++] = UP;
+    for (let at = 0; at < above.length; from += 4) {
+      for (let channel = 0; channel < channels; channel++, at++) {
+        const value = rgba[from + channel];
+        bytes[to++] = value - above[at];
+        above[at] = value;
       }
-      above = line;
     }
-    yield bytes;
   }
+  return bytes;
 }
 
-/** Makes the file. result: a finished Result of pictures.js. */
-export async function pngFile(result) {
-  const parts = [SIGNATURE, header(result.width, result.height, result.alpha), chunk("sRGB", new Uint8Array([0]))];
-  const rows = filtered(result);
+/** Makes the file. pieces: 8-bit RGBA of whole rows, from top to bottom, an asynchronous iterator. */
+export async function pngFile({ width, height, alpha }, pieces) {
+  const parts = [SIGNATURE, header(width, height, alpha), chunk("sRGB", new Uint8Array([0]))];
+  const channels = alpha ? 4 : 3;
+  const above = new Uint8Array(width * channels);
   const source = new ReadableStream({
-    pull(controller) {
-      const { value, done } = rows.next();
-      done ? controller.close() : controller.enqueue(value);
+    async pull(controller) {
+      const { value: rgba, done } = await pieces.next();
+      done ? controller.close() : controller.enqueue(filtered(rgba, width, channels, above));
     },
   });
   const compressed = source.pipeThrough(new CompressionStream("deflate")).getReader();

@@ -13,7 +13,10 @@ export class Pool {
     return Promise.all(Array.from({ length: this.size }, () => this.run(task, args)));
   }
 
-  /** Runs a task of worker.js and returns its result. The pixels in args are transferred, not copied. */
+  /**
+   * Runs a task of worker.js and returns its result. The pixels in args are transferred, not copied. A task's error has
+   * the status and url of what could not be loaded, where that was it.
+   */
   run(task, args) {
     return new Promise((resolve, reject) => {
       this.waiting.push({ task, args, resolve, reject });
@@ -31,7 +34,7 @@ export class Pool {
         this.#next();
       };
       worker.onmessage = ({ data: { result, error } }) =>
-        finish(() => (error ? reject(new Error(error)) : resolve(result)));
+        finish(() => (error ? reject(Object.assign(new Error(error.message), error)) : resolve(result)));
       worker.onerror = (event) => finish(() => reject(new Error(event.message || "a worker could not be started")));
       const pixels = args.rgba ?? args.plane;
       worker.postMessage({ task, args }, pixels ? [pixels.buffer] : []);

@@ -52,11 +52,17 @@ const SEARCHED = 512;
 
 let made = null; // of `model`
 
-/** The strength for a picture, 0 to 1. bytes: its file's. picture: a Picture. */
-export function strengthOf(bytes, picture) {
+/**
+ * How strongly a picture is restored, 0 to 1, and by which quality, told by its file's header or by its pixels; both are
+ * null where nothing shows that it was compressed. bytes: its file's. picture: a Picture.
+ */
+export function estimate(bytes, picture) {
   const [width, height] = [Math.min(picture.width, SEEN.width), Math.min(picture.height, SEEN.height)];
   const shown = pixelQuality(picture.pixels(0, 0, width, height), width, height);
-  return strengthAt(Math.min(fileQuality(bytes) ?? Infinity, shown ?? Infinity));
+  const told = fileQuality(bytes);
+  const quality = Math.min(told ?? Infinity, shown ?? Infinity);
+  const from = quality === Infinity ? null : quality === told ? "file" : "pixels";
+  return { strength: strengthAt(quality), quality: from && quality, from };
 }
 
 /** The strength for a quality of 1 to 100; Infinity: not compressed. */

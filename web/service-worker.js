@@ -1,9 +1,15 @@
 // Caches the page's files for offline use; online, they come from the server.
 
 const NAME = "fsrcnn";
-const PAGE = ["./", "style.css", "icon.svg", "handle.svg"];
-const SCRIPTS = ["films", "fsrcnn", "layers", "page", "pictures", "planes", "png", "pool", "quality", "view", "worker"];
-const EXAMPLES = ["astronaut.png", "chelsea.png", "coffee.png", "motorcycle.png", "motorcycle.webm"];
+const PAGE = ["./", "style.css", "icon.svg", "icon.png", "handle.svg", "preview.jpg", "manifest.webmanifest"];
+const SCRIPTS = [
+  ...["address", "alpha", "encoder", "examples", "films", "fsrcnn", "layers", "page", "pictures", "planes", "png"],
+  ...["pool", "quality", "queue", "rasters", "resize", "save", "saving", "scores", "sizes", "svg", "texts", "view"],
+  "worker",
+];
+const PICTURES = { astronaut: "png", text: "png", coffee: "jpg", drawing: "png", sky: "png" };
+const SMALL = Object.entries(PICTURES).flatMap(([name, suffix]) => [2, 3, 4].map((scale) => `${name}_x${scale}.${suffix}`));
+const EXAMPLES = [...Object.keys(PICTURES).map((name) => `${name}.png`), ...SMALL, "motorcycle.png", "motorcycle.webm"];
 const MODULES = ["fsrcnn", "fsrcnn_s"].flatMap((variant) =>
   [2, 3, 4].flatMap((scale) => ["", "_restore100"].flatMap((weights) =>
     [".wasm", ".relaxed.wasm"].map((suffix) => `${variant}_x${scale}${weights}${suffix}`))));

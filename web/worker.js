@@ -1,7 +1,9 @@
 // Runs tasks one after another: a message is a task's name and arguments, the answer its result.
 
 import { Network } from "./fsrcnn.js";
-import { bicubicRgba, enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+import { enlargedRows, flatLength, measureFlatErrors } from "./planes.js";
+import { Axis, resize } from "./resize.js";
+import { scores } from "./scores.js";
 
 const KEPT = 3; // networks at most, the last ones used: each has megabytes of memory
 const networks = new Map(); // by the module's addresses and the strength
@@ -43,8 +45,10 @@ const TASKS = {
     const network = await networkOf(module);
     return enlargedRows(network, flatErrorsOf(network, rows), rows);
   },
-  /** Enlarges part of a picture by bicubic interpolation. */
-  bicubic: ({ rgba, width, height, scale }) => bicubicRgba(rgba, width, height, scale),
+  /** Resizes a part of a picture by bicubic interpolation: see resize.js. */
+  resize: ({ rgba, across, down }) => resize(rgba, new Axis(across), new Axis(down)),
+  /** How near a picture comes to its original: see scores.js. */
+  scores: ({ rgba, original, width, border }) => scores(rgba, original, width, border),
   /** Enlarges rows of a frame's 8-bit luma. */
   async luma({ module, plane, width, height, ...rows }) {
     return (await networkOf(module)).upscale(plane, width, height, rows);
@@ -54,8 +58,9 @@ const TASKS = {
 onmessage = async ({ data: { task, args } }) => {
   try {
     const result = await TASKS[task](args);
-    postMessage({ result }, result ? [result.buffer] : []);
+    postMessage({ result }, result?.buffer ? [result.buffer] : []);
   } catch (error) {
-    postMessage({ error: String(error?.message ?? error) });
+    const { message = String(error), status, url } = error ?? {};
+    postMessage({ error: { message, status, url } });
   }
 };
