@@ -13,7 +13,9 @@ import numpy as np
 from exports.request import ExportConfig
 from exports.shared import Exported, Luma, compared, distance
 from fsrcnn.errors import RequestError
+from fsrcnn.integers import integer_network
 from fsrcnn.native.library import object_file
+from fsrcnn.native.packing import pack_integers
 from fsrcnn.native.target import named_target, relaxed
 from fsrcnn.weights import Weights, weights_name
 
@@ -38,11 +40,22 @@ def wasm_files(weights: Weights) -> dict[str, bytes]:
     """The modules by the suffixes of their names: for every engine with SIMD, and with relaxed-simd's multiply-add.
 
     A module imports nothing. It exports its memory, `__heap_base`, from where on the memory is free, and the functions
-    of exports/c.py's header with the prefix "upscale_". Raises OSError where wasm-ld is missing.
+    of `object_file` with the prefix "upscale_". Raises OSError where wasm-ld is missing.
     """
     plain = named_target("wasm32")
     targets = {".wasm": plain, ".relaxed.wasm": relaxed(plain)}
     return {suffix: link(object_file(NAME, weights, [target])) for suffix, target in targets.items()}
+
+
+def words_file(weights: Weights) -> bytes:
+    """The weights in integers as a module reads them, to be put in place of those of another network of the same sizes.
+
+    Raises ValueError where they have no ranges for it.
+    """
+    network = integer_network(weights)
+    if network is None:
+        raise ValueError("the weights have no ranges for integers")
+    return pack_integers(network, named_target("wasm32").for_integers).astype("<i4").tobytes()
 
 
 def link(content: bytes) -> bytes:
