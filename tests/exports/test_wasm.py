@@ -32,6 +32,15 @@ const floats = network.upscale(Float32Array.from(lr, (level) => level / 255), wi
 const rounded = [...floats].map((luma) => Math.min(Math.max(Math.floor(luma * 255 + 0.5), 0), 255));
 assert.ok(rounded.every((level, i) => Math.abs(level - whole[i]) <= 1));
 assert.ok(rounded.filter((level, i) => level !== whole[i]).length < 5);
+const wrong = [[lr.subarray(1), width, height], [[...lr], width, height], [new Float64Array(lr), width, height],
+  [lr, height, height], [lr, -width, -height], [lr, 0, height], [lr, width / 2, 2 * height],
+  [lr, width, height, {{ firstRow: 5, lastRow: 5 }}], [lr, width, height, {{ lastRow: 31 }}],
+  [lr, width, height, {{ firstRow: -1 }}], [lr, width, height, {{ firstRow: 0.5 }}]];
+for (const args of wrong) assert.throws(() => network.upscale(...args), RangeError);
+assert.throws(() => network.upscale(lr.subarray(1), width, height), /got 1109 samples, expected 37 x 30 = 1110/);
+globalThis.fetch = async () => new Response("", {{ status: 404, statusText: "Not Found" }});
+await assert.rejects(Network.load("http://host/fsrcnn.wasm"), ({{ message, status, url }}) =>
+  message === `${{url}}: 404 Not Found` && status === 404 && /^http:..host.fsrcnn(.relaxed)?.wasm$/.test(url));
 """
 
 

@@ -177,6 +177,25 @@ def test_alpha_is_kept(page: "playwright.Page", tmp_path: Path):
     assert np.abs(result - expected)[visible].max() <= 1
 
 
+def test_translucent_jpegs_lie_on_white(page: "playwright.Page", tmp_path: Path):
+    choose(page, translucent(tmp_path / "round.png"))
+    status(page, "Finished in")
+    page.get_by_label("JPEG", exact=True).check()
+    assert (read(downloaded(page, tmp_path))[:10, :10] >= 254).all()
+
+
+def test_inexact_alpha_is_said(page: "playwright.Page", address: str, tmp_path: Path):
+    page.add_init_script("delete globalThis.VideoFrame")
+    page.add_init_script(
+        "OffscreenCanvas.prototype.getContext = new Proxy(OffscreenCanvas.prototype.getContext, {"
+        "apply: (get, canvas, [kind, ...rest]) => kind === 'webgl2' ? null : get.call(canvas, kind, ...rest) });"
+    )
+    page.goto("about:blank")
+    page.goto(address)
+    choose(page, translucent(tmp_path / "round.png"))
+    assert status(page, "Finished in").endswith("This browser rounds the colours of translucent pixels.")
+
+
 def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
     source = tmp_path / "flat.png"
     write_image(source, np.full((40, 60, 3), (200, 30, 97), np.uint8))
@@ -266,6 +285,18 @@ def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path)
     assert page.locator("#download").is_hidden()
     set_network(page, 2)
     status(page, f"{sizes(1800, 1600, 2)}. Finished in")  # too large to be drawn as it is
+    downloads = []
+    page.on("download", lambda download: downloads.append(download))
+    page.click("#download")
+    page.wait_for_function("() => document.querySelector('#saved-part').value > 0.1")
+    page.click("#stop")
+    page.wait_for_function("() => document.querySelector('#saved').hidden")
+    assert page.inner_text("#status") == ""
+    page.get_by_label("JPEG", exact=True).check()
+    page.wait_for_function("() => document.querySelector('#size-to-come').textContent.startsWith('about')")
+    expected = float(page.inner_text("#size-to-come").removeprefix("about ").removesuffix(" MB"))
+    assert downloaded(page, tmp_path).stat().st_size == pytest.approx(expected * 1e6, rel=0.2)
+    assert len(downloads) == 1
 
 
 def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_path: Path):
@@ -614,6 +645,9 @@ def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
     left = 33_000 - (width + 1) // 2
     assert np.abs(after[top : top + 160] - expected[:, left : left + width]).max() <= 1
     assert 0 < np.abs(before[top : top + 160] - expected[:, left : left + width]).mean() < 6
+    page.get_by_label("WebP", exact=True).check()
+    page.click("#download")
+    status(page, "A WebP file has at most 16,383 pixels a side; save a PNG.")
     page.click("#fit")
     page.wait_for_timeout(200)
     assert drawn(page, "#after").max(axis=2).any(axis=0).all()  # not black anywhere
