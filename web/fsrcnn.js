@@ -100,6 +100,8 @@ function check(lr, width, height, firstRow, lastRow, kinds) {
   if (lr.length !== width * height) {
     throw new RangeError(`lr: got ${lr.length} samples, expected ${width} x ${height} = ${width * height}`);
   }
-  const isRange = [firstRow, lastRow].every(Number.isInteger) && 0 <= firstRow && firstRow < lastRow && lastRow <= height;
-  if (!isRange) throw new RangeError(`firstRow, lastRow: got ${firstRow}, ${lastRow}, expected rows of 0 to ${height}`);
+  const isOrdered = 0 <= firstRow && firstRow < lastRow && lastRow <= height;
+  if (!isOrdered || ![firstRow, lastRow].every(Number.isInteger)) {
+    throw new RangeError(`firstRow, lastRow: got ${firstRow}, ${lastRow}, expected rows of 0 to ${height}`);
+  }
 }

@@ -99,7 +99,8 @@ export class BicubicLayer extends DrawnLayer {
   /** What a rectangle of the result is made of, as resize.js takes it. */
   #partOf(rectangle) {
     const { picture, width, height } = this;
-    const axis = (from, to, first, length) => ({ from, to, start: Math.max(0, first), stop: Math.min(to, first + length) });
+    const axis = (from, to, first, length) =>
+      ({ from, to, start: Math.max(0, first), stop: Math.min(to, first + length) });
     const across = axis(picture.width, width, rectangle.left, rectangle.width);
     const down = axis(picture.height, height, rectangle.top, rectangle.height);
     const [columns, rows] = [new Axis(across), new Axis(down)];

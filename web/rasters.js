@@ -65,7 +65,8 @@ export class Raster {
     const canvas = this.#canvas(wide, high, reduction, { left, top });
     const context = canvas.getContext("2d");
     for (const strip of this.strips) {
-      if (strip.top < top + height && strip.top + strip.pixels.height > top) draw(context, strip, reduction, { left, top });
+      const isSeen = strip.top < top + height && strip.top + strip.pixels.height > top;
+      if (isSeen) draw(context, strip, reduction, { left, top });
     }
     return { canvas, reduction, left, top };
   }

@@ -5,7 +5,7 @@ import { TEXTS } from "./texts.js";
 
 const MOST = { "image/jpeg": 65_535, "image/webp": 16_383 }; // pixels of a side, by the formats
 const PIECE = 2 ** 20; // pixels that are copied to the worker at once, about
-// Of a large result, bands of rows show the size that its file will have: pixels of all, how many, rows of a JPEG block.
+// Bands of rows of a large result show the size that its file will have: pixels of all, how many, a JPEG block's rows.
 const [SAMPLED, BANDS, BLOCK] = [2 ** 20, 4, 16];
 
 /** Whether this browser writes files of a type. */

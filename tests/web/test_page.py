@@ -116,6 +116,13 @@ def downloaded(page: "playwright.Page", to: Path) -> Path:
     return path
 
 
+def size_to_come(page: "playwright.Page") -> float:
+    """The bytes that the page says the file will have."""
+    page.wait_for_function("() => document.querySelector('#size-to-come').textContent.startsWith('about')")
+    number, unit = page.inner_text("#size-to-come").split()[1:]
+    return float(number) * {"MB": 1e6, "KB": 1e3, "bytes": 1}[unit]
+
+
 def status(page: "playwright.Page", part: str) -> str:
     """What the page says, once that contains `part`."""
     page.wait_for_function("part => document.querySelector('#status').textContent.includes(part)", arg=part)
@@ -293,9 +300,7 @@ def test_large_picture_can_be_cancelled(page: "playwright.Page", tmp_path: Path)
     page.wait_for_function("() => document.querySelector('#saved').hidden")
     assert page.inner_text("#status") == ""
     page.get_by_label("JPEG", exact=True).check()
-    page.wait_for_function("() => document.querySelector('#size-to-come').textContent.startsWith('about')")
-    expected = float(page.inner_text("#size-to-come").removeprefix("about ").removesuffix(" MB"))
-    assert downloaded(page, tmp_path).stat().st_size == pytest.approx(expected * 1e6, rel=0.2)
+    assert size_to_come(page) == pytest.approx(downloaded(page, tmp_path).stat().st_size, rel=0.2)
     assert len(downloads) == 1
 
 
@@ -487,11 +492,10 @@ def test_formats_and_the_size_to_come(page: "playwright.Page", tmp_path: Path):
     for label, kind, suffix in (("JPEG", "JPEG", "jpg"), ("WebP", "WEBP", "webp")):
         page.get_by_label(label, exact=True).check()
         page.get_by_label("Quality").fill("80")
-        page.wait_for_function("() => document.querySelector('#size-to-come').textContent.startsWith('about')")
-        number, unit = page.inner_text("#size-to-come").split()[1:]
+        size = size_to_come(page)
         path = downloaded(page, tmp_path)
         assert path.name == f"photo_x2.{suffix}"
-        assert float(number) * {"KB": 1000, "bytes": 1}[unit] == pytest.approx(path.stat().st_size, rel=0.3)
+        assert size == pytest.approx(path.stat().st_size, rel=0.05)
         with Image.open(path) as picture:
             assert (picture.format, picture.size) == (kind, (262, 180))
     assert "format=webp&quality=80" in page.url
