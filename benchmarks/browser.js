@@ -42,8 +42,8 @@ async function onnx(name, provider, lr, width, height) {
 }
 
 /**
- * Milliseconds per run of each way in each round, the ways in turn, and how far the others' results and those in integers
- * are from ours in float32. lr: the picture's float32 luma in base64. Each page has one number of threads:
+ * Milliseconds per run of each way in each round, the ways in turn, and how far the others' results and those in
+ * integers are from ours in float32. lr: the picture's float32 luma in base64. Each page has one number of threads:
  * onnxruntime-web cannot change it.
  */
 window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) => {

@@ -16,7 +16,7 @@ export class Network {
   }
 
   /**
-   * url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. words: of a file of other
+   * url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. words: the url of other
    * weights for the integers, see useWords. Throws an Error with the status and the url for what the server does not
    * give.
    */
@@ -41,18 +41,18 @@ export class Network {
    */
   useWords(bytes) {
     const { memory, upscale_words: words, upscale_words_size: size } = this.exports;
-    const expected = size?.() ?? 0;
-    if (bytes.byteLength !== expected) throw new RangeError(`words: got ${bytes.byteLength} bytes, expected ${expected}`);
-    new Uint8Array(memory.buffer, words(), expected).set(new Uint8Array(bytes));
+    const [got, expected] = [bytes.byteLength, size?.() ?? 0];
+    if (got !== expected) throw new RangeError(`words: got ${got} bytes, expected ${expected}`);
+    if (got) new Uint8Array(memory.buffer, words(), got).set(new Uint8Array(bytes));
   }
 
   /**
-   * Enlarges a plane of luma: row after row, a Float32Array in [0, 1], a Uint8Array or Uint8ClampedArray in 0..255, or an
-   * Int16Array in 0..8160, steps of 1/32. All but floats are enlarged in 16-bit integers, if the module has them; one
+   * Enlarges a plane of luma: row after row, a Float32Array in [0, 1], a Uint8Array or Uint8ClampedArray in 0..255, or
+   * an Int16Array in 0..8160, steps of 1/32. All but floats are enlarged in 16-bit integers, if the module has them; one
    * that has none takes no Int16Array. Enlarges rows firstRow..lastRow - 1 alone if they are given; the network still
    * sees those above and below. Returns the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with
-   * fullRange, which an Int16Array cannot have, 0 to 255. Throws a RangeError for another kind or length, and for rows
-   * that the plane does not have.
+   * fullRange, which means nothing to an Int16Array, 0 to 255. Throws a RangeError for another kind or length, and for
+   * rows that the plane does not have.
    */
   upscale(lr, width, height, { firstRow = 0, lastRow = height, fullRange = false } = {}) {
     const { exports, upscaleFactor: scale, kinds } = this;

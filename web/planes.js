@@ -1,6 +1,6 @@
 // All that surrounds the network, as in fsrcnn/luma.py, resize.py, limits.py and pictures/pixels.py: colours, bicubic
-// interpolation, the network's error on flat colour, and limits. A plane is a Float32Array, row after row, in 0..255; of
-// luma for the network an Int16Array in steps of 1/32 of a level, all of whose arithmetic is that of fsrcnn/integers.py.
+// interpolation, the network's error on flat colour, and limits. A plane is a Float32Array, row after row, in 0..255;
+// the network's luma an Int16Array in steps of 1/32 of a level, all of whose arithmetic is that of fsrcnn/integers.py.
 
 const FRACTION_BITS = 5;
 const STEPS = 2 ** FRACTION_BITS;
