@@ -36,8 +36,6 @@ page: web/made/motorcycle.webm ## make the page and serve it to this machine alo
 web/made/motorcycle.webm: .venv/installed export.py exports/wasm.py exports/page.py $(wildcard fsrcnn/*.py fsrcnn/native/*.py results/pretrained/*.safetensors)
 	$(VENV) export.py --format wasm --output web/made
 	$(VENV) export.py --format wasm --output web/made --variant fsrcnn_s
-	$(VENV) export.py --format wasm --output web/made --restore 1
-	$(VENV) export.py --format wasm --output web/made --restore 1 --variant fsrcnn_s
 	$(VENV) -m exports.page
 
 # After an interruption, the same command goes on. One network of each variant is trained from scratch, the others start

@@ -5,6 +5,7 @@ import { Network } from "../web/fsrcnn.js";
 import { Pool } from "../web/pool.js";
 
 const REACH = 8; // pixels of the small picture to each side that a result depends on, at most
+const PEAK_STEPS = 8160; // of luma in integers
 const PAUSE = 200; // milliseconds before each timing, in which the previous way's threads come to rest
 
 /** Enlarges luma into sr, a strip on each worker. */
@@ -21,6 +22,7 @@ async function pooled(pool, module, lr, width, height, sr) {
   return sr;
 }
 
+/** lr: the luma, a Float32Array, or an Int16Array in steps, which is enlarged in integers. */
 async function ours(name, threads, lr, width, height) {
   const address = new URL(`../web/made/${name}.wasm`, import.meta.url).href;
   if (threads === 1) {
@@ -28,8 +30,8 @@ async function ours(name, threads, lr, width, height) {
     return () => network.upscale(lr, width, height);
   }
   const scale = Number(name.at(-1));
-  const [pool, sr] = [new Pool(threads), new Float32Array(lr.length * scale ** 2)];
-  return () => pooled(pool, { address, strength: 0 }, lr, width, height, sr);
+  const [pool, sr] = [new Pool(threads), new lr.constructor(lr.length * scale ** 2)];
+  return () => pooled(pool, { address }, lr, width, height, sr);
 }
 
 async function onnx(name, provider, lr, width, height) {
@@ -40,19 +42,23 @@ async function onnx(name, provider, lr, width, height) {
 }
 
 /**
- * Milliseconds per run of each way in each round, the ways in turn, and how far the others' results are from ours. lr:
- * the picture's float32 luma in base64. Each page has one number of threads: onnxruntime-web cannot change it.
+ * Milliseconds per run of each way in each round, the ways in turn, and how far the others' results and those in
+ * integers are from ours in float32. lr: the picture's float32 luma in base64. Each page has one number of threads:
+ * onnxruntime-web cannot change it.
  */
 window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) => {
   const plane = new Float32Array(Uint8Array.from(atob(lr), (letter) => letter.charCodeAt()).buffer);
   ort.env.wasm.numThreads = threads;
-  const ways = { here: await ours(name, threads, plane, width, height) };
+  const steps = Int16Array.from(plane, (luma) => Math.round(luma * PEAK_STEPS));
+  const ways = { here: await ours(name, threads, steps, width, height) };
+  ways["here, float32"] = await ours(name, threads, plane, width, height);
   ways["onnxruntime-web, wasm"] = await onnx(name, "wasm", plane, width, height);
   const gpu = await navigator.gpu?.requestAdapter();
   if (gpu) ways["onnxruntime-web, WebGPU"] = await onnx(name, "webgpu", plane, width, height);
-  const [expected, ...others] = await Promise.all(Object.values(ways).map((run) => run()));
-  const distance = (sr) => sr.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
-  const error = Math.max(...others.map(distance));
+  const [inSteps, expected, ...others] = await Promise.all(Object.values(ways).map((run) => run()));
+  const distance = (sr, peak = 1) => sr.reduce((most, y, i) => Math.max(most, Math.abs(y / peak - expected[i])), 0);
+  const error = Math.max(...others.map((sr) => distance(sr)));
+  const integersError = distance(inSteps, PEAK_STEPS);
   const times = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
   for (let round = 0; round < rounds; round++) {
     for (const [way, run] of Object.entries(ways)) {
@@ -66,5 +72,5 @@ window.measure = async ({ name, threads, lr, width, height, rounds, shortest }) 
       times[way].push((performance.now() - began) / runs);
     }
   }
-  return { times, error };
+  return { times, error, integersError };
 };

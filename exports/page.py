@@ -1,8 +1,11 @@
-"""The examples of the page in web/: photographs that come with scikit-image, and a page of text and a drawing that are
-made here: `python -m exports.page`.
+"""What the page in web/ needs besides the modules: `python -m exports.page`.
+
+- The weights for compressed pictures, of each step between the clean and the restoring ones.
+- Its examples: photographs that come with scikit-image, and a page of text and a drawing that are made here.
 """
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dataset import write_image
+from exports.wasm import words_file
 from fsrcnn.errors import Parser, run_script
 from fsrcnn.files import written_whole
-from fsrcnn.geometry import SCALES
+from fsrcnn.geometry import SCALES, VARIANTS
+from fsrcnn.restore import STEPS, blended, restoring_path
+from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import imresize, to_uint8
 
 FOLDER = Path(__file__).parents[1] / "web" / "made"
@@ -200,8 +206,20 @@ def write_examples(folder: Path) -> None:
     write_film(folder / f"{FILM}.webm", frames)
 
 
+def write_words(folder: Path) -> None:
+    """Writes the weights of each network and strength: fsrcnn_x2_restore60.words for 0.6."""
+    for variant, scale in itertools.product(VARIANTS, SCALES):
+        path = shipped_weights(variant, scale)
+        clean, restoring = load_weights(path), load_weights(restoring_path(path))
+        for step in range(1, STEPS + 1):
+            name = f"{path.stem}_restore{100 * step // STEPS}.words"
+            with written_whole(folder / name) as unfinished:
+                unfinished.write_bytes(words_file(blended(clean, restoring, step / STEPS)))
+
+
 def main() -> None:
     Parser(description=__doc__).parse_args()
+    write_words(FOLDER)
     write_examples(FOLDER)
 
 

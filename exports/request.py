@@ -41,8 +41,9 @@ class ExportConfig:
     float16: bool = False
     """ONNX: numbers of 16 bits: files half as large, results off by a fraction of a level of 255."""
     target: Annotated[tuple[str, ...], SEVERAL, that(bool, "one target or several")] = ("native",)
-    """C: native, x86-64-v3, x86-64-v4, aarch64, wasm32, or an LLVM triple of one of these architectures. An object file
-    for each, except that several levels of x86-64 share one, which runs the best that the processor has."""
+    """C: native, x86-64-v3, x86-64-v4, either with -vnni (dot products of integers), aarch64, wasm32, or an LLVM triple
+    of one of these architectures. An object file for each, except that several levels of x86-64 share one, which runs
+    the best that the processor has."""
 
     def __post_init__(self) -> None:
         """Raises RequestError where the format does not have what is asked for."""

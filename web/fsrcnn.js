@@ -16,55 +16,55 @@ export class Network {
   }
 
   /**
-   * url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. Throws an Error with the
-   * status and the url for what the server does not give.
+   * url: of a .wasm file; .relaxed.wasm is loaded in its place if the engine has relaxed-simd. words: the url of other
+   * weights for the integers, see useWords. Throws an Error with the status and the url for what the server does not
+   * give.
    */
-  static async load(url) {
+  static async load(url, words) {
     const best = WebAssembly.validate(RELAXED) ? url.replace(/\.wasm$/, ".relaxed.wasm") : url;
-    const response = await fetch(best);
-    const { ok, status, statusText } = response;
-    if (!ok) throw Object.assign(new Error(`${best}: ${status} ${statusText}`), { status, url: best });
-    return Network.from(await response.arrayBuffer());
-  }
-
-  /**
-   * Moves the weights towards another network's, 0: not at all, 1: all the way. The other is of the same variant and
-   * scale and has not run yet, nor has this one: their memories differ in the weights alone, of 32 bits.
-   */
-  blend(other, strength) {
-    const end = this.exports.__heap_base.value;
-    if (other.exports.__heap_base.value !== end) throw new Error("the restoring weights are of another network");
-    const views = [this, other].map(({ exports }) => [Uint32Array, Float32Array].map((View) =>
-      new View(exports.memory.buffer, 0, Math.floor(end / View.BYTES_PER_ELEMENT))));
-    const [[bits, weights], [otherBits, otherWeights]] = views;
-    for (let i = 0; i < bits.length; i++) {
-      if (bits[i] !== otherBits[i]) weights[i] += strength * (otherWeights[i] - weights[i]);
-    }
+    const [module, others] = await Promise.all([fetched(best), words && fetched(words)]);
+    const network = await Network.from(module);
+    if (others) network.useWords(others);
+    return network;
   }
 
   constructor(exports) {
     this.exports = exports;
     this.upscaleFactor = exports.upscale_upscale_factor();
+    this.kinds = { Float32Array: exports.upscale_float, Int16Array: exports.upscale_int16 };
+    for (const kind of ["Uint8Array", "Uint8ClampedArray"]) this.kinds[kind] = exports.upscale_uint8;
   }
 
   /**
-   * Enlarges a plane of luma: row after row, a Float32Array in [0, 1] or a Uint8Array or Uint8ClampedArray in 0..255.
-   * Enlarges rows firstRow..lastRow - 1 alone if they are given; the network still sees those above and below. Returns
-   * the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with fullRange 0 to 255. Throws a
-   * RangeError for another kind or length, and for rows that the plane does not have.
+   * Puts other weights in place of those in integers; those in float32 stay. bytes: an ArrayBuffer, as exports/page.py
+   * writes it for a network of the same variant and scale. Throws a RangeError for one of another length.
+   */
+  useWords(bytes) {
+    const { memory, upscale_words: words, upscale_words_size: size } = this.exports;
+    const [got, expected] = [bytes.byteLength, size?.() ?? 0];
+    if (got !== expected) throw new RangeError(`words: got ${got} bytes, expected ${expected}`);
+    if (got) new Uint8Array(memory.buffer, words(), got).set(new Uint8Array(bytes));
+  }
+
+  /**
+   * Enlarges a plane of luma: row after row, a Float32Array in [0, 1], a Uint8Array or Uint8ClampedArray in 0..255, or
+   * an Int16Array in 0..8160, steps of 1/32. All but floats are enlarged in 16-bit integers, if the module has them; one
+   * that has none takes no Int16Array. Enlarges rows firstRow..lastRow - 1 alone if they are given; the network still
+   * sees those above and below. Returns the enlarged rows, an array of the same kind. Luma is 16 to 235 of 255, or with
+   * fullRange, which means nothing to an Int16Array, 0 to 255. Throws a RangeError for another kind or length, and for
+   * rows that the plane does not have.
    */
   upscale(lr, width, height, { firstRow = 0, lastRow = height, fullRange = false } = {}) {
-    check(lr, width, height, firstRow, lastRow);
-    const { exports, upscaleFactor: scale } = this;
+    const { exports, upscaleFactor: scale, kinds } = this;
+    check(lr, width, height, firstRow, lastRow, kinds);
     const Plane = lr.constructor;
     const bytes = Plane.BYTES_PER_ELEMENT;
     const stride = width * bytes;
     const length = width * scale * (lastRow - firstRow) * scale;
     const [from, to, work] = this.#places(lr.byteLength, length * bytes, exports.upscale_work_size(width));
     new Plane(exports.memory.buffer, from, lr.length).set(lr);
-    const upscale = bytes === 4 ? exports.upscale_float : exports.upscale_uint8;
     const top = to - firstRow * scale * stride * scale;
-    upscale(from, stride, top, stride * scale, width, height, firstRow, lastRow, Number(fullRange), work);
+    kinds[Plane.name](from, stride, top, stride * scale, width, height, firstRow, lastRow, Number(fullRange), work);
     return new Plane(exports.memory.buffer, to, length).slice();
   }
 
@@ -84,11 +84,16 @@ export class Network {
   }
 }
 
-function check(lr, width, height, firstRow, lastRow) {
-  const kinds = [Float32Array, Uint8Array, Uint8ClampedArray];
-  if (!kinds.includes(lr?.constructor)) {
-    throw new RangeError(`lr: expected one of ${kinds.map(({ name }) => name).join(", ")}`);
-  }
+async function fetched(url) {
+  const response = await fetch(url);
+  const { ok, status, statusText } = response;
+  if (!ok) throw Object.assign(new Error(`${url}: ${status} ${statusText}`), { status, url });
+  return response.arrayBuffer();
+}
+
+function check(lr, width, height, firstRow, lastRow, kinds) {
+  const taken = Object.keys(kinds).filter((kind) => kinds[kind]);
+  if (!taken.includes(lr?.constructor.name)) throw new RangeError(`lr: expected one of ${taken.join(", ")}`);
   for (const [name, length] of Object.entries({ width, height })) {
     if (!(Number.isInteger(length) && length > 0)) throw new RangeError(`${name}: got ${length}, expected 1 or more`);
   }

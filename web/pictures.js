@@ -9,16 +9,17 @@ export const VARIANTS = { fsrcnn: { mappings: 4 }, fsrcnn_s: { mappings: 1 } };
 // Pixels of a result, of four bytes each: 1.6 GB at most, less if the browser reports less memory.
 export const LARGEST = Math.min(4, navigator.deviceMemory ?? 4) * 100e6;
 const STRIP = 2 ** 22; // pixels of a strip of the result, about
+export const STEPS = 20; // strengths of restoring
 const LEAST_ROWS = 32; // of a strip: with fewer, the margins above and below it cost too much
 
 /** An error whose message the page shows to its user. */
 export class Refusal extends Error {}
 
-/** Where a network's module and the restoring one are, and how far the weights lie between the two, 0 to 1. */
+/** Where a network's module is, and the weights that restore compressed pictures by a strength of 0 to 1. */
 export function moduleOf(variant, scale, strength) {
-  const [address, restoring] = ["", "_restore100"].map((suffix) =>
-    new URL(`made/${variant}_x${scale}${suffix}.wasm`, import.meta.url).href);
-  return { address, restoring, strength };
+  const made = (file) => new URL(`made/${variant}_x${scale}${file}`, import.meta.url).href;
+  const step = Math.round(strength * STEPS);
+  return { address: made(".wasm"), words: step && made(`_restore${(100 / STEPS) * step}.words`) };
 }
 
 /** Pixels of the picture to each side that an enlarged pixel depends on, by the layers' kernels. */

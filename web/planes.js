@@ -1,9 +1,12 @@
 // All that surrounds the network, as in fsrcnn/luma.py, resize.py, limits.py and pictures/pixels.py: colours, bicubic
-// interpolation, the network's error on flat colour, and limits. A plane is a Float32Array, row after row, in 0..255.
+// interpolation, the network's error on flat colour, and limits. A plane is a Float32Array, row after row, in 0..255;
+// the network's luma an Int16Array in steps of 1/32 of a level, all of whose arithmetic is that of fsrcnn/integers.py.
 
-const LEVELS = 256; // of the flat pictures on which the network's error is measured
+const FRACTION_BITS = 5;
+const STEPS = 2 ** FRACTION_BITS;
+const BLACK = 16;
+const LEVELS = 220; // of the flat pictures on which the network's error is measured
 const LIMIT_REACH = 2; // pixels around one that its enlargement is limited by
-const LIMIT_WIDENING = 1.5; // by this share of their range on both sides
 
 /** MATLAB's rgb2ycbcr, unrounded. rgba: 8-bit pixels. */
 export function yCbCr(rgba) {
@@ -20,10 +23,18 @@ export function yCbCr(rgba) {
   return { y, cb, cr };
 }
 
-/** Writes MATLAB's ycbcr2rgb of the planes into rgba, from pixel `at` on; a Uint8ClampedArray rounds and clips. */
+/** The luma of `yCbCr`, rounded, in steps. */
+export function lumaOf(rgba) {
+  return Int16Array.from({ length: rgba.length / 4 }, (_, i) => {
+    const [r, g, b] = [rgba[4 * i], rgba[4 * i + 1], rgba[4 * i + 2]];
+    return ((r * 538524 + g * 1057236 + b * 205323 + 32768) >> 16) + BLACK * STEPS;
+  });
+}
+
+/** Writes MATLAB's ycbcr2rgb of the planes, y in steps, into rgba from pixel `at` on, which rounds and clips. */
 function putRgb(y, cb, cr, rgba, at) {
   for (let i = 0, to = at * 4; i < y.length; i++, to += 4) {
-    const luma = (y[i] - 16) * 1.1643835616438356;
+    const luma = (y[i] / STEPS - 16) * 1.1643835616438356;
     const blue = cb[i] - 128;
     const red = cr[i] - 128;
     rgba[to] = luma + 1.59602689 * red;
@@ -86,11 +97,11 @@ export function flatLength(length, reach) {
 /** The network's errors on LEVELS flat pictures of width x height pixels, luma 16 to 235, one after another. */
 export function measureFlatErrors(network, width, height) {
   const size = width * height;
-  const errors = new Float32Array(LEVELS * size * network.upscaleFactor ** 2);
+  const errors = new Int16Array(LEVELS * size * network.upscaleFactor ** 2);
   for (let level = 0; level < LEVELS; level++) {
-    const luma = (16 + (219 * level) / (LEVELS - 1)) / 255;
-    const enlarged = network.upscale(new Float32Array(size).fill(luma), width, height);
-    errors.set(enlarged.map((value) => (value - luma) * 255), level * enlarged.length);
+    const luma = (BLACK + level) << FRACTION_BITS;
+    const enlarged = network.upscale(new Int16Array(size).fill(luma), width, height);
+    errors.set(enlarged.map((value) => value - luma), level * enlarged.length);
   }
   return errors;
 }
@@ -115,23 +126,22 @@ class FlatError {
     const { scale, across, stride, size, errors } = this;
     const start = (this.down[Math.floor(row / scale)] * scale + (row % scale)) * stride;
     for (let x = 0, to = 0; x < y.length; x++) {
-      const level = ((y[x] - 16) / 219) * (LEVELS - 1);
-      const below = Math.min(Math.max(Math.floor(level), 0), LEVELS - 2);
-      const fraction = level - below;
+      const below = Math.min(Math.max((y[x] >> FRACTION_BITS) - BLACK, 0), LEVELS - 2);
+      const part = y[x] - ((BLACK + below) << FRACTION_BITS);
       let at = below * size + start + across[x] * scale;
       for (let phase = 0; phase < scale; phase++, at++, to++) {
-        enlarged[to] -= errors[at] + fraction * (errors[at + size] - errors[at]);
+        enlarged[to] -= errors[at] + ((part * (errors[at + size] - errors[at]) + STEPS / 2) >> FRACTION_BITS);
       }
     }
   }
 }
 
 /** Keeps an enlarged plane near the range of the small plane's pixels around each of its own. */
-export class Limits {
+class Limits {
   /** y: the small plane, width x height. */
   constructor(y, width, height, scale) {
     Object.assign(this, { y, width, height, scale, row: -1 });
-    [this.least, this.greatest, this.low, this.high] = [0, 1, 2, 3].map(() => new Float32Array(width));
+    [this.least, this.greatest, this.low, this.high] = [0, 1, 2, 3].map(() => new Int32Array(width));
   }
 
   /** Limits `enlarged`, a row of the enlarged plane whose small row is `row`. */
@@ -148,8 +158,8 @@ export class Limits {
   measure(row) {
     const { y, width, height, least, greatest, low, high } = this;
     this.row = row;
-    least.fill(Infinity);
-    greatest.fill(-Infinity);
+    least.set(y.subarray(row * width, (row + 1) * width));
+    greatest.set(least);
     const bottom = Math.min(row + LIMIT_REACH, height - 1);
     for (let other = Math.max(row - LIMIT_REACH, 0); other <= bottom; other++) {
       for (let x = 0, at = other * width; x < width; x++, at++) {
@@ -164,7 +174,7 @@ export class Limits {
         if (least[other] < lowest) lowest = least[other];
         if (greatest[other] > highest) highest = greatest[other];
       }
-      const widening = LIMIT_WIDENING * (highest - lowest);
+      const widening = (3 * (highest - lowest) + 1) >> 1; // by one and a half times their range
       low[x] = lowest - widening;
       high[x] = highest + widening;
     }
@@ -218,6 +228,28 @@ export function marginOf(reach, alpha) {
 }
 
 /**
+ * Yields rows of enlarged luma, less the network's error on flat colour and limited, each an Int32Array in steps, which
+ * the next row overwrites.
+ *
+ * y: the luma of a window of whole rows from row `top` of the picture on. The others: see enlargedRows.
+ */
+export function* enlargedLuma(network, flatErrors, { y, width, height, top, first, last, reach }) {
+  const scale = network.upscaleFactor;
+  const seen = y.length / width;
+  const enlarged = network.upscale(y, width, seen, { firstRow: first - top, lastRow: last - top });
+  const flatError = new FlatError(flatErrors, scale, width, height, reach);
+  const limits = new Limits(y, width, seen, scale);
+  const luma = new Int32Array(width * scale);
+  for (let row = first * scale, at = 0; row < last * scale; row++, at += luma.length) {
+    const small = Math.floor(row / scale) - top;
+    luma.set(enlarged.subarray(at, at + luma.length));
+    flatError.subtractFrom(luma, row, y.subarray(small * width, (small + 1) * width));
+    limits.apply(luma, small);
+    yield luma;
+  }
+}
+
+/**
  * Rows of a picture enlarged: luma by the network, chroma and alpha by bicubic interpolation.
  *
  * flatErrors: see measureFlatErrors, for flatLength x flatLength. width, height: of the picture. rgba: a window of
@@ -228,26 +260,23 @@ export function enlargedRows(network, flatErrors, { rgba, width, height, top, fi
   const scale = network.upscaleFactor;
   const seen = rgba.length / 4 / width;
   if (alpha) fillTransparent(rgba, width, seen, reach + Bicubic.REACH);
-  const { y, cb, cr } = yCbCr(rgba);
-  const rows = { firstRow: first - top, lastRow: last - top };
-  const enlarged = network.upscale(y.map((luma) => luma / 255), width, seen, rows);
-  const flatError = new FlatError(flatErrors, scale, width, height, reach);
-  const limits = new Limits(y, width, seen, scale);
+  const { cb, cr } = yCbCr(rgba);
+  const part = { y: lumaOf(rgba), width, height, top, first, last, reach };
   const bicubic = new Bicubic(width, seen, scale);
-  const opacity = alpha && Float32Array.from(y, (_, i) => rgba[i * 4 + 3]);
-  const [luma, blue, red] = [0, 1, 2].map(() => new Float32Array(width * scale));
-  const result = new Uint8ClampedArray(4 * enlarged.length);
-  for (let row = first * scale, at = 0; row < last * scale; row++, at += luma.length) {
-    const small = Math.floor(row / scale) - top;
-    for (let i = 0; i < luma.length; i++) luma[i] = enlarged[at + i] * 255;
-    flatError.subtractFrom(luma, row, y.subarray(small * width, (small + 1) * width));
-    limits.apply(luma, small);
-    bicubic.row(cb, row - top * scale, blue);
-    bicubic.row(cr, row - top * scale, red);
+  const opacity = alpha && Float32Array.from(cb, (_, i) => rgba[i * 4 + 3]);
+  const [blue, red, opaque] = [0, 1, 2].map(() => new Float32Array(width * scale));
+  const result = new Uint8ClampedArray(4 * width * scale * (last - first) * scale);
+  let [row, at] = [(first - top) * scale, 0];
+  for (const luma of enlargedLuma(network, flatErrors, part)) {
+    bicubic.row(cb, row, blue);
+    bicubic.row(cr, row, red);
     putRgb(luma, blue, red, result, at);
-    if (!alpha) continue;
-    bicubic.row(opacity, row - top * scale, luma);
-    for (let i = 0; i < luma.length; i++) result[(at + i) * 4 + 3] = luma[i];
+    if (alpha) {
+      bicubic.row(opacity, row, opaque);
+      for (let i = 0; i < opaque.length; i++) result[(at + i) * 4 + 3] = opaque[i];
+    }
+    row++;
+    at += luma.length;
   }
   return result;
 }

@@ -10,9 +10,10 @@ const SCRIPTS = [
 const PICTURES = { astronaut: "png", text: "png", coffee: "jpg", drawing: "png", sky: "png" };
 const SMALL = Object.entries(PICTURES).flatMap(([name, suffix]) => [2, 3, 4].map((scale) => `${name}_x${scale}.${suffix}`));
 const EXAMPLES = [...Object.keys(PICTURES).map((name) => `${name}.png`), ...SMALL, "motorcycle.png", "motorcycle.webm"];
+const STRENGTHS = Array.from({ length: 20 }, (_, step) => 5 * step + 5);
+const NETWORK = [".wasm", ".relaxed.wasm", ...STRENGTHS.map((strength) => `_restore${strength}.words`)];
 const MODULES = ["fsrcnn", "fsrcnn_s"].flatMap((variant) =>
-  [2, 3, 4].flatMap((scale) => ["", "_restore100"].flatMap((weights) =>
-    [".wasm", ".relaxed.wasm"].map((suffix) => `${variant}_x${scale}${weights}${suffix}`))));
+  [2, 3, 4].flatMap((scale) => NETWORK.map((file) => `${variant}_x${scale}${file}`)));
 const MADE = [...EXAMPLES, ...MODULES].map((name) => `made/${name}`);
 const FILES = [...PAGE, ...SCRIPTS.map((name) => `${name}.js`), ...MADE];
 

@@ -6,24 +6,17 @@ import { Axis, resize } from "./resize.js";
 import { scores } from "./scores.js";
 
 const KEPT = 3; // networks at most, the last ones used: each has megabytes of memory
-const networks = new Map(); // by the module's addresses and the strength
+const networks = new Map(); // by the addresses of the module and of its weights
 const flatErrors = new WeakMap(); // of each network, by the size of the flat pictures
 
 /** module: see moduleOf in pictures.js. */
 function networkOf(module) {
   const key = Object.values(module).join();
-  const network = networks.get(key) ?? load(module);
+  const network = networks.get(key) ?? Network.load(module.address, module.words);
   networks.delete(key);
   networks.set(key, network); // as the last one
   if (networks.size > KEPT) networks.delete(networks.keys().next().value);
   network.catch(() => networks.delete(key)); // the next picture tries again
-  return network;
-}
-
-async function load({ address, restoring, strength }) {
-  if (!strength) return Network.load(address);
-  const [network, other] = await Promise.all([address, restoring].map((each) => Network.load(each)));
-  network.blend(other, strength);
   return network;
 }
 

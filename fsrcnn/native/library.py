@@ -6,31 +6,52 @@ from typing import NamedTuple
 
 from llvmlite import binding, ir
 
+from fsrcnn.integers import integer_network
 from fsrcnn.native.forward import MemoryPlan, emit_network
+from fsrcnn.native.integer_forward import IntegerPlan, emit_integer_network
 from fsrcnn.native.llvm import FLOAT, FLOAT_BYTES, INT, POINTER, Builder
-from fsrcnn.native.packing import Array, pack
-from fsrcnn.native.target import Target
+from fsrcnn.native.packing import Array, pack, pack_integers
+from fsrcnn.native.target import X86_LEVELS, Target
 from fsrcnn.weights import Weights
 
 ALIGNMENT = 64  # of the weights in the object file
 
-# What each level needs, see the psABI's table of micro-architecture levels: of the processor, CPUID's leaf, register
-# (0 to 3: ax, bx, cx, dx) and bits; of the operating system, the registers that it saves: XCR0's bits.
-LEVELS: dict[str, tuple[list[tuple[int, int, tuple[int, ...]]], int]] = {
-    "x86-64-v3": ([(1, 2, (0, 9, 12, 13, 19, 20, 22, 23, 27, 28, 29)), (7, 1, (3, 5, 8)), (0x80000001, 2, (5,))], 0x06),
-    "x86-64-v4": ([(7, 1, (16, 17, 28, 30, 31))], 0xE6),
+
+class Level(NamedTuple):
+    """What a level of x86-64 needs besides the levels that it contains: see the psABI's table of micro-architecture
+    levels, and Intel's manual for VNNI.
+    """
+
+    contains: str | None
+    bits: list[tuple[int, int, int, tuple[int, ...]]]  # CPUID's leaf and subleaf, register (0 to 3: ax to dx), bits
+    registers: int  # that the operating system saves: XCR0's bits
+
+
+AVX2_BITS = [(1, 0, 2, (0, 9, 12, 13, 19, 20, 22, 23, 27, 28, 29)), (7, 0, 1, (3, 5, 8)), (0x80000001, 0, 2, (5,))]
+LEVELS = {
+    "x86-64-v3": Level(None, AVX2_BITS, 0x06),
+    "x86-64-v3-vnni": Level("x86-64-v3", [(7, 1, 0, (4,))], 0x06),
+    "x86-64-v4": Level("x86-64-v3", [(7, 0, 1, (16, 17, 28, 30, 31))], 0xE6),
+    "x86-64-v4-vnni": Level("x86-64-v4", [(7, 0, 2, (11,))], 0xE6),
 }
 
 
 class Functions(NamedTuple):
-    """The functions of one target, with the public ones' arguments, and of `upscale` whether the pixels are uint8."""
+    """The functions of one target, with the public ones' arguments; those that enlarge have one more, whether the
+    pixels are uint8.
+    """
 
     work_size: ir.Function
-    upscale: ir.Function
+    in_float32: ir.Function  # of uint8, else float32
+    in_integers: ir.Function | None  # of uint8, else int16; None: this target takes float32 for uint8
 
 
 def object_file(name: str, weights: Weights, targets: Sequence[Target]) -> bytes:
     """The functions of exports/c.py's header: `{name}_float`, `_uint8`, `_work_size` and `_upscale_factor`.
+
+    8 bits are enlarged in integers on the targets that prefer them, if the weights have ranges for these. WebAssembly
+    then has further functions: `_int16`, of luma as `integers.enlarge` takes and gives it; `_words` and `_words_size`,
+    the address and bytes of `pack_integers`' words, which may be replaced by those of other weights.
 
     targets: one, or several levels of x86-64 from the lowest to the highest; when the library is loaded, it picks the
     best that the processor has. The code allocates nothing, calls at most memset (on macOS bzero), and writes to
@@ -38,23 +59,9 @@ def object_file(name: str, weights: Weights, targets: Sequence[Target]) -> bytes
     """
     if len(targets) > 1 and binding.get_default_triple().partition("-")[0] != "x86_64":
         raise ValueError("several levels of x86-64 in one library can only be made on x86-64")  # LLVM's assembler
-    module = ir.Module()
-    lowest, scale, parameters = targets[0], weights.upscale_factor, list(weights.parameters.values())
-    functions: list[Functions] = []
-    constants: dict[int, ir.GlobalVariable] = {}
-    for number, target in enumerate(targets):
-        # Targets of as many registers read the weights in the same order.
-        packed = constants.get(target.registers) or _constant(module, pack(parameters, scale, target))
-        constants[target.registers] = packed
-        functions.append(_emit_for_target(module, f"_{number}", MemoryPlan(weights.sizes, target), packed))
-    chosen = _emit_choice(module, targets) if len(targets) > 1 else None
-    for suffix, eight_bits in (("float", 0), ("uint8", 1)):
-        _emit_public(module, f"{name}_{suffix}", [each.upscale for each in functions], chosen, lowest, [eight_bits])
-    _emit_public(module, f"{name}_work_size", [each.work_size for each in functions], chosen, lowest, [])
-    factor = ir.Function(module, ir.FunctionType(INT, []), f"{name}_upscale_factor")
-    Builder(factor.append_basic_block(), lowest).ret(INT(scale))
+    library = _Library(name, weights, targets)
     # Code that can lie anywhere, so that it can be part of a shared library too.
-    return lowest.machine(reloc="pic", codemodel="small").emit_object(_parsed(module))
+    return targets[0].machine(reloc="pic", codemodel="small").emit_object(_parsed(library.emitted()))
 
 
 def _parsed(module: ir.Module) -> binding.ModuleRef:
@@ -63,12 +70,85 @@ def _parsed(module: ir.Module) -> binding.ModuleRef:
     return parsed
 
 
-def _constant(module: ir.Module, values: Array) -> ir.GlobalVariable:
-    content = ir.Constant(ir.ArrayType(FLOAT, len(values)), values.tolist())
-    variable = ir.GlobalVariable(module, content.type, module.get_unique_name("weights"))
-    variable.initializer, variable.global_constant, variable.linkage = content, True, "internal"
-    variable.align = ALIGNMENT
-    return variable
+class _Library:
+    """Emits the module of a network: the functions of each target, and the public ones, which call them."""
+
+    def __init__(self, name: str, weights: Weights, targets: Sequence[Target]) -> None:
+        self.name, self.weights, self.targets = name, weights, targets
+        self.integers = integer_network(weights)
+        self.module = ir.Module()
+        self.constants: dict[tuple[str, int], ir.GlobalVariable] = {}
+        self.chosen: ir.GlobalVariable | None = None
+
+    def emitted(self) -> ir.Module:
+        functions = [self.emit_for_target(f"_{number}", target) for number, target in enumerate(self.targets)]
+        if len(self.targets) > 1:
+            self.chosen = _emit_choice(self.module, self.targets)
+        self.emit_public("float", [each.in_float32 for each in functions], [0])
+        self.emit_public("uint8", [each.in_integers or each.in_float32 for each in functions], [1])
+        self.emit_public("work_size", [each.work_size for each in functions])
+        self.emit_number("upscale_factor", INT(self.weights.upscale_factor))
+        first = functions[0].in_integers
+        if first and self.targets[0].architecture == "wasm32":
+            words = self.words_for(self.targets[0])
+            self.emit_public("int16", [first], [0])
+            self.emit_number("words", words.bitcast(POINTER))
+            self.emit_number("words_size", INT(FLOAT_BYTES * words.value_type.count))
+        return self.module
+
+    # Targets of as many registers read the weights in the same order.
+
+    def floats_for(self, target: Target) -> ir.GlobalVariable:
+        values = pack(list(self.weights.parameters.values()), self.weights.upscale_factor, target)
+        return self.constant("floats", target.registers, FLOAT, values)
+
+    def words_for(self, target: Target) -> ir.GlobalVariable:
+        assert self.integers
+        target = target.for_integers
+        return self.constant("words", target.registers, INT, pack_integers(self.integers, target))
+
+    def constant(self, kind: str, registers: int, number: ir.Type, values: Array) -> ir.GlobalVariable:
+        if (kind, registers) not in self.constants:
+            content = ir.Constant(ir.ArrayType(number, len(values)), values.tolist())
+            variable = ir.GlobalVariable(self.module, content.type, f"{kind}_{registers}")
+            variable.initializer, variable.global_constant, variable.linkage = content, True, "internal"
+            variable.align = ALIGNMENT
+            self.constants[kind, registers] = variable
+        return self.constants[kind, registers]
+
+    def emit_for_target(self, suffix: str, target: Target) -> Functions:
+        """The functions of this target, which the public ones call."""
+        plan, in_integers = MemoryPlan(self.weights.sizes, target), None
+        plans, run = [plan], _internal(emit_network(self.module, f"run{suffix}", plan), target)
+        in_float32 = _emit_upscale(self.module, f"upscale{suffix}", plan, run, self.floats_for(target))
+        if self.integers and target.prefers_integers:
+            plan = IntegerPlan(self.weights.sizes, target.for_integers)
+            run = _internal(emit_integer_network(self.module, f"run_integers{suffix}", plan), target)
+            in_integers = _emit_upscale(self.module, f"upscale_integers{suffix}", plan, run, self.words_for(target))
+            plans.append(plan)
+        return Functions(_emit_work_size(self.module, f"work_size{suffix}", plans), in_float32, in_integers)
+
+    def emit_public(self, suffix: str, functions: list[ir.Function], further: Sequence[int] = ()) -> None:
+        """A function that calls the chosen one of several with its own arguments and some more."""
+        kind = functions[0].function_type
+        own = ir.FunctionType(kind.return_type, kind.args[: len(kind.args) - len(further)])
+        public = ir.Function(self.module, own, f"{self.name}_{suffix}")
+        b = Builder(public.append_basic_block(), self.targets[0])
+
+        def emit_call(function: ir.Function) -> None:
+            result = b.call(function, [*public.args, *(INT(argument) for argument in further)])
+            b.ret_void() if isinstance(kind.return_type, ir.VoidType) else b.ret(result)
+
+        for number, function in enumerate(functions[1:], 1):
+            if function is not functions[0]:
+                with b.if_then(b.icmp_signed("==", b.load(self.chosen, typ=INT), INT(number))):
+                    emit_call(function)
+        emit_call(functions[0])
+
+    def emit_number(self, suffix: str, value: ir.Constant) -> None:
+        """A function that returns this."""
+        function = ir.Function(self.module, ir.FunctionType(value.type, []), f"{self.name}_{suffix}")
+        Builder(function.append_basic_block(), self.targets[0]).ret(value)
 
 
 def _internal(function: ir.Function, target: Target) -> ir.Function:
@@ -79,35 +159,41 @@ def _internal(function: ir.Function, target: Target) -> ir.Function:
     return function
 
 
-def _emit_for_target(module: ir.Module, suffix: str, plan: MemoryPlan, weights: ir.GlobalVariable) -> Functions:
-    """The functions of this target, which the public ones call."""
-    target, index = plan.target, plan.target.index
-    run = _internal(emit_network(module, f"run{suffix}", plan), target)
+def _emit_columns(b: Builder, plan: MemoryPlan, width: ir.Value) -> ir.Value:
+    """As `MemoryPlan.columns`."""
 
-    def emit_columns(b: Builder, width: ir.Value) -> ir.Value:
-        """As `MemoryPlan.columns`."""
+    def ceil(value: ir.Value, divisor: ir.Value) -> ir.Value:
+        return b.udiv(b.add(value, b.sub(divisor, b.index(1))), divisor)
 
-        def ceil(value: ir.Value, divisor: ir.Value) -> ir.Value:
-            return b.udiv(b.add(value, b.sub(divisor, b.index(1))), divisor)
+    blocks, lanes = ceil(width, b.index(plan.most_columns)), b.index(plan.target.lanes)
+    return b.mul(ceil(ceil(width, blocks), lanes), lanes)
 
-        blocks = ceil(width, b.index(plan.most_columns))
-        return b.mul(ceil(ceil(width, blocks), b.index(target.lanes)), b.index(target.lanes))
 
-    kind = ir.FunctionType(index, [INT])
-    work_size = _internal(ir.Function(module, kind, f"work_size{suffix}"), target)
+def _emit_work_size(module: ir.Module, name: str, plans: Sequence[MemoryPlan]) -> ir.Function:
+    """The bytes of work memory that suffice for all of these plans of one target, by the picture's width."""
+    target = plans[0].target
+    work_size = _internal(ir.Function(module, ir.FunctionType(target.index, [INT]), name), target)
     b = Builder(work_size.append_basic_block(), target)
-    columns = emit_columns(b, b.greatest(b.sext(work_size.args[0], index), b.index(1)))
-    floats = b.add(b.mul(columns, b.index(plan.per_column)), b.index(plan.floats(0)))
-    b.ret(b.mul(floats, b.index(FLOAT_BYTES)))
+    width, size = b.greatest(b.sext(work_size.args[0], target.index), b.index(1)), b.index(0)
+    for plan in plans:
+        floats = b.add(b.mul(_emit_columns(b, plan, width), b.index(plan.per_column)), b.index(plan.floats(0)))
+        size = b.greatest(size, b.mul(floats, b.index(FLOAT_BYTES)))
+    b.ret(size)
+    return work_size
 
-    kind = ir.FunctionType(ir.VoidType(), [*_upscale_type(index).args, INT])
-    upscale = _internal(ir.Function(module, kind, f"upscale{suffix}"), target)
+
+def _emit_upscale(
+    module: ir.Module, name: str, plan: MemoryPlan, run: ir.Function, weights: ir.GlobalVariable
+) -> ir.Function:
+    """The function that enlarges rows of a picture, block by block, as `Functions` says."""
+    target, index = plan.target, plan.target.index
+    upscale = _internal(ir.Function(module, ir.FunctionType(ir.VoidType(), _upscale_types(index)), name), target)
     lr, lr_stride, sr, sr_stride, *numbers, work, eight_bits = upscale.args
     b = Builder(upscale.append_basic_block(), target)
     width, height, first, last, full_range = (b.sext(number, index) for number in numbers)
     first, last = b.greatest(first, b.index(0)), b.least(last, height)
     with b.if_then(b.and_(b.icmp_signed(">", width, b.index(0)), b.icmp_signed("<", first, last))):
-        columns = emit_columns(b, width)
+        columns = _emit_columns(b, plan, width)
         place = [b.sext(eight_bits, index), full_range]
 
         def emit_block(block: ir.Value) -> None:
@@ -117,37 +203,14 @@ def _emit_for_target(module: ir.Module, suffix: str, plan: MemoryPlan, weights: 
 
         b.loop(b.index(0), b.udiv(b.add(width, b.sub(columns, b.index(1))), columns), 1, emit_block)
     b.ret_void()
-    return Functions(work_size, upscale)
+    return upscale
 
 
-def _upscale_type(index: ir.IntType) -> ir.FunctionType:
-    """The type of the public functions that enlarge: lr, its stride, sr, its stride; width, height, first row, last
-    row, full range; work memory.
+def _upscale_types(index: ir.IntType) -> list[ir.Type]:
+    """Of the arguments of functions that enlarge: lr, its stride, sr, its stride; width, height, first row, last row,
+    full range; work memory; whether pixels are uint8, which the public functions lack.
     """
-    return ir.FunctionType(ir.VoidType(), [POINTER, index, POINTER, index, *[INT] * 5, POINTER])
-
-
-def _emit_public(
-    module: ir.Module,
-    name: str,
-    functions: list[ir.Function],
-    chosen: ir.GlobalVariable | None,
-    target: Target,
-    further: list[int],
-) -> None:
-    """A function that calls the chosen one of several with its own arguments and some more."""
-    kind = functions[0].function_type
-    public = ir.Function(module, ir.FunctionType(kind.return_type, kind.args[: len(kind.args) - len(further)]), name)
-    b = Builder(public.append_basic_block(), target)
-
-    def emit_call(function: ir.Function) -> None:
-        result = b.call(function, [*public.args, *(INT(argument) for argument in further)])
-        b.ret_void() if isinstance(kind.return_type, ir.VoidType) else b.ret(result)
-
-    for number, function in enumerate(functions[1:], 1):
-        with b.if_then(b.icmp_signed("==", b.load(chosen, typ=INT), INT(number))):
-            emit_call(function)
-    emit_call(functions[0])
+    return [POINTER, index, POINTER, index, *[INT] * 5, POINTER, INT]
 
 
 def _emit_choice(module: ir.Module, targets: Sequence[Target]) -> ir.GlobalVariable:
@@ -165,24 +228,33 @@ def _emit_choice(module: ir.Module, targets: Sequence[Target]) -> ir.GlobalVaria
     def emit_all_set(value: ir.Value, bits: int) -> ir.Value:
         return b.icmp_signed("==", b.and_(value, INT(bits)), INT(bits))
 
-    def emit_levels(levels: list[str], then: Callable[[], None]) -> None:
+    def emit_levels(names: list[str], then: Callable[[], None]) -> None:
         """`then` where the machine has all of these levels."""
-        (leaves, registers), further = LEVELS[levels[0]], levels[1:]
+        (_, leaves, registers), further = LEVELS[names[0]], names[1:]
         there = ir.Constant(ir.IntType(1), True)
-        for leaf, register, bits in leaves:
-            said = b.extract_value(b.call(cpuid, [INT(leaf), INT(0)]), register)
+        for leaf, subleaf, register, bits in leaves:
+            said = b.extract_value(b.call(cpuid, [INT(leaf), INT(subleaf)]), register)
             there = b.and_(there, emit_all_set(said, sum(1 << bit for bit in bits)))
         # XCR0 may only be read once AVX is known to be there.
         with b.if_then(there), b.if_then(emit_all_set(b.extract_value(b.call(xgetbv, [INT(0)]), 0), registers)):
             emit_levels(further, then) if further else then()
 
-    levels = list(LEVELS)
     for number, target in enumerate(targets[1:], 1):
-        up_to = levels[: levels.index(target.cpu) + 1]
-        emit_levels(up_to, partial(b.store, INT(number), chosen))
+        emit_levels(_levels_of(target), partial(b.store, INT(number), chosen))
     b.ret_void()
     entry = ir.LiteralStructType([INT, POINTER, POINTER])
     constructors = ir.GlobalVariable(module, ir.ArrayType(entry, 1), "llvm.global_ctors")
     constructors.linkage = "appending"
     constructors.initializer = ir.Constant(constructors.value_type, [[65535, function, ir.Constant(POINTER, None)]])
     return chosen
+
+
+def _levels_of(target: Target) -> list[str]:
+    """The level of x86-64 that a target is, after those that it contains."""
+    settings = target.cpu, target.features
+    level: str | None = next(name for name in LEVELS if X86_LEVELS[name][:2] == settings)
+    levels: list[str] = []
+    while level:
+        levels.insert(0, level)
+        level = LEVELS[level].contains
+    return levels

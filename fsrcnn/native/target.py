@@ -60,6 +60,13 @@ class Target(NamedTuple):
         return self.architecture == "wasm32"
 
     @property
+    def for_integers(self) -> "Target":
+        """The target that the network in integers is compiled for: in WebAssembly its products take two registers, of
+        relaxed-simd too.
+        """
+        return self._replace(registers=WASM_REGISTERS) if self.architecture == "wasm32" else self
+
+    @property
     def tile(self) -> tuple[int, int]:
         """How many planes times how many others have their products summed at a time, in registers."""
         return (4, 4) if self.registers == 32 else (2, 4)
@@ -104,17 +111,20 @@ def host() -> Target | None:
     return Target(triple, binding.get_host_cpu_name(), features.flatten(), lanes, registers, fma=True)
 
 
+WASM_REGISTERS = 14  # V8, the engine of Chromium and Node, has the 16 of SSE; a product takes two of them
+
 # What a target that names only its architecture can count on: cpu, features, lanes, registers, fma.
 GENERIC = {
     "x86_64": ("x86-64-v3", "", 8, 16, True),
     "aarch64": ("generic", "+neon", 4, 32, True),
-    # V8, the engine of Chromium and Node, keeps vectors in the 16 registers of SSE; a product takes two of them.
-    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, 14, False),
+    "wasm32": ("generic", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext", 4, WASM_REGISTERS, False),
 }
 X86_LEVELS = {
     "x86-64": ("x86-64", "", 4, 16, False),
     "x86-64-v3": ("x86-64-v3", "", 8, 16, True),
+    "x86-64-v3-vnni": ("x86-64-v3", "+avxvnni", 8, 16, True),
     "x86-64-v4": ("x86-64-v4", "", 16, 32, True),
+    "x86-64-v4-vnni": ("x86-64-v4", "+avx512vnni", 16, 32, True),
 }
 TRIPLES = {
     "x86_64": "x86_64-unknown-linux-gnu",
@@ -124,7 +134,7 @@ TRIPLES = {
 
 
 def named_target(name: str) -> Target:
-    """The target called native, x86-64, x86-64-v3, x86-64-v4, aarch64 or wasm32, or by one of LLVM's triples for these.
+    """The target called native, aarch64, wasm32, by a level of x86-64, or by one of LLVM's triples for these.
 
     Names without an operating system mean this machine's where the architecture is this machine's, else Linux. Raises
     ValueError for an unknown name, and for native where `host` is None.

@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made import needed, random_network
+from made import needed, other_targets, random_network
+from plain import random_weights, with_ranges
 
 from exports.c import EXAMPLE, c_file, grouped, header_file, run_c
 from exports.shared import reference
+from fsrcnn import integers
+from fsrcnn.geometry import variant_sizes
 from fsrcnn.luma import gain_and_offset
 from fsrcnn.native.target import host, named_target
+from fsrcnn.weights import Weights
 from imgproc import to_uint8
 
 SHAPES = [(1, 1), (7, 11), (40, 401)]
 ON_X86 = host() is not None and host().architecture == "x86_64"
-X86_LEVELS = ("x86-64-v3", "x86-64-v4")
+LEVELS = ["x86-64-v3", "x86-64-v3-vnni", "x86-64-v4", "x86-64-v4-vnni"]
 
 
 # Every scale, variant and target, with the others in turn: which weights a target gets makes no difference to it.
@@ -45,17 +49,52 @@ def test_example_gives_the_networks_result(variant: str, scale: int, name: str):
 @pytest.mark.parametrize("processor", ["qemu64", "max"])  # QEMU's: without AVX, and with AVX2 and FMA, not AVX-512
 def test_library_of_several_levels_takes_what_the_processor_has(tmp_path: Path, processor: str):
     needed(bool(shutil.which("cc") and shutil.which("qemu-x86_64")), "a C compiler or qemu-user")
-    weights, (suffix, targets) = random_network(2, "fsrcnn_s").weights(), grouped(X86_LEVELS).popitem()
-    assert (suffix, [each.cpu for each in targets]) == ("x86-64", ["x86-64", *X86_LEVELS])
+    weights, (suffix, targets) = random_with_ranges(2), grouped(LEVELS).popitem()
+    assert (suffix, targets) == ("x86-64", [named_target(name) for name in ["x86-64", *LEVELS]])
     (tmp_path / "fsrcnn_x2.h").write_bytes(header_file("fsrcnn_x2", weights))
     (tmp_path / "n.o").write_bytes(c_file("fsrcnn_x2", weights, targets))
     subprocess.run(["cc", "-I.", EXAMPLE, "n.o", "-static", "-o", "enlarge"], cwd=tmp_path, check=True)
+    emulated, native = ["qemu-x86_64", "-cpu", processor, tmp_path / "enlarge"], [tmp_path / "enlarge"]
+
+    def run(command: list[str | Path], lr: np.ndarray, *kind: str) -> bytes:
+        arguments = [*command, "21", "9", *kind]
+        return subprocess.run(arguments, input=lr.tobytes(), check=True, capture_output=True).stdout
+
     lr = torch.rand(9, 21).numpy()
-    command = ["qemu-x86_64", "-cpu", processor, tmp_path / "enlarge", "21", "9", "float"]
-    sr = np.frombuffer(subprocess.run(command, input=lr.tobytes(), check=True, capture_output=True).stdout, np.float32)
-    np.testing.assert_allclose(sr.reshape(18, 42), reference(weights, lr), rtol=0, atol=1e-5)
-    fused = subprocess.run([tmp_path / "enlarge", *command[-3:]], input=lr.tobytes(), check=True, capture_output=True)
-    assert (sr.tobytes() == fused.stdout) == (processor == "max")  # two roundings or one tell which code ran
+    sr = run(emulated, lr, "float")
+    np.testing.assert_allclose(np.frombuffer(sr, np.float32).reshape(18, 42), reference(weights, lr), rtol=0, atol=1e-5)
+    assert (sr == run(native, lr, "float")) == (processor == "max")  # two roundings or one tell which code ran
+    samples = np.random.default_rng(0).integers(0, 256, (9, 21), np.uint8)
+    in_integers = integers.enlarge_samples(integers.integer_network(weights), samples, False).tobytes()
+    assert (run(emulated, samples) == in_integers) == (processor == "max")
+    assert (run(native, samples) == in_integers) == host().prefers_integers
+
+
+@pytest.mark.skipif(not ON_X86, reason="levels of x86-64 are put together on x86-64")
+def test_vnni_is_taken_where_the_processor_has_it(tmp_path: Path):
+    needed(bool(shutil.which("cc")), "a C compiler")
+    weights = random_with_ranges(3)
+    names = ["x86-64", *(["x86-64-v4", "x86-64-v4-vnni"] if host().lanes == 16 else ["x86-64-v3-vnni"])]
+    (tmp_path / "n.o").write_bytes(c_file("n", weights, [named_target(name) for name in names]))
+    subprocess.run(["cc", "-shared", "n.o", "-o", "n.so"], cwd=tmp_path, check=True)
+    lr = np.random.default_rng(0).integers(0, 256, (9, 21), np.uint8)
+    in_integers = integers.enlarge_samples(integers.integer_network(weights), lr, True)
+    assert np.array_equal(enlarged_by(tmp_path / "n.so", 3, lr, True), in_integers) == host().dot_product
+
+
+def random_with_ranges(scale: int) -> Weights:
+    return with_ranges(random_weights(variant_sizes("fsrcnn_s", scale)))
+
+
+def enlarged_by(library: Path, scale: int, lr: np.ndarray, full_range: bool) -> np.ndarray:
+    """8-bit samples enlarged by a shared library of the network n, in two strips."""
+    loaded, (height, width) = ctypes.CDLL(str(library)), lr.shape
+    loaded.n_work_size.restype = ctypes.c_size_t
+    sr, work = np.zeros((scale * height, scale * width), np.uint8), np.zeros(loaded.n_work_size(width), np.uint8)
+    planes = [value for plane in (lr, sr) for value in (plane.ctypes, ctypes.c_ssize_t(plane.strides[0]))]
+    for first, last in ((0, height // 3), (height // 3, height)):
+        loaded.n_uint8(*planes, width, height, first, last, int(full_range), work.ctypes)
+    return sr
 
 
 @pytest.mark.parametrize("full_range", [False, True])
@@ -64,12 +103,8 @@ def test_eight_bits_are_the_rounded_result_in_both_ranges(tmp_path: Path, full_r
     weights = random_network(3, "fsrcnn_s").weights()
     (tmp_path / "n.o").write_bytes(c_file("n", weights, [host()]))
     subprocess.run(["cc", "-shared", "n.o", "-o", "n.so"], cwd=tmp_path, check=True)
-    library = ctypes.CDLL(str(tmp_path / "n.so"))
-    library.n_work_size.restype = ctypes.c_size_t
     lr = np.random.default_rng(0).integers(0, 256, (14, 37), dtype=np.uint8)
-    sr, work = np.zeros((42, 111), np.uint8), np.zeros(library.n_work_size(37), np.uint8)
-    planes = [value for plane in (lr, sr) for value in (plane.ctypes, ctypes.c_ssize_t(plane.strides[0]))]
-    library.n_uint8(*planes, 37, 14, 0, 14, int(full_range), work.ctypes)
+    sr = enlarged_by(tmp_path / "n.so", 3, lr, full_range)
     gain, offset = gain_and_offset(8, full_range)
     enlarged = reference(weights, ((lr * gain + offset) / 255).astype(np.float32))
     expected = (enlarged.astype(np.float64) * 255 - offset) / gain
@@ -79,10 +114,23 @@ def test_eight_bits_are_the_rounded_result_in_both_ranges(tmp_path: Path, full_r
     assert difference.mean() < 1e-3  # where the result is half-way between two levels
 
 
+def test_eight_bits_are_those_of_the_integers_where_a_target_prefers_them(tmp_path: Path):
+    needed(bool(shutil.which("cc")), "a C compiler")
+    weights, lr = random_with_ranges(3), np.random.default_rng(0).integers(0, 256, (14, 700), dtype=np.uint8)
+    network = integers.integer_network(weights)
+    for number, target in enumerate([host(), *other_targets()]):
+        (tmp_path / "n.o").write_bytes(c_file("n", weights, [target]))
+        subprocess.run(["cc", "-shared", "n.o", "-o", f"{number}.so"], cwd=tmp_path, check=True)
+        for full_range in (False, True):
+            sr = enlarged_by(tmp_path / f"{number}.so", 3, lr, full_range)
+            in_integers = integers.enlarge_samples(network, lr, full_range)
+            assert np.array_equal(sr, in_integers) == target.prefers_integers
+
+
 @pytest.mark.parametrize(("variant", "scale"), [("fsrcnn_s", 2), ("fsrcnn", 3), ("fsrcnn_s", 4)])
 def test_nothing_beyond_the_buffers_is_touched(tmp_path: Path, variant: str, scale: int):
     needed(bool(shutil.which("cc")), "a C compiler")
-    weights = random_network(scale, variant).weights()
+    weights = with_ranges(random_weights(variant_sizes(variant, scale)))
     (tmp_path / "network.h").write_bytes(header_file("network", weights))
     (tmp_path / "network.o").write_bytes(c_file("network", weights, [host()]))
     command = ["cc", "-g", "-fsanitize=address,undefined", "-I.", Path(__file__).with_name("guarded.c"), "network.o"]

@@ -10,24 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import needed
+from made import needed, noise
+from plain import random_weights, with_ranges
 
+from exports.wasm import wasm_files
+from fsrcnn import integers
 from fsrcnn.geometry import SCALES, VARIANTS, variant_sizes
-from fsrcnn.limits import enlarged_by_repeating, extremes, limits
-from fsrcnn.luma import BLACK_LEVEL, PEAK, RGB_TO_YCBCR, WHITE_LEVEL, YCBCR_OFFSET
+from fsrcnn.integers import integer_network
+from fsrcnn.limits import extremes
+from fsrcnn.luma import PEAK, RGB_TO_YCBCR, YCBCR_OFFSET
+from fsrcnn.pictures.pixels import same_distance
 from fsrcnn.resize import REACH, TAPS, phase_weights
 from fsrcnn.weights import shipped_weights
 
 ROOT = Path(__file__).parents[2]
 PLANES, PICTURES = "web/planes.js", "web/pictures.js"
 
-# Prints each scale's bicubic weights, and the luma of the flat pictures on which the network's error is measured.
+# Prints each scale's bicubic weights.
 PROGRAM = """
-const {{ Bicubic, measureFlatErrors }} = await import({planes});
-const black = {{ upscaleFactor: 1, upscale: (lr) => lr.map(() => 0) }};
-const levels = [...measureFlatErrors(black, 1, 1)].map((error) => -error);
-const phases = {scales}.map((scale) => new Bicubic(1, 1, scale).phases);
-console.log(JSON.stringify({{ phases, levels }}));
+const {{ Bicubic }} = await import({planes});
+console.log(JSON.stringify({scales}.map((scale) => new Bicubic(1, 1, scale).phases)));
 """
 
 
@@ -74,18 +76,13 @@ def test_page_converts_colours_as_matlab_does():
     for plane, row, offset in zip(("y", "cb", "cr"), RGB_TO_YCBCR * PEAK, YCBCR_OFFSET, strict=True):
         expected = dict(zip(("r", "g", "b", ""), (*row, offset), strict=True))
         assert sum_in(f"{plane}[i]", PLANES) == pytest.approx(expected, abs=1e-9)
-    black, gain = found(r"luma = \(y\[i\] - ([\d.]+)\) \* ([\d.]+);", PLANES)
+    black, gain = found(r"luma = \(y\[i\] / STEPS - ([\d.]+)\) \* ([\d.]+);", PLANES)
     offsets = [float(black), *(-sum_in(name, PLANES)[""] for name in ("blue", "red"))]
     assert offsets == list(YCBCR_OFFSET)
     for place, row in zip(("rgba[to]", "rgba[to + 1]", "rgba[to + 2]"), np.linalg.inv(RGB_TO_YCBCR), strict=True):
         factors = sum_in(place, PLANES)
         written = [factors["luma"] * float(gain), factors.get("blue", 0), factors.get("red", 0)]
         assert written == pytest.approx(list(row), abs=1e-5)
-
-
-def test_page_corrects_flat_colour_over_the_range_of_luma():
-    black, span = found(r"level = \(\(y\[x\] - (\d+)\) / (\d+)\) \* \(LEVELS - 1\);", PLANES)
-    assert (int(black), int(span)) == (BLACK_LEVEL, WHITE_LEVEL - BLACK_LEVEL)
 
 
 def test_page_interpolates_as_matlab_does():
@@ -95,41 +92,61 @@ def test_page_interpolates_as_matlab_does():
     program = PROGRAM.format(planes=json.dumps((ROOT / PLANES).as_uri()), scales=list(SCALES))
     command = ["node", "--input-type=module", "--eval", program]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    for scale, phases in zip(SCALES, said["phases"], strict=True):
+    for scale, phases in zip(SCALES, said, strict=True):
         weights = np.zeros((scale, TAPS))
         for row, phase in zip(weights, phases, strict=True):
             row[REACH + phase["first"] :][: len(phase["weights"])] = phase["weights"]
         np.testing.assert_allclose(weights, phase_weights(scale), rtol=0, atol=1e-7)
-    levels = np.linspace(BLACK_LEVEL, WHITE_LEVEL, len(said["levels"]))
-    np.testing.assert_allclose(said["levels"], levels, rtol=0, atol=1e-4)
 
 
-# Limits a row of the enlarged plane for each row of the small one, and prints them all.
-LIMITING = """
-const {{ Limits }} = await import({planes});
-const y = Float32Array.from({y});
-const sr = Float32Array.from({sr});
-const limits = new Limits(y, {width}, {height}, {scale});
-const size = {width} * {scale};
-for (let row = 0; row < {height} * {scale}; row++) {{
-  limits.apply(sr.subarray(row * size, (row + 1) * size), Math.floor(row / {scale}));
-}}
-console.log(JSON.stringify([...sr]));
+# Prints the luma of a picture, enlarged, less the network's error on flat colour, limited: all of it in integers.
+LUMA = """
+import {{ readFileSync }} from "node:fs";
+const {{ Network }} = await import({network});
+const {{ enlargedLuma, flatLength, lumaOf, measureFlatErrors }} = await import({planes});
+const network = await Network.from(readFileSync({module}));
+const [width, height, reach] = {sizes};
+const errors = measureFlatErrors(network, flatLength(width, reach), flatLength(height, reach));
+const y = lumaOf(Uint8ClampedArray.from({rgba}));
+const part = {{ y, width, height, top: 0, first: 0, last: height, reach }};
+console.log(JSON.stringify(Array.from(enlargedLuma(network, errors, part), (row) => [...row])));
 """
 
 
-@pytest.mark.parametrize(("height", "width", "scale"), [(9, 14, 2), (1, 1, 3), (5, 2, 4)])
-def test_page_limits_as_the_engine_does(height: int, width: int, scale: int):
-    needed(bool(shutil.which("node")), "Node")
-    random = np.random.default_rng(0)
-    y = random.uniform(100, 120, (height, width)).astype(np.float32)
-    sr = random.uniform(0, 255, (height * scale, width * scale)).astype(np.float32)
-    low, high = (enlarged_by_repeating(each, scale) for each in limits(*extremes(y)))
-    expected = np.clip(sr, low.astype(np.float32), high.astype(np.float32))
-    assert (expected != sr).any()
-    planes = json.dumps((ROOT / PLANES).as_uri())
-    values = {"y": y.ravel().tolist(), "sr": sr.ravel().tolist()}
-    program = LIMITING.format(planes=planes, height=height, width=width, scale=scale, **values)
+@pytest.mark.parametrize(("height", "width", "scale"), [(9, 34, 2), (1, 1, 3), (25, 2, 4)])
+def test_luma_of_the_pages_pictures_is_that_of_the_integers(tmp_path: Path, height: int, width: int, scale: int):
+    needed(bool(shutil.which("node") and shutil.which("wasm-ld")), "Node or wasm-ld (package lld)")
+    weights = with_ranges(random_weights(variant_sizes("fsrcnn_s", scale)))
+    network, reach = integer_network(weights), weights.sizes.reach
+    (tmp_path / "network.wasm").write_bytes(wasm_files(weights)[".wasm"])
+    rgba = noise(height, width, 4)
+    rgba[:, width // 2 :] //= 8  # a quiet half, which is limited
+    places = {"network": ROOT / "web" / "fsrcnn.js", "planes": ROOT / PLANES}
+    values = {name: json.dumps(path.as_uri()) for name, path in places.items()}
+    program = LUMA.format(
+        **values,
+        module=json.dumps(str(tmp_path / "network.wasm")),
+        sizes=[width, height, reach],
+        rgba=rgba.ravel().tolist(),
+    )
     command = ["node", "--input-type=module", "--eval", program]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    np.testing.assert_array_equal(np.array(json.loads(printed), np.float32).reshape(sr.shape), expected)
+    np.testing.assert_array_equal(np.array(json.loads(printed)), plain_luma(network, rgba[..., :3], reach))
+
+
+def plain_luma(network: integers.IntegerNetwork, pixels: np.ndarray, reach: int) -> np.ndarray:
+    """The same by the plain form in NumPy."""
+    (height, width), scale = pixels.shape[:2], network.sizes.upscale_factor
+    y = integers.luma_of(pixels)
+    rows, columns = (min(length, 2 * reach + 1) for length in (height, width))
+
+    def error(luma: int) -> np.ndarray:
+        sr = integers.enlarge(network, np.full((rows, columns), luma, np.int16))
+        return (sr - luma).reshape(rows, scale, columns, scale).transpose(0, 2, 1, 3)
+
+    errors = np.stack([error(integers.flat_luma(level)) for level in range(integers.FLAT_LEVELS)])
+    places = same_distance(height, rows, reach), same_distance(width, columns, reach)
+    sr = integers.enlarge(network, y)
+    limited = integers.corrected_and_limited(sr, y, *extremes(y), errors, *places)
+    assert (limited != sr).any()
+    return limited
