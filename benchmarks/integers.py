@@ -1,4 +1,5 @@
-"""What the integer form loses against float32: `python -m benchmarks.integers`, into results/integers.json.
+"""What the integer form loses against float32: `python -m benchmarks.integers`, into
+results/benchmark/integers.json.
 
 On each test set and for each shipped network: PSNR from LR luma with fractions, as of RGB pictures, and of 8 bits; how
 many pixels differ, rounded, by a level and by more. The same at each strength of restoring, on Set5, and of stars,
@@ -95,7 +96,7 @@ def main() -> None:
             pictures = [(np.floor(pair.lr + 0.5).clip(0, PEAK) / PEAK).astype(np.float32) for pair in pairs]
             entry["strengths"] = restoring_differences(weights, load_weights(restoring_path(path)), pictures)
             entry["extremes"] = extremes_differences(networks)
-            write_json(Path("results/integers.json"), results)
+            write_json(Path("results/benchmark/integers.json"), results)
             print(path.stem, "strengths", np.max(entry["strengths"], axis=0), flush=True)
 
 

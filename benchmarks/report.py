@@ -680,7 +680,7 @@ def made_tables() -> dict[str, str]:
         "ablation": ablation_table(ablation),
         "quick": quick_table(quick),
         "transfer": transfer_table(),
-        "integers": integers_table(read_json(ROOT / "results" / "integers.json")),
+        "integers": integers_table(read_json(BENCHMARK / "integers.json")),
         "speed": speed_table(speed),
         "speed-reduced": reduced_table(speed),
         "speed-conditions": conditions_table(speed),
