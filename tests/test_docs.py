@@ -273,5 +273,5 @@ def test_commands_run_as_printed(folder: Path):
         assert done.returncode == 0, done.stderr
     for name, size in MAKES.items():
         assert read_image(folder / name).shape[:2] == size, name
-    assert (folder / "film_x2.mkv").is_file()
+    assert (folder / "film_x2_trial.mkv").is_file()
     assert (folder / "results/test/fsrcnn_s/metrics.json").is_file()

@@ -36,7 +36,7 @@ if os.name == "posix":
     import fcntl
 
 # A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last SLACK
-# seconds of each PART_SECONDS; if there is none, at their end. The last part may be twice as long.
+# seconds of each PART_SECONDS; if there is none, at their end. So parts last 10 to 30 seconds, the last one up to 50.
 PART_SECONDS, SLACK = 20.0, 10.0
 ROUNDING = 1e-6  # seconds that a time may be off by
 MOST_OF_NAME = 100  # bytes of a result's name in that of its folder
