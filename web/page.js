@@ -55,6 +55,7 @@ const queue = new Queue(
 const pace = {}; // seconds for each pixel of a picture, by variant, as measured last
 let pool;
 let opening = 0; // the number of the last opening: an earlier one that is still reading gives up
+let isReading = false; // whether the last opening still reads
 let work = new AbortController(); // of the picture that is enlarged now
 
 // --- messages ---
@@ -158,7 +159,10 @@ function applyAddress() {
 /** Makes content what is shown; content that a later opening has overtaken is given up. */
 async function open(reading, { history: place = "push" } = {}) {
   const number = ++opening;
-  const content = await reading;
+  isReading = true;
+  const content = await reading.finally(() => {
+    if (number === opening) isReading = false;
+  });
   if (number !== opening) {
     content.film?.close();
     throw CANCELLED;
@@ -275,6 +279,13 @@ const start = attempt(async ({ moving = false } = {}) => {
 function showNothing() {
   $("nothing").hidden = false;
   $("stage").classList.add("empty");
+}
+
+/** Gives up what is being read; what is shown stays. */
+function stopReading() {
+  opening++;
+  isReading = false;
+  say("");
 }
 
 /** Leaves what is opened, by the browser's Back if that leads to the start. */
@@ -666,6 +677,7 @@ function connectDocument() {
     if (key !== "Escape") return;
     if (saving.running) cancelSaving();
     else if (!$("progress").hidden) cancel();
+    else if (isReading && current) stopReading();
     else leave();
   });
   addEventListener("popstate", follow);

@@ -545,6 +545,22 @@ def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwrigh
     status(page, f"{sizes(252, 252, 2)}. Finished")
 
 
+def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
+    with browser.new_context(viewport=DESK, service_workers="block") as context:
+        page, held = context.new_page(), []
+        page.route("**/coffee_x2.jpg", lambda route: held.append(route))
+        page.goto(f"{address}#scale=2&network=fsrcnn_s")
+        status(page, "Finished")
+        page.get_by_role("button", name="JPEG").click()
+        status(page, "Reading JPEG")
+        page.keyboard.press("Escape")
+        assert page.inner_text("#status") == ""
+        for route in held:
+            route.continue_()
+        page.wait_for_timeout(500)
+        assert page.url == f"{address}#scale=2&network=fsrcnn_s"
+
+
 def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
     started(page)
     page.evaluate("location.hash = 'example=drawing&scale=4&restore=0.5'")
