@@ -25,7 +25,7 @@ from fsrcnn.network import Network, load_network
 from fsrcnn.pytorch import SubpixelFSRCNN
 from fsrcnn.videos.frames import bits_of, sample_planes
 from fsrcnn.videos.target import own_priority
-from fsrcnn.weights import load_weights, shipped_weights
+from fsrcnn.weights import Weights, load_weights, shipped_weights
 from model import FSRCNN, initialise
 from training.patches import TrainingPatches
 from training.prepared import Wanted, prepare
@@ -85,6 +85,11 @@ def shipped(variant: str, scale: int) -> SubpixelFSRCNN:
 def network(variant: str, scale: int) -> Network:
     """The shipped network as upscale.py runs it on a CPU."""
     return load_network(shipped_weights(variant, scale), scale, "cpu")
+
+
+def without_integers(weights: Weights) -> Weights:
+    """The same without the ranges of their integer form, so that 8-bit pictures are enlarged in float32 too."""
+    return Weights(weights.sizes, weights.parameters)
 
 
 def other_targets() -> list[Target]:

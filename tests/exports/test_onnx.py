@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from made import needed, noise, random_network
+from made import needed, noise, random_network, without_integers
 from programs import EXPORTED, run_in_programs
 
 from exports.formats import FORMATS
@@ -158,11 +158,13 @@ def test_committed_pictures_file_does_what_upscale_does(variant: str, scale: int
     assert said_in(content)["sha256"] == weights.digest
     flat = np.full((30, 31, 3), (200, 30, 90), np.uint8)
     pictures = (astronaut[:61, 150:217], noise(23, 40, 3), flat, flat[:1, :1], astronaut[100:103, 100:160])
-    network = network_of(weights, "cpu")
+    in_floats, as_upscale = (network_of(each, "cpu") for each in (without_integers(weights), weights))
     for lr in pictures:
-        difference = np.abs(run_onnx(content, np.stack([lr, lr])).astype(int) - enlarge_array(lr, network))
+        result = run_onnx(content, np.stack([lr, lr])).astype(int)
+        difference = np.abs(result - enlarge_array(lr, in_floats))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
+        assert np.abs(result - enlarge_array(lr, as_upscale)).max() <= 2
     assert (run_onnx(content, flat[None])[0] == flat[0, 0]).all()
 
 
