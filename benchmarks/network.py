@@ -22,6 +22,7 @@ from llvmlite import binding, ir
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
+from benchmarks import peers
 from benchmarks.peers import (
     FLOAT_COLUMNS,
     INTEGERS,
@@ -29,7 +30,6 @@ from benchmarks.peers import (
     PEERS,
     PLAIN,
     REDUCED_COLUMNS,
-    WAYS,
     Conditions,
     LumaBatch,
     Runner,
@@ -221,8 +221,8 @@ def peak_memory(case: Case, name: str, form: Any, conditions: Conditions) -> int
     for package in ("onnxruntime", "openvino"):
         if installed(package):
             importlib.import_module(package)
-    x, before = WAYS[name].takes(case.picture()), resident("VmRSS")
-    run = WAYS[name].runner(form, conditions)
+    x, before = peers.WAYS[name].takes(case.picture()), resident("VmRSS")
+    run = peers.WAYS[name].runner(form, conditions)
     for _ in range(2):
         run(x)
     return resident("VmHWM") - before
@@ -245,17 +245,17 @@ def peak_memories(case: Case, conditions: Conditions) -> dict[str, int]:
 
 
 def all_losses(conditions: Conditions) -> dict[str, dict[str, float]]:
-    """`losses` of every network."""
+    """`losses` of every network of CASES."""
     torch.set_num_threads(conditions.threads)
     names = dict.fromkeys(case.of for case in CASES)
     ways = installed_ways(conditions)
     return {str(name): losses(name, ways, conditions) for name in tqdm(names, "losses", leave=False)}
 
 
-def measured(cases: list[Case], conditions: Conditions) -> dict[str, Any]:
-    """The part of the result that is of these conditions."""
+def measured(cases: list[Case], names: list[str], conditions: Conditions) -> dict[str, Any]:
+    """The part of the result that is of these conditions. names: of the ways."""
     torch.set_num_threads(conditions.threads)
-    ways = installed_ways(conditions)
+    ways = {name: peers.WAYS[name] for name in names}
     peak, product = multiply_adds_per_second(conditions.threads, conditions.target), matrix_product_rate()
     return {
         "threads": conditions.threads,
@@ -266,6 +266,14 @@ def measured(cases: list[Case], conditions: Conditions) -> dict[str, Any]:
             for case in tqdm(cases, str(conditions), leave=False)
         },
     }
+
+
+def measured_where_told(cases: list[Case], conditions: Conditions) -> dict[str, Any]:
+    """`measured` of the installed ways: here, or in a process of its own if programs must be told as they start."""
+    names = list(installed_ways(conditions))
+    if conditions.avx2:
+        return in_process(measured, cases, names, conditions=conditions)
+    return measured(cases, names, conditions)
 
 
 def line(case: str, said: dict[str, Any], lost: dict[str, float]) -> list[str]:
@@ -311,8 +319,9 @@ def main() -> None:
     parts = {everything: CASES, Conditions(1): FEWER}
     if everything.target.lanes > AVX2_LANES:
         parts[Conditions(threads, avx2=True)] = FEWER
-    whole, *others = (in_process(measured, cases, conditions=each) for each, cases in parts.items())
-    lost = in_process(all_losses, conditions=everything)
+    parts = {conditions: cases for conditions, cases in parts.items() if cases}
+    whole, *others = (measured_where_told(cases, conditions) for conditions, cases in parts.items())
+    lost = all_losses(everything)
     memories = peak_memories(LARGEST, everything)
 
     for conditions, said in zip(parts, (whole, *others), strict=True):

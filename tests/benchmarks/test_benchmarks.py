@@ -1,11 +1,13 @@
 """The benchmarks run, write the numbers of the documents' tables, and refuse to time ways that disagree."""
 
 import json
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from benchmarks import (
     large_sets,
     network,
     node,
+    peers,
     programs,
     report,
     restore,
@@ -31,14 +34,25 @@ from training import threads as training_threads
 SMALL = network.Case("fsrcnn_s", 3, 120, 120)
 
 
+def capability_and_part(ways: list[str], conditions: peers.Conditions) -> tuple[str, dict[str, Any]]:
+    """The instructions that PyTorch has chosen in this process, and what is measured in it."""
+    return torch.backends.cpu.get_cpu_capability(), network.measured([SMALL], ways, conditions)
+
+
 @pytest.fixture
 def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file that the benchmarks write; they take no flags here, and as little time as possible."""
     path = tmp_path / "result.json"
     settings: dict[ModuleType, dict[str, object]] = {
-        network: {"CASES": [SMALL], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
+        network: {"CASES": [SMALL], "FEWER": [], "LARGEST": SMALL, "ROUNDS": 3, "SHORTEST": 0},
         node: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1},
-        browser: {"CASES": [SMALL], "ROUNDS": 1, "SHORTEST": 1, "FILM_SECONDS": 1, "SCREENSHOT": tmp_path / "page.png"},
+        browser: {
+            "CASES": [SMALL],
+            "ROUNDS": 1,
+            "SHORTEST": 1,
+            "FILM_SECONDS": 1,
+            "SCREENSHOTS": {tmp_path / "page.png": (640, 400)},
+        },
         programs: {"PICTURES": ("chelsea",), "VARIANTS": ("fsrcnn_s",), "SCALES": (4,), "WIDTH": 20, "ROUNDS": 1},
         training: {"STEPS": 2, "ROUNDS": 1},
         files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
@@ -59,12 +73,10 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        network,
-        "WAYS",
-        {name: network.WAYS[name] for name in (network.OURS, network.PLAIN)},
-    )
+def test_network_beside_other_ways_to_run_it(result: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    names = (peers.OURS, peers.PLAIN)
+    monkeypatch.setattr(peers, "WAYS", {name: peers.WAYS[name] for name in names})
+    monkeypatch.setattr(network, "LOSS_SET", str(data_dir / "Train"))
     network.main()
     said = json.loads(result.read_text(encoding="utf-8"))
     weights = 32 * 25 + 32 * 5 + 5 * 5 * 9 + 5 * 32 + 32 * 81
@@ -74,7 +86,23 @@ def test_network_beside_other_ways_to_run_it(result: Path, monkeypatch: pytest.M
     assert head.count("|") == row.count("|")
     assert row.startswith(f"| {SMALL} | **")
     assert row.count("x)") == 1
-    assert "not installed" in row
+    assert row.count("| not measured") == 3
+    assert [*said["peak_memory_bytes"][str(SMALL)]] == ([*names] if sys.platform == "linux" else [])
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="left out: AVX2 is of x86-64")
+def test_network_without_avx512_in_a_process_of_its_own():
+    conditions, ways = peers.Conditions(1, avx2=True), [peers.OURS, peers.PLAIN]
+    capability, said = network.in_process(capability_and_part, ways, conditions=conditions)
+    assert (capability, said["threads"], said["avx2"]) == ("AVX2", 1, True)
+    times = said["cases"][str(SMALL)]["milliseconds"]
+    assert {name: len(rounds) for name, rounds in times.items()} == dict.fromkeys(ways, network.ROUNDS)
+
+
+def test_network_loses_little_in_integers(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(network, "LOSS_SET", str(data_dir / "Train"))
+    ways = {name: peers.WAYS[name] for name in (peers.OURS, peers.INTEGERS, peers.PLAIN)}
+    assert network.losses(SMALL.of, ways, peers.Conditions(1)) == {peers.INTEGERS: pytest.approx(0, abs=0.01)}
 
 
 def test_browser_beside_onnxruntime_web(result: Path):
@@ -98,12 +126,8 @@ def test_node_beside_onnxruntime_web(result: Path):
 
 
 def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.MonkeyPatch):
-    wrong = network.Way(network.plain, lambda model, threads: lambda x: network.torch_runner(model)(x) + 2e-5)
-    monkeypatch.setattr(
-        network,
-        "WAYS",
-        {network.PLAIN: network.WAYS[network.PLAIN], "wrong": wrong},
-    )
+    wrong = peers.Way(peers.plain, lambda network, _: lambda x: peers.torch_runner(network.model)(x) + 2e-5)
+    monkeypatch.setattr(peers, "WAYS", {peers.PLAIN: peers.WAYS[peers.PLAIN], "wrong": wrong})
     with pytest.raises(FailureError, match=r"wrong is 2\.0e-05 from"):
         network.main()
     assert not result.exists()
@@ -117,8 +141,11 @@ def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.M
             files,
             report.files_table,
             [
-                *("the network alone, 640 x 480", "PNG, 640 x 480", "JPEG, 640 x 480"),
-                *("H.264, 640 x 360", "H.264, 640 x 360, bicubic in place of the network"),
+                *("the network alone, 640 x 480", "the network alone, 640 x 480, integers"),
+                *("PNG, 640 x 480", "JPEG, 640 x 480"),
+                *("PNG, 640 x 480, `--restore 0`", "PNG, 640 x 480, `--restore 0`, float32"),
+                *("H.264, 640 x 360", "H.264, 640 x 360, `--restore 0`", "H.264, 640 x 360, `--restore 0`, float32"),
+                "H.264, 640 x 360, bicubic in place of the network",
                 *("one PNG, 64 x 64", "one PNG, 16 x 16"),
             ],
         ),
