@@ -226,9 +226,9 @@ class PartWriter:
         self._stack.callback(self._new.unlink, missing_ok=True)
         try:
             with self._errors_named():
+                self._file = self._stack.enter_context(self._new.open("xb"))
                 encoder = open_encoder(container, film.target, film.source, film.size, film.encoding)
                 self._encoder = self._stack.enter_context(encoder)
-                self._file = self._stack.enter_context(self._new.open("xb"))
         except BaseException:  # an interruption too: nobody else knows of the file yet
             self.abandon()
             raise
