@@ -604,6 +604,20 @@ def presets_table(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def parts_table(said: dict[str, Any]) -> str:
+    """How much larger films are that are made in parts, by film and encoder, in Markdown."""
+    codecs = list(dict.fromkeys(row["codec"] for row in said["sizes"]))
+    costs = {(row["film"], row["key frames"], row["codec"]): row["cost"] for row in said["sizes"]}
+    lines = [
+        f"| film | {' | '.join(each.removeprefix('lib') for each in codecs)} |",
+        "| --- " * (1 + len(codecs)) + "|",
+    ]
+    for film, keys in dict.fromkeys(key[:2] for key in costs):
+        cells = (f"{100 * costs[film, keys, codec]:+.1f} %" for codec in codecs)
+        lines.append(f"| {film}, key frames {keys} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def shares_table(said: dict[str, Any]) -> str:
     """CPU time of the steps of a film, in Markdown."""
     lines = ["| CPU a frame | decode | enlarge | encode | together | all at once |", "| --- " * 6 + "|"]
@@ -705,6 +719,7 @@ def made_tables() -> dict[str, str]:
         "chains": chains_table(sizes),
         "presets": presets_table(presets),
         "shares": shares_table(presets),
+        "parts": parts_table(read_json(BENCHMARK / "parts.json")),
     }
 
 

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numpy.typing import NDArray
 
 from fsrcnn.geometry import FEATURES_KERNEL, MAP_KERNEL, PHASES_KERNEL, PHASES_REACH, Sizes
 from fsrcnn.native.llvm import (
@@ -37,7 +36,7 @@ from fsrcnn.native.llvm import (
     machine_code,
     new_function,
 )
-from fsrcnn.native.packing import Taps, deconvolution_taps, pack, weights_at
+from fsrcnn.native.packing import Array, Taps, deconvolution_taps, pack, weights_at
 from fsrcnn.native.planes import StridedPlane
 from fsrcnn.native.target import Target
 from fsrcnn.weights import Weights
@@ -449,20 +448,23 @@ def emit_network(module: ir.Module, name: str, plan: MemoryPlan) -> ir.Function:
     return b.function
 
 
+Emit = Callable[..., ir.Function]  # adds a network's function to a module: of the module, its name and a plan
+
+
 @functools.cache
-def compiled(plan: MemoryPlan) -> Callable[..., None]:
-    """The native function; takes about a second to compile."""
+def compiled(emit: Emit, plan: MemoryPlan) -> Callable[..., None]:
+    """The native function that `emit` adds to a module; takes about a second to compile."""
     types = [ctypes.c_void_p] * POINTERS + [ctypes.c_int64] * (len(Arguments._fields) - POINTERS)
-    emit = functools.partial(emit_network, name="run", plan=plan)
-    return machine_code(emit, ("network", plan), types, plan.target)
+    named = functools.partial(emit, name="run", plan=plan)
+    return machine_code(named, (emit.__name__, plan), types, plan.target)
 
 
-class Forward:
-    """The network with its weights, compiled for a target whose code this machine can run."""
+class BlockFunction:
+    """A network with its weights, compiled for a target whose code this machine can run."""
 
-    def __init__(self, weights: Weights, target: Target) -> None:
-        self._plan = MemoryPlan(weights.sizes, target)
-        self._packed = pack(list(weights.parameters.values()), weights.upscale_factor, target)
+    def __init__(self, emit: Emit, plan: MemoryPlan, packed: Array) -> None:
+        """packed: the weights in the order in which the function reads them."""
+        self._emit, self._plan, self._packed = emit, plan, packed
 
     def lefts(self, width: int) -> range:
         """The first columns of the blocks that a picture of this width is enlarged in."""
@@ -470,8 +472,8 @@ class Forward:
 
     def run(
         self,
-        lr: NDArray[np.float32 | np.uint8],
-        sr: NDArray[np.float32 | np.uint8],
+        lr: Array,
+        sr: Array,
         first: int,
         last: int,
         left: int,
@@ -479,14 +481,22 @@ class Forward:
     ) -> None:
         """Enlarges rows `first` to `last` of the block of columns from `left` on, in this thread.
 
-        lr: H x W luma; sr: scale*H x scale*W, of which the block's pixels are written. Both float32 in [0, 1] or both
-        uint8; their rows may have gaps.
+        lr: H x W luma; sr: scale*H x scale*W, of which the block's pixels are written. Both of the type that the form
+        takes, or both uint8 of limited or full range; their rows may have gaps.
         """
         with _compiling:  # by one thread, while the others wait for it
-            run = compiled(self._plan)
+            run = compiled(self._emit, self._plan)
         columns = self._plan.columns(lr.shape[1])
         work = np.empty(self._plan.floats(columns), np.float32)
         pointers, eight_bits = (array.ctypes.data for array in (lr, sr, self._packed, work)), lr.dtype == np.uint8
         height, width = lr.shape
         strides = lr.strides[0], sr.strides[0]
         run(*pointers, *strides, width, height, first, last, left, columns, eight_bits, full_range)
+
+
+class Forward(BlockFunction):
+    """The network in float32: of luma in [0, 1]."""
+
+    def __init__(self, weights: Weights, target: Target) -> None:
+        packed = pack(list(weights.parameters.values()), weights.upscale_factor, target)
+        super().__init__(emit_network, MemoryPlan(weights.sizes, target), packed)

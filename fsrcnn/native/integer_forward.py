@@ -4,14 +4,10 @@ Two numbers in a word of 32 bits take the place of a float: two channels of a pi
 columns. So a vector multiplies twice as much, rows take half of the memory, and blocks are twice as wide.
 """
 
-import ctypes
 import functools
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from llvmlite import ir
-from numpy.typing import NDArray
 
 from fsrcnn.geometry import FEATURES_KERNEL, MAP_KERNEL, PHASES_KERNEL
 from fsrcnn.integers import IntegerNetwork
@@ -19,19 +15,18 @@ from fsrcnn.native.forward import (
     FEATURES_REACH,
     POINTERS,
     Arguments,
+    BlockFunction,
     BlockProgram,
     Convolution,
     MemoryPlan,
     emit_sums,
     square,
 )
-from fsrcnn.native.llvm import INT, Rows, interleave, machine_code, new_function
+from fsrcnn.native.llvm import INT, Rows, interleave, new_function
 from fsrcnn.native.packing import Taps, even, pack_integers
 from fsrcnn.native.pairs import HALF_BYTES, PairBuilder, of_halves, of_words
 from fsrcnn.native.planes import StepsPlane
 from fsrcnn.native.target import Target
-
-_compiling = threading.Lock()
 
 
 class PairsConvolution(Convolution):
@@ -187,43 +182,8 @@ def emit_integer_network(module: ir.Module, name: str, plan: IntegerPlan) -> ir.
     return b.function
 
 
-@functools.cache
-def _compiled(plan: IntegerPlan) -> Callable[..., None]:
-    types = [ctypes.c_void_p] * POINTERS + [ctypes.c_int64] * (len(Arguments._fields) - POINTERS)
-    emit = functools.partial(emit_integer_network, name="run", plan=plan)
-    return machine_code(emit, ("integer network", plan), types, plan.target)
-
-
-class IntegerForward:
-    """The network in integers, compiled for a target whose code this machine can run."""
+class IntegerForward(BlockFunction):
+    """The network in integers: of luma in int16, as `integers.enlarge` takes and gives it."""
 
     def __init__(self, network: IntegerNetwork, target: Target) -> None:
-        self._plan = IntegerPlan(network.sizes, target)
-        self._packed = pack_integers(network, target)
-
-    def lefts(self, width: int) -> range:
-        """The first columns of the blocks that a picture of this width is enlarged in."""
-        return range(0, width, self._plan.columns(width))
-
-    def run(
-        self,
-        lr: NDArray[np.int16 | np.uint8],
-        sr: NDArray[np.int16 | np.uint8],
-        first: int,
-        last: int,
-        left: int,
-        full_range: bool = False,
-    ) -> None:
-        """Enlarges rows `first` to `last` of the block of columns from `left` on, in this thread.
-
-        lr: H x W luma; sr: scale*H x scale*W, of which the block's pixels are written. Both int16 as `integers.enlarge`
-        takes and gives them, or both uint8 of limited or full range; their rows may have gaps.
-        """
-        with _compiling:
-            run = _compiled(self._plan)
-        columns = self._plan.columns(lr.shape[1])
-        work = np.empty(self._plan.floats(columns), np.float32)
-        pointers, eight_bits = (array.ctypes.data for array in (lr, sr, self._packed, work)), lr.dtype == np.uint8
-        height, width = lr.shape
-        strides = lr.strides[0], sr.strides[0]
-        run(*pointers, *strides, width, height, first, last, left, columns, eight_bits, full_range)
+        super().__init__(emit_integer_network, IntegerPlan(network.sizes, target), pack_integers(network, target))
