@@ -55,6 +55,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmark" / "network.json"
 ROUNDS = 7
 SHORTEST = 0.02  # seconds that a timing lasts at least: it repeats the run as often as that needs
+REST = 0.05  # seconds before each timing, in which the threads of the one before stop to wait in a busy loop
 TOLERANCE = 1e-5  # of luma in [0, 1], between any two ways to run a network
 ROUGHLY = 0.02  # on average, of a way that is not in float32
 LOSS_SET = "Set5"
@@ -119,10 +120,13 @@ HEAD = ["network and output", "float32", "frames/s", "GMAC/s", "share", "integer
 
 
 def timings(runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Milliseconds per run of each in each round. They take turns; the first run of each turn is not counted."""
+    """Milliseconds per run of each in each round. They take turns, with a rest between; the first run of each turn is
+    not counted.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
+            time.sleep(REST)
             start = time.perf_counter()
             run()
             number = 1 + int(SHORTEST / (time.perf_counter() - start))

@@ -190,8 +190,9 @@ def _quantised_sum(
     weights: NDArray[np.float64], bias: float, least: NDArray[np.int64], greatest: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int, int, tuple[int, int]]:
     """Weights and bias of one sum in integers, the largest shift at which all fits, the sum's bounds."""
+    largest = max(float(abs(weights).max()), abs(bias) / 2**16)
     for shift in range(LARGEST_SHIFT, LARGEST_LIFT - 1, -1):
-        if max(abs(weights).max(), abs(bias) / 2**16) * 2**shift > LIMIT:
+        if largest * 2**shift > LIMIT:
             continue
         integers, offset = _integers(weights, bias, shift)
         lowest, highest = sum_bounds(integers, offset, least, greatest)

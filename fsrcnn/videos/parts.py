@@ -1,4 +1,4 @@
-"""The parts that a film is made in: some twenty seconds each, encoded by itself, kept until all are there and joined.
+"""The parts that a film is made in: 20 to 60 seconds each, encoded by itself, kept until all are there and joined.
 
 They lie in a hidden folder beside the result, each whole or absent. So an interrupted run goes on where it was, and
 several processes share one film: each takes the next part that none has taken.
@@ -35,33 +35,37 @@ if TYPE_CHECKING:
 if os.name == "posix":
     import fcntl
 
-# A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last SLACK
-# seconds of each PART_SECONDS; if there is none, at their end. So parts last 10 to 30 seconds, the last one up to 50.
-PART_SECONDS, SLACK = 20.0, 10.0
+# Seconds of a part: as many as a film of FEW parts has, within these. The more parts, the more processes share a film and
+# the less an interruption costs; but each begins with a key frame.
+LEAST_SECONDS, MOST_SECONDS, FEW = 20.0, 60.0, 6
+# A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last half of
+# the seconds of the one before; if there is none, at their end.
+SLACK = 1 / 2
 ROUNDING = 1e-6  # seconds that a time may be off by
 MOST_OF_NAME = 100  # bytes of a result's name in that of its folder
 
 
 class Cuts(NamedTuple):
     """Where a film is cut. start, end: of what is enlarged, in seconds of the source's time; -inf and inf: all of it.
-    first: where the first part begins. shift: seconds that the result is earlier than the source.
+    first: where the first part begins. seconds: of a part. shift: seconds that the result is earlier than the source.
     """
 
     start: float
     end: float
     first: float
+    seconds: float
     number: int
     shift: float
 
     def begins(self, part: int) -> float:
         """The time from which on a frame may be the part's first."""
-        return self.start if part == 0 else self.first + part * PART_SECONDS - SLACK - ROUNDING
+        return self.start if part == 0 else self.first + (part - SLACK) * self.seconds - ROUNDING
 
     def is_in(self, part: int, seconds: float, is_key: bool) -> bool:
         """Whether a frame of this time, after those of the parts before, belongs to the part or one behind it."""
         if part == self.number:
             return seconds >= self.end
-        wait = 0.0 if is_key or part == 0 else SLACK
+        wait = 0.0 if is_key or part == 0 else SLACK * self.seconds
         return seconds >= self.begins(part) + wait
 
     def shift_in(self, time_base: Fraction) -> int:
@@ -73,8 +77,10 @@ def cut(first: float, end: float, start: float, duration: float | None) -> Cuts:
     """The parts of a film from `first` to `end`, in seconds, or of `duration` seconds of it from `start` on."""
     begin = first + start
     until = math.inf if duration is None else begin + duration - ROUNDING
-    number = max(1, int((min(end, until) - begin) / PART_SECONDS))
-    return Cuts(begin - ROUNDING if start else -math.inf, until, begin, number, start)
+    length = min(end, until) - begin
+    seconds = min(max(length / FEW, LEAST_SECONDS), MOST_SECONDS)
+    number = max(1, int(length / seconds + ROUNDING))
+    return Cuts(begin - ROUNDING if start else -math.inf, until, begin, seconds, number, start)
 
 
 def cut_chapter(chapter: "Chapter", cuts: Cuts) -> "Chapter | None":

@@ -46,7 +46,7 @@ from fsrcnn.videos.upscale import repeated, steps_for
 
 WHOLE_ROTATION = 9  # numbers of a display matrix
 
-ALL = Cuts(-math.inf, math.inf, 0, number=1, shift=0)
+ALL = Cuts(-math.inf, math.inf, 0, seconds=math.inf, number=1, shift=0)
 Made = TypeVar("Made")
 Item: TypeAlias = "av.VideoFrame | str"  # a frame or, at the end, a warning
 

@@ -31,7 +31,7 @@ from fsrcnn.videos import DEINTERLACE, Deinterlace
 from fsrcnn.videos.frames import FrameSize, bytes_of, frame_size, is_full_range, sized, subsampling
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.packets import Footer, Tally, write_footer, write_packets
-from fsrcnn.videos.parts import PART_SECONDS, Cuts, Parts, Run, cut, is_joined, new_run
+from fsrcnn.videos.parts import LEAST_SECONDS, Cuts, Parts, Run, cut, is_joined, new_run
 from fsrcnn.videos.source import (
     Begin,
     End,
@@ -135,7 +135,7 @@ def upscale_video(
             return VideoResult(opened.video.frames, tuple(said))
         said = remarks(opened) + said + repeated(steps, frame)
         first = start_time(opened.container)
-        is_short = duration is not None and duration < 2 * PART_SECONDS and not start
+        is_short = duration is not None and duration < 2 * LEAST_SECONDS and not start
         end, can_seek = Timeline(float("inf"), False) if is_short else timeline(opened)
         if start and first + start >= end:
             raise RequestError(f"start: got {start:g} seconds, and {source} has {end - first:.1f}; start earlier")

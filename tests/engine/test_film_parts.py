@@ -155,6 +155,16 @@ def test_a_part_that_is_read_alone_has_the_frames_that_it_has_in_the_film(tmp_pa
     assert one_by_one(source, deinterlace, [0, 3]) == [whole[0], whole[3]]
 
 
+@pytest.mark.parametrize(
+    ("film", "number", "each"), [(19, 1, 20), (85, 4, 20), (240, 6, 40), (600, 10, 60), (7200, 120, 60)]
+)
+def test_long_films_have_long_parts(film: float, number: int, each: float):
+    cuts = cut(3, 3 + film, 0, None)
+    assert (cuts.number, cuts.seconds) == (number, each)
+    assert cuts.is_in(number - 1, 2 + film, is_key=False)
+    assert not cuts.is_in(1, 2.9 + each / 2, is_key=True)
+
+
 @posix
 def test_sigkill_loses_one_part_at_most(tmp_path: Path):
     source = make_film(tmp_path / "film.mkv")

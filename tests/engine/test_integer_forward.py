@@ -113,7 +113,7 @@ def test_network_enlarges_eight_bits_in_integers_where_they_are_faster(full_rang
     network, without = network_of(weights, "cpu"), network_of(random_weights(weights.sizes), "cpu")
     assert network.in_integers == host().prefers_integers
     assert not without.in_integers
-    lr, luma = random_samples(14, 700)[:, :600], random_steps(14, 60)
+    lr, luma = random_samples(14, 700)[:, :600], random_steps(80, 60)
     sr = np.empty((42, 1800), np.uint8)
     network.enlarge_samples(lr, sr, 8, full_range)
     integers_sr = integers.enlarge_samples(integer_network(weights), lr, full_range)
@@ -121,6 +121,7 @@ def test_network_enlarges_eight_bits_in_integers_where_they_are_faster(full_rang
     if network.in_integers:
         expected = integers.enlarge(integer_network(weights), luma)
         assert np.array_equal(network.rows_in_steps(luma, 3, 9), expected[9:27])
+        assert np.array_equal(network.in_steps(luma), expected)
     floats = random_steps(9, 13).astype(np.float32) / PEAK_STEPS
     assert np.array_equal(network(floats), without(floats))
 
