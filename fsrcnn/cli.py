@@ -353,10 +353,11 @@ class Outcome(NamedTuple):
 
 def _results(jobs: list[Job], enlarge: Callable[[Job], tuple[str, ...]], network: Network) -> Results:
     """Yields each job with a function that returns its warnings or raises its error. Several pictures are enlarged at a
-    time, so that one is read or written while others are enlarged; then videos one by one: each overlaps its own steps.
+    time, one more than the network has threads: one is read, looked at or written while others are enlarged. Then
+    videos one by one: each overlaps its own steps.
     """
     pictures = [job for job in jobs if not job.is_video]
-    with ThreadPoolExecutor(min(network.threads, MOST_PICTURES)) as pool:
+    with ThreadPoolExecutor(min(network.threads + 1, MOST_PICTURES)) as pool:
         try:
             futures = {pool.submit(enlarge, job): job for job in pictures}
             finished: SimpleQueue[Future[tuple[str, ...]]] = SimpleQueue()

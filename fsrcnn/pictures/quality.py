@@ -146,8 +146,8 @@ def distinct_blocks(pixels: NDArray[Any], top: int, left: int) -> NDArray[np.flo
     blocks = blocks[~((blocks <= 0) | (blocks >= PEAK)).any((1, 2))]
     # Whole numbers, so that blocks can be compared.
     weights = LUMA if blocks.shape[2] == 3 else LUMA.sum(keepdims=True)
-    luma = np.rint(sum(blocks[..., channel] * weight for channel, weight in enumerate(weights)))
-    luma = luma[luma.max(1) - luma.min(1) >= LEAST_CONTRAST * UNIT].astype(np.int32)
+    luma = np.rint(blocks.astype(np.float32, copy=False) @ weights).astype(np.int32)
+    luma = luma[luma.max(1) - luma.min(1) >= LEAST_CONTRAST * UNIT]
     _, first = np.unique((luma - luma[:, :1]) @ MIXED, return_index=True)
     return luma[first].astype(np.float32) / np.float32(UNIT)
 
@@ -173,7 +173,8 @@ def shown_grid(pixels: NDArray[Any]) -> tuple[int, int]:
     part = pixels[:SEARCHED, :SEARCHED]
     plane = (part[..., 1] if part.ndim == 3 else part).astype(np.int16)
     across = plane[:, 1:] - plane[:, :-1]
-    corners = np.minimum(np.abs(across[1:] - across[:-1]), EDGE)
+    corners = across[1:] - across[:-1]
+    np.minimum(np.abs(corners, out=corners), EDGE, out=corners)
     return _first_border(corners.sum(1, dtype=np.int16)), _first_border(corners.sum(0, dtype=np.int16))
 
 
