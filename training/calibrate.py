@@ -29,13 +29,19 @@ CALIBRATION_SET = "T91"
 MARGIN = 1.25  # of the sums beyond the pictures' largest
 FURTHEST = 80.0  # sums of extreme pictures, of the pictures'
 NARROWEST = 2.0**-10  # an end, of the other end
-PICTURES = 91  # at most: of a training on more, as many
+PICTURES, SIDE = 91, 256  # at most, and LR pixels: of a training on more, as many; of larger pictures, the middle
 
 
 def reduced_luma(paths: Iterable[Path], upscale_factor: int) -> list[NDArray[np.float32]]:
     """The luma of pictures reduced as for a test, H x W in [0, 1]; of those that are not too small."""
-    images = (modcrop(luma(read_image(path)), upscale_factor) for path in paths)
+    images = (modcrop(_middle(luma(read_image(path)), SIDE * upscale_factor), upscale_factor) for path in paths)
     return [(imresize(image, 1 / upscale_factor) / PEAK).astype(np.float32) for image in images if image.size]
+
+
+def _middle(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The middle of a picture, H x W, at most `side` pixels high and wide."""
+    top, left = (max(0, length - side) // 2 for length in image.shape)
+    return image[top : top + side, left : left + side]
 
 
 @torch.inference_mode()

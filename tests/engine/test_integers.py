@@ -8,7 +8,7 @@ import pytest
 import torch
 from made import random_network
 
-from dataset import SAMPLE_PICTURES, evaluation_pair
+from dataset import SAMPLE_PICTURES, evaluation_pair, write_image
 from evaluation.integers import SimulatedIntegers
 from fsrcnn.errors import RequestError
 from fsrcnn.geometry import SCALES, VARIANTS, Sizes
@@ -35,7 +35,7 @@ from fsrcnn.luma import BLACK, WHITE
 from fsrcnn.network import load_network
 from fsrcnn.restore import STEPS, blended, restoring_path
 from fsrcnn.weights import INTEGER_RANGES, PRETRAINED, Weights, load_weights, save_weights, shipped_weights
-from training.calibrate import calibrated
+from training.calibrate import SIDE, calibrated, reduced_luma
 
 SHIPPED = [(variant, scale) for variant in VARIANTS for scale in SCALES]
 
@@ -220,6 +220,15 @@ def test_a_blend_has_the_ranges_of_its_step():
     )
     without = dataclasses.replace(restoring, additions={})
     assert integer_network(blended(clean, without, 0.5)) is None
+
+
+def test_of_a_large_picture_the_middle_is_looked_at(tmp_path: Path):
+    picture = np.random.default_rng(0).integers(0, 256, (540, 2 * SIDE - 30), np.uint8)
+    for name, pixels in (("large", picture), ("middle", picture[14:526])):
+        write_image(tmp_path / f"{name}.png", pixels)
+    large, middle = reduced_luma([tmp_path / "large.png", tmp_path / "middle.png"], 2)
+    assert large.shape == (SIDE, SIDE - 15)
+    np.testing.assert_array_equal(large, middle)
 
 
 def test_any_network_gets_an_integer_form(tmp_path: Path):
