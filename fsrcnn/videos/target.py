@@ -34,6 +34,8 @@ ENCODERS = {".webm": "libvpx-vp9", ".ogv": "libvpx"}
 ALPHA_BESIDE = {"libvpx": {".webm", ".mkv"}, "libvpx-vp9": {".webm", ".mkv"}}
 MP4_LIKE = {"mp4", "mov", "ipod"}  # FFmpeg's names
 MATROSKA_LIKE = {"matroska", "webm"}
+# The formats in which FFmpeg finds no time at which a frame is shown, only one at which it is decoded.
+ONE_TIME = {"avi", "asf"}
 # Of encoders, on every machine: what some of them write depends on it, and parts are to be what they are anywhere.
 THREADS = 8
 AVX2_LANES = 8  # floats in a register
@@ -288,6 +290,8 @@ def _add_encoder(
     if video.time_base:
         context.time_base = video.time_base / fields
     context.flags |= Flags.frame_duration
+    if output.format.name in ONE_TIME:
+        context.max_b_frames = 0
     context.thread_count = THREADS
     context.color_range = ColorRange.JPEG if is_full_range(first) else first.color_range
     context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
