@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 if os.name == "posix":
     import fcntl
 
-# Seconds of a part: as many as a film of FEW parts has, within these. The more parts, the more processes share a film and
-# the less an interruption costs; but each begins with a key frame.
+# Seconds of a part: as many as a film of FEW parts has, within these. The more parts, the more processes share a film
+# and the less an interruption costs; but each begins with a key frame.
 LEAST_SECONDS, MOST_SECONDS, FEW = 20.0, 60.0, 6
-# A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last half of
-# the seconds of the one before; if there is none, at their end.
+# A part begins at the source's first key frame, where most scenes begin and a key frame costs least, in the last half
+# of the seconds of the one before; if there is none, at their end.
 SLACK = 1 / 2
 ROUNDING = 1e-6  # seconds that a time may be off by
 MOST_OF_NAME = 100  # bytes of a result's name in that of its folder
