@@ -186,6 +186,11 @@ def frame_count(container: InputContainer, video: VideoStream, start: float, dur
     return round(seconds * (video.guessed_rate or 0)) or None
 
 
+def no_frame(path: Path) -> RequestError:
+    """The error where what is taken of a film is shorter than a frame, or behind the last one."""
+    return RequestError(f"start, duration: no frame of {path} begins in what they take; choose others")
+
+
 def about_frames(path: Path, start: float, duration: float | None) -> int:
     """`frame_count` of a file; 0: it is unknown, or the file cannot be read."""
     try:
