@@ -48,6 +48,7 @@ CAPTIONS = {"libx265": {"a53cc": "1"}}  # encoders that write closed captions on
 WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
 MOST_OF_SHAPE = 1000  # of the denominator of the pixels' shape, which no encoder takes beyond 16 bits
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
+SVT_LOG, SVT_ERRORS = "SVT_LOG", "1"  # SVT-AV1 is told by the environment
 
 
 class Encoding(NamedTuple):
@@ -381,11 +382,15 @@ def _start(output: OutputContainer, target: Path, codec: str) -> None:
 def _encoders_words() -> Iterator[None]:
     """Keeps what an encoder says for its error's message."""
     av.logging.set_level(av.logging.ERROR)
+    is_told = SVT_LOG in os.environ
+    os.environ.setdefault(SVT_LOG, SVT_ERRORS)
     try:
         with av.logging.Capture():
             yield
     finally:
         av.logging.set_level(None)
+        if not is_told:
+            os.environ.pop(SVT_LOG, None)
 
 
 @contextmanager
