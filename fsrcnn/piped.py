@@ -243,7 +243,8 @@ def _mark(source: Path, request: Request, strength: float) -> str:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - BLOCK, 0))
         found.update(file.read())
-    found.update(repr((size, request.size, request.variant, strength, request.deinterlace, request.start)).encode())
+    asked = request.size, request.variant, request.ensemble, strength, request.deinterlace, request.start
+    found.update(repr((size, *asked)).encode())
     return found.hexdigest()[:32]
 
 

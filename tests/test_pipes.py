@@ -139,6 +139,25 @@ def test_a_reader_that_ends_gives_one_line():
     assert said == ["error: standard output: the program that reads it has ended; see what it says"]
 
 
+@pytest.mark.parametrize("codec", ["libx265", "libsvtav1"])
+def test_encoders_say_nothing(tmp_path: Path, codec: str):
+    film = make_clip(tmp_path / "film.mkv", size=(64, 48))
+    command = [*FSRCNN, str(film), "--codec", codec]
+    told_nothing = {name: value for name, value in os.environ.items() if name != "SVT_LOG"}
+    done = subprocess.run(command, capture_output=True, text=True, env=told_nothing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a disk")
+def test_a_full_disk_behind_standard_output_gives_one_line(tmp_path: Path):
+    film = make_clip(tmp_path / "film.mkv")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*FSRCNN, str(film), "--output", "-"], stdout=full, stderr=subprocess.PIPE, text=True)
+    expected = "error: standard output: writing it failed (No space left on device); free space\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -179,9 +198,10 @@ def test_a_film_becomes_pictures_and_they_a_film(run: Run, tmp_path: Path, monke
     code, out, _ = run("film.mkv", "--frames", "frames")
     assert code == 0
     assert b"; 10 were there already" in out
-    code, _, said = run("film.mkv", "--frames", "frames", "--upscale-factor", "3")
-    assert code == 2
-    assert said[-1].startswith("error: frames: frames/000001.png is no frame of this film as it is asked for")
+    for otherwise in (["--upscale-factor", "3"], ["--ensemble"]):
+        code, _, said = run("film.mkv", "--frames", "frames", *otherwise)
+        assert code == 2
+        assert said[-1].startswith("error: frames: frames/000001.png is no frame of this film as it is asked for")
     code, out, _ = run("frames", "--fps", "24000/1001")
     assert code == 0
     assert re.search(rb", as frames_x2\.mp4", out)

@@ -28,6 +28,7 @@ TEXTS = ("subrip", "mov_text", "webvtt")
 IS_TEXT = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "microdvd", "sami", "subviewer", "stl"}
 BIT_RATE = 96_000  # of a channel
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # FFmpeg's default ones
+SEARCHED_MIB = 64  # of the start of a file, for all that a stream's packets alone tell
 OPUS_RATE = 48_000  # hertz, of all that Opus takes the one that keeps most
 MADE = {"libopus": "opus", "libmp3lame": "mp3"}  # the codecs of encoders that have other names
 
@@ -118,9 +119,13 @@ class Others:
         self._accepted: list[Adding] = []
         self._converted: list[str] = []
         self._left_out: list[str] = []
+        self._unknown: list[str] = []
 
     def add(self, stream: Stream) -> None:
         """Adds the stream in the best way that the container allows, together with those that it has."""
+        if isinstance(stream, AudioStream) and not stream.codec_context.sample_rate:
+            self._unknown.append(named(stream))
+            return
         for adding, codec in _ways(stream, self._format):
             is_file = stream.type == "attachment"  # which is not tried: many fonts are many megabytes
             if is_file or _holds(self._format, [*self._accepted, adding]):
@@ -132,9 +137,12 @@ class Others:
         self._left_out.append(named(stream))
 
     def said(self) -> list[str]:
-        """A line for each stream that is converted, and one for those that are left out."""
-        left_out = "left out, as the container cannot hold it: "
-        return self._converted + ([left_out + ", ".join(self._left_out)] if self._left_out else [])
+        """A line for each stream that is converted, and one for those that are left out for the same reason."""
+        left_out = {
+            "the container cannot hold it": self._left_out,
+            f"the first {SEARCHED_MIB} MiB do not tell what it is": self._unknown,
+        }
+        return self._converted + [f"left out, as {why}: {', '.join(names)}" for why, names in left_out.items() if names]
 
 
 def named(stream: Stream) -> str:

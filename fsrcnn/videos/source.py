@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -21,10 +21,10 @@ from fsrcnn.errors import RequestError
 from fsrcnn.videos import Deinterlace
 from fsrcnn.videos.deinterlace import SMALLEST, Deinterlacer, Scan, scan_of
 from fsrcnn.videos.frames import ALPHA_FORMATS, LEFT, PIXEL_FORMATS, has_alpha, plain_name, side_data_kinds
-from fsrcnn.videos.others import codec_of, is_cover, named
+from fsrcnn.videos.others import SEARCHED_MIB, codec_of, is_cover, named
 from fsrcnn.videos.packets import Tally
 from fsrcnn.videos.parts import Cuts
-from fsrcnn.videos.summary import line_of
+from fsrcnn.videos.summary import line_of, lines_of
 from fsrcnn.videos.tags import ANY_TAGS
 
 # FFmpeg's names of the containers that are read. It also knows playlists, scripts and devices, which open other files,
@@ -32,6 +32,10 @@ from fsrcnn.videos.tags import ANY_TAGS
 CONTAINERS = "asf,avi,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,ogg"
 OPEN_ALONE = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 HEADER_SAYS_DURATION = {"mov", "matroska", "avi"}  # formats; the duration of others is FFmpeg's estimate
+# Formats whose streams are known once a packet of them is read. FFmpeg looks for them in 5 MB and 5 seconds.
+WITHOUT_HEADER = {"mpeg", "mpegts", "flv"}
+SEARCHED_SECONDS = 600
+SEARCHED = {"probesize": str(SEARCHED_MIB << 20), "analyzeduration": str(SEARCHED_SECONDS * av.time_base)}
 TOLERANCE = 0.5  # seconds that a whole file's streams may end before the time its header says
 Packet: TypeAlias = "av.Packet[Stream]"
 # The formats that can be sought in by what their headers say.
@@ -92,7 +96,11 @@ def _open(path: Path) -> InputContainer:
         raise RequestError(f"{path}: the file is empty; replace or remove it")
     try:
         # An absolute path is not taken for a URL.
-        return av.open(str(path.absolute()), "r", container_options=OPEN_ALONE, **ANY_TAGS)
+        container = av.open(str(path.absolute()), "r", container_options=OPEN_ALONE, **ANY_TAGS)
+        if container.format.name in WITHOUT_HEADER:
+            container.close()
+            container = av.open(str(path.absolute()), "r", container_options=OPEN_ALONE | SEARCHED, **ANY_TAGS)
+        return container
     except av.FFmpegError as error:
         cause = "not a video in a container that is read, or its header is damaged"
         raise RequestError(f"{path}: {cause} ({error.strerror}); replace or convert it") from error
@@ -178,6 +186,11 @@ def frame_count(container: InputContainer, video: VideoStream, start: float, dur
     return round(seconds * (video.guessed_rate or 0)) or None
 
 
+def no_frame(path: Path) -> RequestError:
+    """The error where what is taken of a film is shorter than a frame, or behind the last one."""
+    return RequestError(f"start, duration: no frame of {path} begins in what they take; choose others")
+
+
 def about_frames(path: Path, start: float, duration: float | None) -> int:
     """`frame_count` of a file; 0: it is unknown, or the file cannot be read."""
     try:
@@ -202,8 +215,13 @@ def frames(source: Source) -> Iterator[av.VideoFrame]:
 
 
 def _packets_of(container: InputContainer, stream: Stream) -> Iterator["Packet"]:
-    streams = [stream]
-    return (packet for packet in container.demux(streams) if packet.size)
+    return (packet for packet in _demuxed(container, [stream]) if packet.size)
+
+
+def _demuxed(container: InputContainer, streams: list[Stream]) -> Iterator["Packet"]:
+    """The packets, and at the end one of no bytes for each stream."""
+    with suppress(IndexError):  # PyAV's at the end of a file in which a stream began that was not known at the start
+        yield from container.demux(streams)
 
 
 class Begin(NamedTuple):
@@ -391,7 +409,10 @@ class Rest:
 
     def warnings(self, tally: Tally) -> list[str]:
         """What the user should know, once all packets are read. tally: of the frames."""
-        return read_warnings(self._source.container, self._reached, self._cuts.end, self.damaged, tally)
+        container = self._source.container
+        late = len(lines_of(container)) - len(container.streams)
+        said = [f"left out: {late} streams that begin after the first {SEARCHED_MIB} MiB"] if late > 0 else []
+        return said + read_warnings(container, self._reached, self._cuts.end, self.damaged, tally)
 
 
 def read_warnings(container: InputContainer, reached: float, end: float, packets: int, tally: Tally) -> list[str]:
@@ -415,7 +436,7 @@ def packets_before(container: InputContainer, video: VideoStream, end: float) ->
     """The packets that start before `end`, in seconds; stops reading when no video or audio can come any more."""
     streams = [stream for stream in container.streams if stream.index == video.index or is_copied(stream)]
     unended = {stream.index for stream in streams if stream.type in ("video", "audio") and not is_cover(stream)}
-    for packet in container.demux(streams):
+    for packet in _demuxed(container, streams):
         if packet.dts is not None and packet.dts * packet.time_base >= end:
             unended.discard(packet.stream_index)
             if not unended:

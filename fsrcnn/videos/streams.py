@@ -40,7 +40,16 @@ from fsrcnn.videos.frames import (
 )
 from fsrcnn.videos.kept import carried, lost
 from fsrcnn.videos.parts import Cuts, cut
-from fsrcnn.videos.source import FrameReader, Source, frame_count, open_source, read_warnings, remarks, start_time
+from fsrcnn.videos.source import (
+    FrameReader,
+    Source,
+    frame_count,
+    no_frame,
+    open_source,
+    read_warnings,
+    remarks,
+    start_time,
+)
 from fsrcnn.videos.target import FRAME_RATE, MOST_OF_SHAPE, Encoding, finish, open_target, set_up
 from fsrcnn.videos.upscale import repeated, steps_for
 
@@ -87,7 +96,7 @@ def film_reel(
     path: Path, deinterlace: Deinterlace, duration: float | None, with_alpha: bool, start: float = 0
 ) -> Iterator[Reel]:
     """A film's file, `duration` seconds of it from `start` on; its sound and all else stay behind. Raises RequestError
-    where `open_source` does.
+    where `open_source` does, and if no frame begins in them.
     """
     with open_source(path, deinterlace, with_alpha) as source:
         first = start_time(source.container)
@@ -95,7 +104,10 @@ def film_reel(
         said = ("its sound, subtitles and other streams are left out",) if len(source.container.streams) > 1 else ()
         number = frame_count(source.container, source.video, start, duration)
         number = number and number * max(source.frames_of_each, 1)
-        yield Reel(source, _film_items(source, cuts), number, said, begins=first + start)
+        items = _film_items(source, cuts)
+        if not isinstance(taken := next(items, None), av.VideoFrame):
+            raise no_frame(path)
+        yield Reel(source, chain([taken], items), number, said, begins=first + start)
 
 
 def _film_items(source: Source, cuts: Cuts) -> Iterator[Item]:

@@ -40,6 +40,7 @@ from fsrcnn.videos.source import (
     Source,
     Timeline,
     frame_count,
+    no_frame,
     open_source,
     read_parts,
     remarks,
@@ -176,6 +177,9 @@ def _upscale(film: Film, run: Run, network: Network, can_seek: bool, bar: "tqdm[
                     raise FailureError(f"{film.target}: its source cannot be read twice alike; copy it to another disk")
                 can_seek, again = False, partial(next, iter(gaps), None)
                 _make_parts(film, parts, network, container, can_seek, again, bar)
+            if not any(footer.frames for footer in parts.footers()):
+                parts.remove()
+                raise no_frame(Path(film.source.container.name))
             result = _join(film, parts)
         except Exception:
             parts.fail()

@@ -238,13 +238,15 @@ class Outgoing:
         _enlarge_pipe(descriptor)
 
     def write(self, content: "bytes | memoryview") -> None:
-        """Writes all of it. Raises FailureError where the other program does not take it any more."""
+        """Writes all of it. Raises FailureError where the other program takes no more of it, or the disk is full."""
         rest = memoryview(content)
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except BrokenPipeError as error:
             raise FailureError(f"{self._name}: the program that reads it has ended; see what it says") from error
+        except OSError as error:
+            raise FailureError(f"{self._name}: writing it failed ({error.strerror}); free space") from error
 
 
 def header_of(

@@ -23,6 +23,7 @@ from fsrcnn.videos.frames import sample_planes
 from fsrcnn.videos.packets import read_footer
 from fsrcnn.videos.parts import Parts, Run, cut, folder_of, new_run
 from fsrcnn.videos.source import Begin, End, open_source, read_parts, timeline
+from fsrcnn.videos.streams import film_reel
 from fsrcnn.videos.upscale import upscale_video
 
 SCRIPT = Path(__file__).parents[2] / "upscale.py"
@@ -270,6 +271,15 @@ def test_a_trial_begins_anywhere(tmp_path: Path, suffix: str):
 def test_a_trial_that_begins_behind_the_end_gets_one_line(tmp_path: Path):
     with pytest.raises(RequestError, match=r"start: got 99 seconds, and .*film\.mkv has 8\d\.\d; start earlier"):
         upscale_video(make_film(tmp_path / "film.mkv"), tmp_path / "large.mkv", network("fsrcnn_s", 2), start=99)
+
+
+def test_a_trial_between_two_frames_gets_one_line_and_leaves_nothing(tmp_path: Path):
+    film = make_clip(tmp_path / "film.mkv", times=[0, 50, 100])
+    with pytest.raises(RequestError, match=r"start, duration: no frame of .*film\.mkv begins in what they take"):
+        upscale_video(film, tmp_path / "large.mkv", network("fsrcnn_s", 2), start=0.5, duration=0.3)
+    assert list(tmp_path.iterdir()) == [film]
+    with pytest.raises(RequestError, match="start, duration"), film_reel(film, "auto", 0.3, False, 0.5):
+        pass
 
 
 def test_a_cut_film_is_whole_as_far_as_it_goes(tmp_path: Path):

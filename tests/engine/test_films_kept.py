@@ -128,7 +128,8 @@ ROWS: dict[str, tuple[Callable[[Film], bool], str]] = {
     "rotation": (lambda film: film.frame.rotation == 90, "rotation (90 degrees)"),
     "primaries, transfer and matrix": (
         lambda film: (film.frame.color_primaries, film.frame.color_trc, film.frame.colorspace) == (BT2020, PQ, BT2020),
-        "colour primaries (BT2020), colour transfer (SMPTE2084), colour matrix (bt2020nc)",
+        "colour primaries (BT2020), colour transfer (SMPTE2084), "
+        "colour matrix (bt2020nc)|colour matrix: bt2020nc became",
     ),
     "full range": (lambda film: film.frame.color_range == 2, "full range"),
     "place of chroma": (lambda film: "topleft" in location(film), "chroma location (topleft)"),

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from made import FRAMES, HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, posix, shipped, small_files
+from av.video.frame import PictureType
+from made import FRAMES, HEIGHT, TIME_BASE, TIMES, WIDTH, make_clip, moving_pattern, posix, shipped, small_files
 from made import network as shipped_network
 
 from fsrcnn.ahead import AHEAD, ahead, map_ahead
@@ -22,6 +23,7 @@ from fsrcnn.geometry import SCALES
 from fsrcnn.integers import enlarge_samples, integer_network
 from fsrcnn.network import Network, SamplePlane
 from fsrcnn.videos import VIDEO_SUFFIXES, frames
+from fsrcnn.videos import source as reading
 from fsrcnn.videos.source import open_source
 from fsrcnn.videos.upscale import VideoResult, upscale_video
 from fsrcnn.weights import load_weights, shipped_weights
@@ -236,6 +238,64 @@ def test_what_is_not_kept_is_warned_of(network: Networks, tmp_path: Path):
     assert (frame.format.name, frame.color_range, frame.colorspace) == ("yuv444p10le", 1, 6)  # limited, BT.601
     interlaced = make_clip(tmp_path / "interlaced.mp4", codec="libx264", options={"x264-params": "tff=1"})
     assert "interlaced" in upscale_video(interlaced, tmp_path / "sr.mp4", network(2)).warnings[0]
+
+
+@pytest.mark.parametrize("suffix", ["avi", "wmv"])
+def test_frames_keep_their_times_where_a_file_has_one_for_each(network: Networks, tmp_path: Path, suffix: str):
+    source, target = make_clip(tmp_path / "lr.mkv"), tmp_path / f"sr.{suffix}"
+    upscale_video(source, target, network(2))
+    with av.open(str(target)) as container:
+        written = [packet.dts * packet.time_base for packet in container.demux(video=0) if packet.size]
+    assert written == [time * TIME_BASE for time in TIMES]
+    assert all(frame.pict_type != PictureType.B for frame in decoded(target))  # these are shown at another time
+
+
+def film_with_late_sound(path: Path) -> Path:
+    """Twenty seconds, of which the last three have sound. An FLV does not say in its header that it has."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=2)
+        video.width, video.height, video.pix_fmt = 32, 16, "yuv420p"
+        sound = output.add_stream("libmp3lame" if path.suffix == ".flv" else "ac3", rate=44100, layout="mono")
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(moving_pattern(number, 16, 32, 8).astype(np.uint8), "gray").reformat(
+                format="yuv420p"
+            )
+            frame.pts, frame.time_base = number, Fraction(1, 2)
+            output.mux(video.encode(frame))
+        wave = av.AudioFrame.from_ndarray(np.zeros((1, 3 * 44100), np.float32), "fltp", "mono")
+        wave.sample_rate, wave.pts, wave.time_base = 44100, 17 * 44100, Fraction(1, 44100)
+        output.mux([*video.encode(None), *sound.encode(wave), *sound.encode(None)])
+    if path.suffix == ".flv":
+        content = bytearray(path.read_bytes())
+        content[4] = 1  # has video
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "flv"])
+def test_sound_that_begins_late_is_kept(network: Networks, tmp_path: Path, suffix: str):
+    source, target = film_with_late_sound(tmp_path / f"lr.{suffix}"), tmp_path / f"sr.{suffix}"
+    assert upscale_video(source, target, network(2)).warnings == ()
+    with open_source(source) as lr, open_source(target) as sr:
+        (before,), (after,) = lr.container.streams.audio, sr.container.streams.audio
+        kept = [[bytes(packet) for packet in each.container.demux(each) if packet.size] for each in (before, after)]
+        assert kept[0] == kept[1] != []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        ("ts", "left out, as the first 64 MiB do not tell what it is: stream 1 (sound ac3)"),
+        ("flv", "left out: 1 streams that begin after the first 64 MiB"),
+    ],
+)
+def test_sound_that_begins_too_late_is_said(
+    network: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, message: str
+):
+    monkeypatch.setattr(reading, "SEARCHED", {"probesize": "1000"})
+    film = film_with_late_sound(tmp_path / f"lr.{suffix}")
+    result = upscale_video(film, tmp_path / f"sr.{suffix}", network(2))
+    assert (result.frames, result.warnings) == (40, (message,))
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
