@@ -704,7 +704,7 @@ function listExamples() {
     const [item, button, picture, label] = ["li", "button", "img", "span"].map((tag) => document.createElement(tag));
     picture.src = `made/${EXAMPLES[name].suffix === "webm" ? `${name}.png` : fileOf(name, 3)}`;
     picture.alt = "";
-    picture.addEventListener("error", () => picture.removeAttribute("src")); // or its place is a broken picture
+    picture.addEventListener("error", () => (picture.style.visibility = "hidden")); // or a sign of it is shown
     button.type = "button";
     button.dataset.example = name;
     label.textContent = TEXTS.example[name];

@@ -19,7 +19,7 @@ const en = {
     "The picture. Arrow keys move it, plus and minus zoom, 0 fits it, 1 shows it pixel for pixel, Escape goes back to " +
     "the start.",
   slider: "Dividing line between the two pictures",
-  nothing: "Drop a picture or a film here",
+  nothing: "Open a picture or a film",
   done: "Enlarged so far",
   cancel: "Cancel",
   fit: "Fit",
