@@ -130,7 +130,7 @@ const en = {
   tooLong: (format, most) => `A ${format} file has at most ${most.toLocaleString("en")} pixels a side; save a PNG.`,
   notWritten: (format) => `This browser cannot write this as ${format}; save a PNG.`,
   tooNarrow: (width, from) => `${width} pixels are not more than the picture's ${from}: nothing is to be enlarged.`,
-  tooWide: (width, from) => `${width} pixels are more than four times the picture's ${from}.`,
+  tooWide: (width, from) => `${width} pixels are more than four times the picture's ${from}: ${4 * from} at most.`,
   kept: (refusal, scale) => `${refusal} Shown at ×${scale}.`,
   noMemory: "The browser does not have enough memory for this; try a smaller scale.",
   offline: "The network's files could not be loaded: is this computer offline? Try again when it is not.",
