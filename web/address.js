@@ -12,7 +12,8 @@ const VALID = {
 
 /** The settings that the address holds, each a string. */
 export function readAddress() {
-  const held = [...new URLSearchParams(location.hash.slice(1))].filter(([name, value]) => VALID[name]?.(value) ?? true);
+  const held = [...new URLSearchParams(location.hash.slice(1))].filter(([name, value]) =>
+    Object.hasOwn(DEFAULTS, name) && (!Object.hasOwn(VALID, name) || VALID[name](value)));
   return { ...DEFAULTS, ...Object.fromEntries(held) };
 }
 

@@ -24,8 +24,10 @@ export class Film {
     } catch {
       throw new Refusal(TEXTS.unplayable(file?.name));
     }
-    if (!video.videoWidth) throw new Refusal(TEXTS.noPictures(file.name));
-    return new Film(video);
+    const film = new Film(video);
+    if (film.width) return film;
+    film.close(); // or it would play on, unseen
+    throw new Refusal(TEXTS.noPictures(file.name));
   }
 
   constructor(video) {

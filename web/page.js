@@ -43,8 +43,9 @@ let asked = "3";
 const view = new View(
   Object.fromEntries(["stage", "before", "after", "slider", "loupe"].map((id) => [id, $(id)])),
   (ratio) => {
-    $("percent").textContent = current ? TEXTS.percent(ratio) : "";
-    $("hint").textContent = current && ratio < SMALL ? TEXTS.small(ratio) : "";
+    const shown = view.layers.length > 0;
+    $("percent").textContent = shown ? TEXTS.percent(ratio) : "";
+    $("hint").textContent = shown && ratio < SMALL ? TEXTS.small(ratio) : "";
   },
 );
 const saving = new Saving(say, remember);
@@ -57,12 +58,14 @@ let pool;
 let opening = 0; // the number of the last opening: an earlier one that is still reading gives up
 let isReading = false; // whether the last opening still reads
 let work = new AbortController(); // of the picture that is enlarged now
+let isLeaving = false; // whether the browser is on its way back to the start
 
 // --- messages ---
 
 function say(text, wrong = false) {
   $("status").textContent = text;
   $("status").classList.toggle("wrong", wrong);
+  if (wrong) $("status").scrollIntoView({ block: "nearest" });
 }
 
 /** Tells the user what an error means; what is shown stays. */
@@ -180,6 +183,8 @@ async function open(reading, { history: place = "push" } = {}) {
   $("film").hidden = !content.film;
   $("nothing").hidden = true;
   $("stage").classList.remove("empty");
+  // On a phone, the examples and the files lie far below it.
+  if (!content.start) $("stage").scrollIntoView({ block: "nearest" });
   if (content.film) watch(content.film);
   try {
     await show();
@@ -290,10 +295,12 @@ function stopReading() {
 
 /** Leaves what is opened, by the browser's Back if that leads to the start. */
 async function leave() {
-  if (!current || current.start) return;
+  if (!current || current.start || isLeaving) return;
   const focused = document.activeElement === $("close");
-  if (history.state?.back) history.back();
-  else {
+  if (history.state?.back) {
+    isLeaving = true; // a second step back would leave the page
+    history.back();
+  } else {
     await start();
     remember();
   }
@@ -302,11 +309,12 @@ async function leave() {
 
 /** Goes where the address leads: after Back and Forward, or when somebody has written into it. */
 const follow = attempt(async ({ state } = {}) => {
+  isLeaving = false;
   if (!state) applyAddress();
   const { example: name } = readAddress();
   const item = state?.item && queue.find(state.item);
   if (item) return openItem(item, { history: "replace" });
-  if (name in EXAMPLES) return open(example(name), { history: "replace" });
+  if (Object.hasOwn(EXAMPLES, name)) return open(example(name), { history: "replace" });
   await start({ moving: !current });
   return remember();
 });
@@ -400,8 +408,8 @@ async function showPicture(content) {
   const original = await comparison(content, picture, finished, signal);
   signal.throwIfAborted();
   const restored = restoring ? `, ${TEXTS.restored(restoring)}` : "";
-  const inexact = picture.inexact ? ` ${TEXTS.inexactAlpha}.` : "";
-  say(`${sizes}. ${TEXTS.finished(finished.seconds)}${restored}.${inexact}`);
+  const notes = [picture.inexact && TEXTS.inexactAlpha, picture.animated && TEXTS.animated].filter(Boolean);
+  say([`${sizes}.`, `${TEXTS.finished(finished.seconds)}${restored}.`, ...notes].join(" "));
   if (content.start) return;
   if (!saving.offered) saving.offer(name, async () => finished);
   if (original) $("sides").hidden = false;
@@ -562,31 +570,39 @@ function cancelSaving() {
   say("");
 }
 
+function isSavingAll() {
+  return $("save-all").disabled;
+}
+
 /** Enlarges and saves every picture of the queue, by the same settings. */
 const saveAll = attempt(async () => {
   const items = queue.items.filter(({ file }) => !file.type.startsWith("video/"));
-  let saved = 0;
+  let [saved, failed] = [0, 0];
   $("save-all").disabled = true;
   try {
     for (const [index, item] of items.entries()) {
+      if (!queue.find(item.id)) continue; // removed meanwhile
       queue.mark(item, "working");
       try {
         await openItem(item);
         say(TEXTS.savingAll(index + 1, items.length, item.file.name));
+        const mark = current.scale === asked ? "saved" : "other";
         await saving.save();
+        queue.mark(item, mark);
+        saved++;
       } catch (error) {
         queue.mark(item, error === CANCELLED ? "" : current?.item === item ? "refused" : "wrong");
         if (error === CANCELLED) throw error;
-        continue;
+        failed++;
       }
-      queue.mark(item, current.scale === asked ? "saved" : "other");
-      saved++;
+      if (current?.item !== item && item.mark !== "wrong") throw CANCELLED; // the user has opened another
     }
   } finally {
     $("save-all").disabled = false;
     if (document.activeElement === document.body) $("save-all").focus(); // which it has lost
   }
-  say(TEXTS.savedAll(saved, items.length - saved, items.length < queue.items.length), saved < items.length);
+  const films = queue.items.some(({ file }) => file.type.startsWith("video/"));
+  say(TEXTS.savedAll(saved, failed, films), failed > 0);
 });
 
 // --- controls ---
@@ -676,7 +692,7 @@ function connectDocument() {
   document.addEventListener("keydown", ({ key }) => {
     if (key !== "Escape") return;
     if (saving.running) cancelSaving();
-    else if (!$("progress").hidden) cancel();
+    else if (!$("progress").hidden || (isSavingAll() && !isReading)) cancel();
     else if (isReading && current) stopReading();
     else leave();
   });
@@ -688,6 +704,7 @@ function listExamples() {
     const [item, button, picture, label] = ["li", "button", "img", "span"].map((tag) => document.createElement(tag));
     picture.src = `made/${EXAMPLES[name].suffix === "webm" ? `${name}.png` : fileOf(name, 3)}`;
     picture.alt = "";
+    picture.addEventListener("error", () => (picture.style.visibility = "hidden")); // or a sign of it is shown
     button.type = "button";
     button.dataset.example = name;
     label.textContent = TEXTS.example[name];
@@ -707,7 +724,10 @@ function main() {
   $("limit").textContent = TEXTS.limit(LARGEST);
   if (!globalThis.WebAssembly?.validate(SIMD)) {
     say(TEXTS.noSimd, true);
-    showNothing();
+    $("stage").classList.add("empty");
+    $("shelf").hidden = true;
+    // Or the browser would leave the page for the file.
+    for (const event of ["dragover", "drop"]) document.addEventListener(event, (dragged) => dragged.preventDefault());
     for (const control of document.querySelectorAll("button, input")) control.disabled = true;
     return;
   }

@@ -34,6 +34,7 @@ export class Picture {
       const picture = new Picture(await createImageBitmap(file));
       picture.alpha = !/jpeg|bmp/.test(file.type) && picture.#hasAlpha();
       if (picture.alpha) picture.exact = await unmultiplied(file, picture);
+      picture.animated = await isAnimated(file);
       return picture;
     } catch {
       throw new Refusal(TEXTS.unreadable(file.name));
@@ -78,6 +79,17 @@ export class Picture {
     }
     return false;
   }
+}
+
+/** Whether the file holds several pictures, of which the first is read; false where the browser does not tell. */
+async function isAnimated(file) {
+  const { type } = file;
+  if (!globalThis.ImageDecoder || !type || !(await ImageDecoder.isTypeSupported(type))) return false;
+  const decoder = new ImageDecoder({ type, data: file.stream() });
+  await decoder.completed; // only then is the number of frames known
+  const { frameCount } = decoder.tracks.selectedTrack;
+  decoder.close();
+  return frameCount > 1;
 }
 
 function cropped(rgba, stride, { left, top, width, height }) {

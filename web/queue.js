@@ -1,5 +1,6 @@
 // The user's files: a strip of thumbnails, of which one is shown. One file alone has no strip.
 
+import { drawn } from "./svg.js";
 import { TEXTS } from "./texts.js";
 
 const THUMBNAIL = { width: 175, height: 116 }; // CSS pixels, at most
@@ -82,7 +83,8 @@ export class Queue {
 async function draw({ file, canvas }) {
   const [width, height] = [THUMBNAIL.width, THUMBNAIL.height].map((length) => length * devicePixelRatio);
   Object.assign(canvas, { width, height });
-  const bitmap = await createImageBitmap(file).catch(() => null);
+  const isDrawing = file.type === "image/svg+xml";
+  const bitmap = await (isDrawing ? drawn(file) : Promise.resolve(file)).then(createImageBitmap).catch(() => null);
   if (!bitmap) return;
   const zoom = Math.max(width / bitmap.width, height / bitmap.height);
   const [wide, high] = [bitmap.width * zoom, bitmap.height * zoom];

@@ -27,8 +27,8 @@ export class Saving {
   }
 
   /**
-   * Offers a result, in place of what has been offered; a file that is being saved goes on. name: the file's, without suffix. result: a function that
-   * resolves to one. frame: whether it is one of a film.
+   * Offers a result, in place of what has been offered; a file that is being saved goes on. name: the file's, without
+   * suffix. result: a function that resolves to one. frame: whether it is one of a film.
    */
   offer(name, result, frame = false) {
     this.offered = { name, result, frame };
@@ -36,8 +36,8 @@ export class Saving {
     this.#update();
   }
 
+  /** Offers nothing; a file that is being saved goes on. */
   withdraw() {
-    this.cancel();
     this.sizing.abort();
     this.offered = null;
     $("saving").hidden = true;
@@ -89,7 +89,8 @@ export class Saving {
     $("saved").hidden = false;
     for (const button of ["download", "copy"]) $(button).disabled = true;
     try {
-      const result = await this.offered.result();
+      const stopped = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      const result = await Promise.race([this.offered.result(), stopped]);
       return await save(result, encoding, (part) => ($("saved-part").value = part), signal);
     } finally {
       if (this.work.signal === signal) this.#ended(focused);

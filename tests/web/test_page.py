@@ -203,6 +203,16 @@ def test_inexact_alpha_is_said(page: "playwright.Page", address: str, tmp_path: 
     assert status(page, "Finished in").endswith("This browser rounds the colours of translucent pixels.")
 
 
+@pytest.mark.parametrize(("suffix", "pictures"), [("png", 2), ("gif", 2), ("webp", 2), ("gif", 1)])
+def test_the_first_picture_of_an_animation_is_said_to_be_it(
+    page: "playwright.Page", tmp_path: Path, suffix: str, pictures: int
+):
+    first, *others = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (0, 255)[:pictures]]
+    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=others, duration=100)
+    choose(page, tmp_path / f"moving.{suffix}")
+    assert status(page, "Finished in").endswith("only the first picture.") == (pictures > 1)
+
+
 def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
     source = tmp_path / "flat.png"
     write_image(source, np.full((40, 60, 3), (200, 30, 97), np.uint8))
@@ -340,6 +350,9 @@ def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", 
     page.goto(address)
     status(page, "no WebAssembly SIMD")
     assert page.locator("#camera").is_disabled()
+    page.evaluate("document.body.addEventListener('drop', (event) => (globalThis.dropped = event))")
+    page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", "drop"])
+    assert page.evaluate("dropped.defaultPrevented")  # or the browser would leave the page for the file
 
 
 def test_works_without_a_network(page: "playwright.Page", folder: Path, address: str):
@@ -476,6 +489,9 @@ def test_fingers(address: str, browser: "playwright.Browser"):
         touch("touchEnd")
         page.wait_for_function("() => scrollY > 30")
         assert abs(float(page.input_value("#slider")) - 40) <= 1
+        page.get_by_role("button", name="Text", exact=True).tap()  # which scrolls down to it
+        status(page, "A page of text")
+        page.wait_for_function("() => document.querySelector('#stage').getBoundingClientRect().top >= -1")
 
 
 def test_several_files_wait_and_are_saved_one_by_one(page: "playwright.Page", tmp_path: Path):
@@ -497,6 +513,52 @@ def test_several_files_wait_and_are_saved_one_by_one(page: "playwright.Page", tm
     page.get_by_label("Remove three.png").click()
     page.get_by_label("Remove two.png").click()
     assert page.locator("#queue").is_hidden()
+
+
+def test_escape_ends_save_all_and_what_was_removed_is_not_saved(page: "playwright.Page", tmp_path: Path):
+    set_network(page, 2)
+    page.set_input_files("#file", [photograph(tmp_path / f"{name}.png") for name in ("one", "two", "three")])
+    status(page, "Finished in")
+    names = []
+    page.on("download", lambda download: names.append(download.suggested_filename))
+    page.evaluate("""() => new Promise((resolve) => {
+      new MutationObserver(([{ target }], observer) => {
+        if (!target.textContent.includes("→")) return;
+        observer.disconnect(); // it is being enlarged, and no progress is shown yet
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+        resolve();
+      }).observe(document.querySelector("#status"), { childList: true });
+      document.querySelector("#save-all").click();
+    })""")
+    status(page, "Cancelled")
+    assert page.locator("#close").is_visible()
+    assert page.is_enabled("#save-all")
+    page.evaluate("for (const id of ['#save-all', 'li:last-child .remove']) document.querySelector(id).click()")
+    assert status(page, "Saved 2 files") == "Saved 2 files."
+    assert sorted(names) == ["one_x2.png", "two_x2.png"]
+
+
+def test_saving_goes_on_while_another_picture_is_opened(page: "playwright.Page", tmp_path: Path):
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    choose(page, tmp_path / "large.png", 4)
+    status(page, "Finished in")
+    with page.expect_download() as download:
+        page.click("#download")
+        page.set_input_files("#file", photograph(tmp_path / "photo.png"))
+    assert download.value.suggested_filename == "large_x4.png"
+
+
+def test_saving_that_waits_for_the_picture_stops_at_once(page: "playwright.Page", tmp_path: Path):
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    choose(page, tmp_path / "large.png", 2)
+    status(page, "Finished in")
+    stopped = page.evaluate("""async () => {
+      for (const each of ["input[value='4']", "#download", "#stop"]) document.querySelector(each).click();
+      await new Promise(requestAnimationFrame);
+      return document.querySelector("#saved").hidden;
+    }""")
+    assert stopped
+    assert status(page, "Finished in")
 
 
 def test_formats_and_the_size_to_come(page: "playwright.Page", tmp_path: Path):
@@ -543,6 +605,23 @@ def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwrigh
     status(page, f"{sizes(384, 258, 2)}. Finished")
     page.go_back()
     status(page, f"{sizes(252, 252, 2)}. Finished")
+
+
+def test_two_clicks_on_close_lead_to_the_start_only(page: "playwright.Page", address: str):
+    page.get_by_role("button", name="Text").click()
+    status(page, "A page of text")
+    page.evaluate("for (const _ of '12') document.querySelector('#close').click()")
+    page.wait_for_timeout(300)
+    assert page.url == address
+    started(page)
+
+
+@pytest.mark.parametrize("setting", ["example=constructor", "__defineGetter__=1", "scale=5", "restore=x"])
+def test_settings_that_there_are_not_are_left_out(page: "playwright.Page", address: str, setting: str):
+    page.goto("about:blank")
+    page.goto(f"{address}#{setting}")
+    started(page)
+    assert page.url == address
 
 
 def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
@@ -714,6 +793,9 @@ def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     choose(page, film)
     page.wait_for_function(PLAYING)
     assert sizes(640, 360, 2) in page.inner_text("#status")
+    page.set_viewport_size({"width": 320, "height": 480})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size(DESK)
     page.click("#play")
     page.wait_for_function("() => document.querySelector('#play').textContent === 'Play'")
     page.wait_for_timeout(300)
