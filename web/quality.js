@@ -33,6 +33,7 @@ const LUMA = [299, 587, 114]; // of R, G and B, in thousandths
 const UNIT = 1000;
 const SIDE = 8; // pixels of a block
 const BLOCKS = 1024;
+const FIRST_BLOCKS = 256;
 const LEAST_BLOCKS = 32;
 const LEAST_CONTRAST = 2;
 const MIXED = range(SIDE ** 2).map((index) => (index + 1) ** 2 * 7 + 1);
@@ -41,6 +42,7 @@ const [LEAST_QUALITY, MOST_QUALITY] = [10, 98];
 const [BINS_A_LEVEL, BINS] = [4, 512];
 const DEVIATIONS = [0.3, 0.7, 1.8];
 const OUTLIERS = 0.05;
+const FIRST_EVIDENCE = -100;
 const EVIDENCE = 40;
 const [WITNESSES, WITNESS] = [6, 5];
 const SHARE = 0.2;
@@ -244,23 +246,22 @@ export function pixelQuality(rgba, width, height) {
 }
 
 function qualityOn(rgba, width, height, grid) {
-  const blocks = distinctBlocks(rgba, width, height, grid);
+  const first = gainsOfSteps(gainsOf(distinctBlocks(rgba, width, height, grid, FIRST_BLOCKS)));
+  if (sum(first.map((each) => Math.max(...each))) < FIRST_EVIDENCE) return null;
+  const blocks = distinctBlocks(rgba, width, height, grid, BLOCKS);
   if (blocks.length < LEAST_BLOCKS) return null;
   const gains = gainsOf(blocks);
-  const { steps: most } = model();
-  // A step of 1 is no trace.
-  const ofSteps = gains.map((each) =>
-    range(most - 1).map((index) => Math.max(...DEVIATIONS.map((_, deviation) => each[deviation * most + index + 1]))));
+  const ofSteps = gainsOfSteps(gains);
   const ofTables = gainsOfTables(gains);
   const clearest = Math.max(...ofTables.map(sum));
   if (clearest >= FITTING * sum(ofSteps.map((each) => Math.max(...each)))) return standardQuality(ofTables);
   return nearestQuality(ofSteps);
 }
 
-/** Blocks of luma that differ from each other and are neither flat nor clipped, spread evenly over the picture. */
-function distinctBlocks(rgba, width, height, [top, left]) {
+/** Up to `most` blocks of luma that differ from each other and are neither flat nor clipped, spread over the picture. */
+function distinctBlocks(rgba, width, height, [top, left], most) {
   const [rows, columns] = [height - top, width - left].map((length) => Math.max(Math.floor(length / SIDE), 0));
-  const count = Math.min(rows * columns, BLOCKS);
+  const count = Math.min(rows * columns, most);
   const blocks = new Map();
   for (let number = 0; number < count; number++) {
     const index = Math.floor((number * rows * columns) / count);
@@ -368,6 +369,13 @@ function gainsOf(blocks) {
     });
     return found;
   });
+}
+
+/** The gains of the steps from 2 on, as 1 is no trace, at the deviation likeliest for each: coefficients x steps. */
+function gainsOfSteps(gains) {
+  const { steps } = model();
+  const places = DEVIATIONS.map((_, deviation) => deviation * steps);
+  return gains.map((each) => range(steps).slice(1).map((index) => Math.max(...places.map((at) => each[at + index]))));
 }
 
 /** The gains of each quality's steps at the deviation likeliest for all: qualities x coefficients. */
