@@ -42,6 +42,7 @@ const [LEAST_QUALITY, MOST_QUALITY] = [10, 98];
 const [BINS_A_LEVEL, BINS] = [4, 512];
 const DEVIATIONS = [0.3, 0.7, 1.8];
 const OUTLIERS = 0.05;
+const [COMPARED, BUSY, LARGE, TWIN] = [192, 6, 8, 0.03];
 const FIRST_EVIDENCE = -100;
 const EVIDENCE = 40;
 const [WITNESSES, WITNESS] = [6, 5];
@@ -249,11 +250,15 @@ function qualityOn(rgba, width, height, grid) {
   const first = gainsOfSteps(gainsOf(distinctBlocks(rgba, width, height, grid, FIRST_BLOCKS)));
   if (sum(first.map((each) => Math.max(...each))) < FIRST_EVIDENCE) return null;
   const blocks = distinctBlocks(rgba, width, height, grid, BLOCKS);
-  if (blocks.length < LEAST_BLOCKS) return null;
+  if (blocks.length < LEAST_BLOCKS || repeats(blocks)) return null;
   const gains = gainsOf(blocks);
   const ofSteps = gainsOfSteps(gains);
-  const ofTables = gainsOfTables(gains);
-  const clearest = Math.max(...ofTables.map(sum));
+  // A picture on its side has its tables on their side.
+  const turned = model().turned.map((place) => gains[place]);
+  const [ofTables, clearest] = [gains, turned]
+    .map(gainsOfTables)
+    .map((each) => [each, Math.max(...each.map(sum))])
+    .reduce((best, other) => (other[1] > best[1] ? other : best));
   if (clearest >= FITTING * sum(ofSteps.map((each) => Math.max(...each)))) return standardQuality(ofTables);
   return nearestQuality(ofSteps);
 }
@@ -271,7 +276,20 @@ function distinctBlocks(rgba, width, height, [top, left], most) {
     const key = block.reduce((mixed, luma, place) => (mixed + Math.imul(luma - block[0], MIXED[place])) | 0, 0);
     if (!blocks.has(key)) blocks.set(key, block);
   }
-  return [...blocks.values()];
+  return [...blocks].sort(([key], [other]) => key - other).map(([, block]) => block);
+}
+
+/** Whether most of the blocks that have much in them resemble another but for some noise. */
+function repeats(blocks) {
+  const { transform } = model();
+  const busy = blocks
+    .slice(0, COMPARED)
+    .map((block) => transform.map((row) => coefficientOf(row, block)))
+    .filter((block) => block.filter((each) => Math.abs(each) >= LARGE).length >= BUSY);
+  const energy = (block) => sum(block.map((each) => each ** 2));
+  const twins = busy.filter((block) =>
+    busy.some((other) => other !== block && energy(block.map((each, at) => each - other[at])) < TWIN * energy(block)));
+  return busy.length >= LEAST_BLOCKS && 2 * twins.length > busy.length;
 }
 
 /** A block's luma in thousandths of a level, row by row; null where a channel is clipped. */
@@ -315,7 +333,8 @@ function firstBorder(corners) {
 
 /**
  * What is the same for all pictures: the DCT's rows for the coefficients that are looked at, the gains of a
- * coefficient's value by deviation and step, one row a bin, and the tables of the qualities that are compared.
+ * coefficient's value by deviation and step, one row a bin, the tables of the qualities that are compared, and of each
+ * coefficient the number of the one whose row is its column.
  */
 function model() {
   made ??= makeModel();
@@ -330,6 +349,7 @@ function makeModel() {
   const used = places.filter((place) => order(place) > 0 && order(place) <= HIGHEST);
   const transform = used.map((place) =>
     places.map((at) => cosine(Math.floor(place / SIDE), Math.floor(at / SIDE)) * cosine(place % SIDE, at % SIDE)));
+  const turned = used.map((place) => used.indexOf(SIDE * (place % SIDE) + Math.floor(place / SIDE)));
   const qualities = range(MOST_QUALITY - LEAST_QUALITY + 1).map((index) => index + LEAST_QUALITY);
   const tables = qualities.map((quality) => used.map((place) => standardTable(quality)[place]));
   const steps = Math.max(...tables.flat());
@@ -342,7 +362,7 @@ function makeModel() {
     });
     return row;
   });
-  return { transform, tables, steps, gains };
+  return { transform, turned, tables, steps, gains };
 }
 
 function gain(value, step, deviation) {
@@ -352,15 +372,20 @@ function gain(value, step, deviation) {
   return value < step / 2 ? Math.min(found, 0) : found;
 }
 
+/** A coefficient of a block in levels. row: of the transform. */
+function coefficientOf(row, block) {
+  let coefficient = 0;
+  for (let place = 0; place < row.length; place++) coefficient += row[place] * block[place];
+  return coefficient / UNIT;
+}
+
 /** For each coefficient the logarithms of the likelihood ratios, by deviation and step. */
 function gainsOf(blocks) {
   const { transform, steps, gains } = model();
   return transform.map((row) => {
     const histogram = new Int32Array(BINS);
     for (const block of blocks) {
-      let coefficient = 0;
-      for (let place = 0; place < row.length; place++) coefficient += row[place] * block[place];
-      const bin = Math.floor((Math.abs(coefficient) / UNIT) * BINS_A_LEVEL + 0.5);
+      const bin = Math.floor(Math.abs(coefficientOf(row, block)) * BINS_A_LEVEL + 0.5);
       if (bin < BINS) histogram[bin]++;
     }
     const found = new Float64Array(DEVIATIONS.length * steps);
