@@ -17,6 +17,8 @@ from fsrcnn.weights import INTEGER_RANGES, SUFFIX, Tensors, Weights, load_weight
 AUTO: Literal["auto"] = "auto"
 Restore = float | Literal["auto"]  # a strength from 0 to 1, or chosen for each picture
 
+RESTORING = "_restore"  # at the end of the names of restoring weights
+
 STEPS = 20  # strengths are multiples of 1/20, so that few forms of a network are needed
 # The strength for a picture compressed as libjpeg does at a quality; from the validation pictures.
 STRENGTHS = {20: 1.0, 30: 0.95, 40: 0.9, 50: 0.84, 60: 0.77, 70: 0.68, 80: 0.5, 90: 0.25, 95: 0.13, 100: 0.0}
@@ -61,7 +63,13 @@ def _shown(value: object) -> str:
 
 def restoring_path(path: Path) -> Path:
     """Where the restoring weights of a weights file are, if there are any."""
-    return path.with_name(f"{path.stem}_restore{SUFFIX}")
+    return path.with_name(f"{path.stem}{RESTORING}{SUFFIX}")
+
+
+def clean_path(path: Path) -> Path | None:
+    """The weights file that a file of restoring weights is beside; None: it is none of these."""
+    clean = path.with_name(f"{path.stem.removesuffix(RESTORING)}{SUFFIX}")
+    return clean if clean != path and restoring_path(clean) == path and clean.is_file() else None
 
 
 def restoring_weights(path: Path, weights: Weights) -> Weights | None:

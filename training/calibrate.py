@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from config import Config
 from dataset import list_images, read_image, set_folder
-from fsrcnn.errors import run_script
+from fsrcnn.errors import RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.integers import NotInIntegersError, quantised
 from fsrcnn.luma import PEAK
-from fsrcnn.restore import STEPS, blended, restoring_path
-from fsrcnn.weights import INTEGER_RANGES, Weights, load_weights, save_weights
+from fsrcnn.restore import STEPS, blended, clean_path, restoring_path, restoring_weights
+from fsrcnn.weights import INTEGER_RANGES, SUFFIX, Weights, load_weights, save_weights
 from imgproc import imresize, luma, modcrop
 from training.extremes import extreme_pictures
 
@@ -77,7 +77,7 @@ def ranges(weights: Weights, pictures: Sequence[NDArray[np.float32]]) -> NDArray
 
 
 def calibrated(weights: Weights, pictures: Sequence[NDArray[np.float32]], clean: Weights | None = None) -> Weights:
-    """The weights with the ranges of their integer form among the additions; as they are if they have no such form.
+    """The weights with the ranges of their integer form among the additions; without any if they have no such form.
 
     clean: what these weights, which restore, are blended with.
     """
@@ -94,18 +94,38 @@ def calibrated(weights: Weights, pictures: Sequence[NDArray[np.float32]], clean:
         for form, each in zip(forms, found, strict=True):
             quantised(form, each)
     except NotInIntegersError:
-        return weights
-    return Weights(weights.sizes, weights.parameters, weights.additions | {INTEGER_RANGES: np.stack(found)})
+        kept = {name: value for name, value in weights.additions.items() if name != INTEGER_RANGES}
+    else:
+        kept = weights.additions | {INTEGER_RANGES: np.stack(found)}
+    return Weights(weights.sizes, weights.parameters, kept)
 
 
-def calibrate_file(path: Path, paths: Sequence[Path], clean: Weights | None = None) -> None:
-    """Adds the ranges to a weights file, and their digest to the json beside it. paths: of pictures."""
+def calibrate_file(path: Path, paths: Sequence[Path], clean: Weights | None = None) -> bool:
+    """Adds the ranges to a weights file, and their digest to the json beside it. paths: of pictures. Returns whether
+    the weights have an integer form.
+    """
     weights = load_weights(path)
     weights = calibrated(weights, reduced_luma(paths[:PICTURES], weights.upscale_factor), clean)
     save_weights(weights, path)
     said = path.with_suffix(".json")
-    if said.is_file():
-        write_json(said, json.loads(said.read_text(encoding="utf-8")) | {"sha256": weights.digest})
+    if said.is_file() and "sha256" in (told := json.loads(said.read_text(encoding="utf-8"))):  # not another's
+        write_json(said, told | {"sha256": weights.digest})
+    return INTEGER_RANGES in weights.additions
+
+
+def all_files(paths: Iterable[Path]) -> dict[Path, Path | None]:
+    """These weights files and the restoring ones beside them, and for a restoring one the file that it is beside.
+
+    Raises RequestError for a name of another format, whose file would be overwritten by this project's.
+    """
+    found: dict[Path, Path | None] = {}
+    for path in paths:
+        if path.suffix.lower() != SUFFIX:
+            raise RequestError(f"weights: got {path}, expected a {SUFFIX} file")
+        found[path] = clean_path(path)
+        if (restoring := restoring_path(path)).is_file():
+            found[restoring] = path
+    return found
 
 
 def main() -> None:
@@ -114,11 +134,12 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Config().data_dir, help="where T91 is")
     given = parser.parse_args()
     paths = list_images(set_folder(given.data_dir, CALIBRATION_SET))
-    for path in given.weights:
-        calibrate_file(path, paths)
-        if restoring_path(path).is_file():
-            calibrate_file(restoring_path(path), paths, load_weights(path))
-        print(f"{path}: calibrated", flush=True)
+    for path, clean in all_files(given.weights).items():
+        weights = load_weights(clean) if clean else None
+        if clean and weights:
+            restoring_weights(clean, weights)  # refuses those of other sizes
+        fits = calibrate_file(path, paths, weights)
+        print(f"{path}: {'calibrated' if fits else 'does not fit integers, runs in float32'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ const LUMA = [299, 587, 114]; // of R, G and B, in thousandths
 const UNIT = 1000;
 const SIDE = 8; // pixels of a block
 const BLOCKS = 1024;
+const FIRST_BLOCKS = 256;
 const LEAST_BLOCKS = 32;
 const LEAST_CONTRAST = 2;
 const MIXED = range(SIDE ** 2).map((index) => (index + 1) ** 2 * 7 + 1);
@@ -41,6 +42,8 @@ const [LEAST_QUALITY, MOST_QUALITY] = [10, 98];
 const [BINS_A_LEVEL, BINS] = [4, 512];
 const DEVIATIONS = [0.3, 0.7, 1.8];
 const OUTLIERS = 0.05;
+const [COMPARED, BUSY, LARGE, TWIN] = [192, 6, 8, 0.03];
+const FIRST_EVIDENCE = -100;
 const EVIDENCE = 40;
 const [WITNESSES, WITNESS] = [6, 5];
 const SHARE = 0.2;
@@ -244,23 +247,26 @@ export function pixelQuality(rgba, width, height) {
 }
 
 function qualityOn(rgba, width, height, grid) {
-  const blocks = distinctBlocks(rgba, width, height, grid);
-  if (blocks.length < LEAST_BLOCKS) return null;
+  const first = gainsOfSteps(gainsOf(distinctBlocks(rgba, width, height, grid, FIRST_BLOCKS)));
+  if (sum(first.map((each) => Math.max(...each))) < FIRST_EVIDENCE) return null;
+  const blocks = distinctBlocks(rgba, width, height, grid, BLOCKS);
+  if (blocks.length < LEAST_BLOCKS || repeats(blocks)) return null;
   const gains = gainsOf(blocks);
-  const { steps: most } = model();
-  // A step of 1 is no trace.
-  const ofSteps = gains.map((each) =>
-    range(most - 1).map((index) => Math.max(...DEVIATIONS.map((_, deviation) => each[deviation * most + index + 1]))));
-  const ofTables = gainsOfTables(gains);
-  const clearest = Math.max(...ofTables.map(sum));
+  const ofSteps = gainsOfSteps(gains);
+  // A picture on its side has its tables on their side.
+  const turned = model().turned.map((place) => gains[place]);
+  const [ofTables, clearest] = [gains, turned]
+    .map(gainsOfTables)
+    .map((each) => [each, Math.max(...each.map(sum))])
+    .reduce((best, other) => (other[1] > best[1] ? other : best));
   if (clearest >= FITTING * sum(ofSteps.map((each) => Math.max(...each)))) return standardQuality(ofTables);
   return nearestQuality(ofSteps);
 }
 
-/** Blocks of luma that differ from each other and are neither flat nor clipped, spread evenly over the picture. */
-function distinctBlocks(rgba, width, height, [top, left]) {
+/** Up to `most` blocks of luma that differ from each other and are neither flat nor clipped, spread over the picture. */
+function distinctBlocks(rgba, width, height, [top, left], most) {
   const [rows, columns] = [height - top, width - left].map((length) => Math.max(Math.floor(length / SIDE), 0));
-  const count = Math.min(rows * columns, BLOCKS);
+  const count = Math.min(rows * columns, most);
   const blocks = new Map();
   for (let number = 0; number < count; number++) {
     const index = Math.floor((number * rows * columns) / count);
@@ -270,7 +276,20 @@ function distinctBlocks(rgba, width, height, [top, left]) {
     const key = block.reduce((mixed, luma, place) => (mixed + Math.imul(luma - block[0], MIXED[place])) | 0, 0);
     if (!blocks.has(key)) blocks.set(key, block);
   }
-  return [...blocks.values()];
+  return [...blocks].sort(([key], [other]) => key - other).map(([, block]) => block);
+}
+
+/** Whether most of the blocks that have much in them resemble another but for some noise. */
+function repeats(blocks) {
+  const { transform } = model();
+  const busy = blocks
+    .slice(0, COMPARED)
+    .map((block) => transform.map((row) => coefficientOf(row, block)))
+    .filter((block) => block.filter((each) => Math.abs(each) >= LARGE).length >= BUSY);
+  const energy = (block) => sum(block.map((each) => each ** 2));
+  const twins = busy.filter((block) =>
+    busy.some((other) => other !== block && energy(block.map((each, at) => each - other[at])) < TWIN * energy(block)));
+  return busy.length >= LEAST_BLOCKS && 2 * twins.length > busy.length;
 }
 
 /** A block's luma in thousandths of a level, row by row; null where a channel is clipped. */
@@ -314,7 +333,8 @@ function firstBorder(corners) {
 
 /**
  * What is the same for all pictures: the DCT's rows for the coefficients that are looked at, the gains of a
- * coefficient's value by deviation and step, one row a bin, and the tables of the qualities that are compared.
+ * coefficient's value by deviation and step, one row a bin, the tables of the qualities that are compared, and of each
+ * coefficient the number of the one whose row is its column.
  */
 function model() {
   made ??= makeModel();
@@ -329,6 +349,7 @@ function makeModel() {
   const used = places.filter((place) => order(place) > 0 && order(place) <= HIGHEST);
   const transform = used.map((place) =>
     places.map((at) => cosine(Math.floor(place / SIDE), Math.floor(at / SIDE)) * cosine(place % SIDE, at % SIDE)));
+  const turned = used.map((place) => used.indexOf(SIDE * (place % SIDE) + Math.floor(place / SIDE)));
   const qualities = range(MOST_QUALITY - LEAST_QUALITY + 1).map((index) => index + LEAST_QUALITY);
   const tables = qualities.map((quality) => used.map((place) => standardTable(quality)[place]));
   const steps = Math.max(...tables.flat());
@@ -341,7 +362,7 @@ function makeModel() {
     });
     return row;
   });
-  return { transform, tables, steps, gains };
+  return { transform, turned, tables, steps, gains };
 }
 
 function gain(value, step, deviation) {
@@ -351,15 +372,20 @@ function gain(value, step, deviation) {
   return value < step / 2 ? Math.min(found, 0) : found;
 }
 
+/** A coefficient of a block in levels. row: of the transform. */
+function coefficientOf(row, block) {
+  let coefficient = 0;
+  for (let place = 0; place < row.length; place++) coefficient += row[place] * block[place];
+  return coefficient / UNIT;
+}
+
 /** For each coefficient the logarithms of the likelihood ratios, by deviation and step. */
 function gainsOf(blocks) {
   const { transform, steps, gains } = model();
   return transform.map((row) => {
     const histogram = new Int32Array(BINS);
     for (const block of blocks) {
-      let coefficient = 0;
-      for (let place = 0; place < row.length; place++) coefficient += row[place] * block[place];
-      const bin = Math.floor((Math.abs(coefficient) / UNIT) * BINS_A_LEVEL + 0.5);
+      const bin = Math.floor(Math.abs(coefficientOf(row, block)) * BINS_A_LEVEL + 0.5);
       if (bin < BINS) histogram[bin]++;
     }
     const found = new Float64Array(DEVIATIONS.length * steps);
@@ -368,6 +394,13 @@ function gainsOf(blocks) {
     });
     return found;
   });
+}
+
+/** The gains of the steps from 2 on, as 1 is no trace, at the deviation likeliest for each: coefficients x steps. */
+function gainsOfSteps(gains) {
+  const { steps } = model();
+  const places = DEVIATIONS.map((_, deviation) => deviation * steps);
+  return gains.map((each) => range(steps).slice(1).map((index) => Math.max(...places.map((at) => each[at + index]))));
 }
 
 /** The gains of each quality's steps at the deviation likeliest for all: qualities x coefficients. */

@@ -34,15 +34,29 @@ def _core_of_this_thread() -> Callable[[], int] | None:
     return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
-def _send_away(threads: Sequence[int]) -> None:
-    """Keeps the threads from this one's core. At times Linux wakes them there and moves them only after milliseconds,
-    in which a small picture is done.
+def _allowed_cores() -> set[int]:
+    """Those that this thread may run on; none where they cannot be chosen."""
+    with suppress(OSError):  # where a sandbox forbids it
+        return os.sched_getaffinity(0) if _core_of_this_thread() else set()
+    return set()
+
+
+def _send_away(threads: Sequence[int], cores: set[int]) -> None:
+    """Keeps the threads from this one's core until they `_settle`. At times Linux wakes them there and moves them only
+    after milliseconds, in which a small picture is done. cores: that this thread may run on.
     """
     core = _core_of_this_thread()
-    with suppress(OSError):  # where a sandbox forbids it
-        if core and (others := os.sched_getaffinity(0) - {core()}):
+    with suppress(OSError):
+        if core and (others := cores - {core()}):
             for thread in threads:
                 os.sched_setaffinity(thread, others)
+
+
+def _settle(cores: set[int]) -> None:
+    """Lets this thread, which is awake, run on all these cores: others may want the one that it woke on."""
+    with suppress(OSError):
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def in_threads(task: Callable[..., None], arguments: Sequence[tuple[int, ...]], threads: int) -> None:
@@ -55,10 +69,14 @@ def in_threads(task: Callable[..., None], arguments: Sequence[tuple[int, ...]], 
         for each in remaining:
             task(*each)
 
-    helpers = _helpers(os.getpid(), threads)
+    def help_out() -> None:
+        _settle(cores)
+        work()
+
+    helpers, cores = _helpers(os.getpid(), threads), _allowed_cores()
     if len(arguments) > 1:
-        _send_away(helpers.numbers)
-    futures = [helpers.pool.submit(work) for _ in range(min(threads, len(arguments)) - 1)]
+        _send_away(helpers.numbers, cores)
+    futures = [helpers.pool.submit(help_out) for _ in range(min(threads, len(arguments)) - 1)]
     work()
     for future in futures:
         future.result()

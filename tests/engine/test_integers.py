@@ -35,7 +35,7 @@ from fsrcnn.luma import BLACK, WHITE
 from fsrcnn.network import load_network
 from fsrcnn.restore import STEPS, blended, restoring_path
 from fsrcnn.weights import INTEGER_RANGES, PRETRAINED, Weights, load_weights, save_weights, shipped_weights
-from training.calibrate import SIDE, calibrated, reduced_luma
+from training.calibrate import SIDE, all_files, calibrated, reduced_luma
 
 SHIPPED = [(variant, scale) for variant in VARIANTS for scale in SCALES]
 
@@ -245,6 +245,23 @@ def test_any_network_gets_an_integer_form(tmp_path: Path):
     lr = np.floor(picture * PEAK_STEPS).astype(np.int16)
     in_float = load_network(tmp_path / "a.safetensors", device="cpu")(lr.astype(np.float32) / PEAK_STEPS)
     assert abs(enlarge(network, lr) - in_float * PEAK_STEPS).max() < 16 * np.ptp(in_float)
+
+
+def test_weights_that_no_longer_fit_integers_lose_their_ranges():
+    weights = load_weights(PRETRAINED / "fsrcnn_s_x2.safetensors")
+    weights.parameters["deconv.weight"] *= np.float32(1e9)
+    assert INTEGER_RANGES not in calibrated(weights, [np.ones((9, 9), np.float32)]).additions
+
+
+def test_restoring_files_are_calibrated_as_such_in_whatever_order_they_are_named(tmp_path: Path):
+    clean, restoring, alone = (tmp_path / f"{name}.safetensors" for name in ("a", "a_restore", "b_restore"))
+    for path in (clean, restoring, alone):
+        path.touch()
+    expected = {clean: None, restoring: clean, alone: None}
+    assert all_files([clean, restoring, alone]) == all_files([alone, restoring, clean]) == expected
+    assert all_files([clean]) == {clean: None, restoring: clean}
+    with pytest.raises(RequestError, match=r"last\.pth, expected a \.safetensors file"):  # would be overwritten by one
+        all_files([clean, tmp_path / "last.pth"])
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,36 @@
 
 import os
 import threading
-import time
 
 import pytest
 
-from fsrcnn.native.threads import in_threads
+from fsrcnn.native.threads import _helpers, _send_away, in_threads
+
+CHOOSES_CORES = hasattr(os, "sched_setaffinity")
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="other systems do not let choose the cores of threads")
-def test_helpers_keep_from_the_core_of_the_thread_that_calls_them():
-    cores, allowed = os.sched_getaffinity(0), {}
+@pytest.mark.skipif(not CHOOSES_CORES, reason="other systems do not let choose the cores of threads")
+def test_helpers_wake_on_another_core_and_then_run_where_their_caller_may():
+    cores, allowed, both = os.sched_getaffinity(0), {}, threading.Barrier(2, timeout=30)
 
     def look(_: int) -> None:
         allowed[threading.get_native_id()] = os.sched_getaffinity(0)
-        time.sleep(0.05)
+        both.wait()
 
-    for _ in range(2):  # in the first call, the helper is not there yet
+    def look_from_one_core() -> None:
+        os.sched_setaffinity(0, {min(cores)})
         in_threads(look, [(0,), (1,)], 2)
-    assert allowed.pop(threading.get_native_id()) == cores
-    (helper,) = allowed.values()
-    assert helper < cores or len(cores) == 1
-    assert len(helper) == max(1, len(cores) - 1)
+
+    in_threads(look, [(0,), (1,)], 2)  # there are no helpers before
+    helpers = _helpers(os.getpid(), 2).numbers
+    _send_away(helpers, cores)
+    assert all(len(os.sched_getaffinity(helper)) == max(1, len(cores) - 1) for helper in helpers)
+    in_threads(look, [(0,), (1,)], 2)
+    assert len(allowed) == 2
+    assert all(each == cores for each in allowed.values())
+    allowed.clear()
+    caller = threading.Thread(target=look_from_one_core)  # of which alone the cores are chosen
+    caller.start()
+    caller.join()
+    assert len(allowed) == 2
+    assert all(each == {min(cores)} for each in allowed.values())

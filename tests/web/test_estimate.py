@@ -75,6 +75,12 @@ def test_pixels_qualities_are_the_engines(tmp_path: Path):
             pictures += [once, once.crop((3, 5, 235, 158)), reopened(saved(once, quality=95))]
         pictures.append(reopened(saved(clean, qtables=[list(range(6, 38)) * 2] * 2)))
         pictures.append(reopened(saved(clean.convert("L"), quality=50)).convert("RGB"))
+    random = np.random.default_rng(5)
+    for quality in (30, 60):
+        pictures.append(reopened(saved(clean, quality=quality)).transpose(Image.Transpose.ROTATE_90))
+    for size in (8, 16, 24):  # of tiles that recur but for some noise
+        tiles = np.tile(random.integers(0, 256, (size, size, 1)), (240 // size, 240 // size, 3)) * 0.8 + 20
+        pictures.append(Image.fromarray(np.rint(tiles + random.normal(0, 0.5, tiles.shape)).astype(np.uint8)))
     pictures += [clean.crop((0, 0, 7, 5)), Image.new("RGB", (64, 64), "red")]
     held = []
     for number, picture in enumerate(pictures):
