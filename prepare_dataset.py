@@ -248,8 +248,10 @@ def _brought_members(file: Listed, work: Path, source: Path | None) -> list[Memb
     if source is not None:
         _verify(file, _local_copy(file, source))
         return members_of(_local_copy(file, source))
+    archive = work / ARCHIVE
+    if not archive.is_file():
+        (work / LIST).unlink(missing_ok=True)  # somebody has removed the archive: it is downloaded once more
     if not (work / LIST).is_file():
-        archive = work / ARCHIVE
         archive.touch()
         there, free = archive.stat().st_size, shutil.disk_usage(work).free
         if file.size - there > free:

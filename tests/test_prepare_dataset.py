@@ -359,6 +359,18 @@ def test_unpacking_goes_on_and_needs_one_pictures_space(archive: prepare_dataset
     assert not work.exists()
 
 
+def test_an_archive_that_was_removed_is_downloaded_once_more(archive: prepare_dataset.Listed, tmp_path: Path):
+    work = tmp_path / "data" / ".DIV2K"
+    work.mkdir(parents=True)
+    (work / "archive.zip").write_bytes(ARCHIVE)
+    members = prepare_dataset._brought_members(archive, work, None)
+    with (work / "archive.zip").open("r+b") as content:
+        next(prepare_dataset.unpack(content, members, work / "pictures", shorten=True))
+    (work / "archive.zip").unlink()
+    prepare_dataset.bring_archive(archive, tmp_path / "data")
+    assert of_archive(tmp_path / "data") == PICTURES
+
+
 def test_an_archive_is_imported_and_left_as_it_is(archive: prepare_dataset.Listed, tmp_path: Path):
     with pytest.raises(FailureError, match=rf"^{archive.name}: missing in {re.escape(str(tmp_path))}; put it there"):
         prepare_dataset.bring_archive(archive, tmp_path / "data", tmp_path)
