@@ -337,6 +337,13 @@ def test_processes_together_do_not_take_mps(monkeypatch: pytest.MonkeyPatch):
         join_processes("mps")
 
 
+def test_a_port_that_no_process_finds_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("MASTER_PORT", "0")  # as `torchrun --master-port 0` passes it on
+    with pytest.raises(RequestError, match="torchrun: --master-port 0 is no port; leave it out, or --standalone"):
+        join_processes("cpu")
+
+
 @posix
 def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     flags = ["train.py", "--upscale-factor", "2", "--train-sets", "Train", "--device", "cpu", "--exp-name", "run"]
