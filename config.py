@@ -78,7 +78,7 @@ Qualities = Annotated[
     OR_NONE,
 ]
 Reductions = Annotated[
-    tuple[Annotated[float, that(lambda value: 0 < value < 1, "numbers between 0 and 1, or none")], ...],
+    tuple[Annotated[float, that(lambda value: 0.01 <= value < 1, "numbers from 0.01 to 1, or none")], ...],
     SEVERAL,
     OR_NONE,
     that(lambda values: len(set(values)) == len(values), "each once"),

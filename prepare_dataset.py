@@ -141,20 +141,23 @@ def _bring_one(file: Listed, target: Path, source: Path | None) -> None:
 def _download(file: Listed, path: Path, bar: "tqdm[Any] | None" = None) -> None:
     """Downloads what the path lacks of a file and verifies it, several times where a further attempt may help."""
     attempt = 0
+    found = most = path.stat().st_size  # found: of an earlier call, perhaps of another file; most: ever received
     while True:
-        had = path.stat().st_size
         try:
-            if had < file.size:
+            if path.stat().st_size < file.size:
                 _receive(file, path, bar)
             if (received := path.stat().st_size) < file.size:
                 raise requests.ConnectionError(f"the server ended after {received:,} of its {file.size:,} bytes")
             _verify(file, path)
             break
         except (WrongDigestError, requests.RequestException) as error:
-            if isinstance(error, WrongDigestError):
+            received, is_wrong = path.stat().st_size, isinstance(error, WrongDigestError)
+            attempt, most = (1, received) if received > most else (attempt + 1, most)
+            large = is_wrong and file.is_archive and not found
+            if is_wrong:
                 os.truncate(path, 0)
-            attempt = 1 if path.stat().st_size > had else attempt + 1
-            large = isinstance(error, WrongDigestError) and file.is_archive and not had
+                if found:
+                    found = most = 0
             if attempt == ATTEMPTS or large or isinstance(error, FINAL) or _is_clients_fault(error):
                 raise
             time.sleep(attempt * PAUSE)
@@ -245,8 +248,10 @@ def _brought_members(file: Listed, work: Path, source: Path | None) -> list[Memb
     if source is not None:
         _verify(file, _local_copy(file, source))
         return members_of(_local_copy(file, source))
+    archive = work / ARCHIVE
+    if not archive.is_file():
+        (work / LIST).unlink(missing_ok=True)  # somebody has removed the archive: it is downloaded once more
     if not (work / LIST).is_file():
-        archive = work / ARCHIVE
         archive.touch()
         there, free = archive.stat().st_size, shutil.disk_usage(work).free
         if file.size - there > free:

@@ -62,7 +62,8 @@ def load_networks(config: Config) -> dict[str, Scored]:
     """The networks to score by name: the file's, or its folder's for a run's best.safetensors; the means' with a +."""
     found: dict[str, Scored] = {}
     scale_of_others = config.upscale_factor[0] if len(config.upscale_factor) == 1 else None
-    for name, path in told_apart(chosen_files(config), weights_name).items():
+    files = told_apart(chosen_files(config), weights_name)
+    for name, path in files.items():
         weights = load_weights(path, scale_of_others)
         if weights.upscale_factor not in config.upscale_factor:
             scale, wanted = weights.upscale_factor, ", ".join(f"x{wanted}" for wanted in config.upscale_factor)
@@ -70,6 +71,8 @@ def load_networks(config: Config) -> dict[str, Scored]:
         found[name] = Scored(path, weights, ensemble=False)
         if config.ensemble:
             found[f"{name}+"] = Scored(path, weights, ensemble=True)
+    if len(found) < len(files) * (1 + config.ensemble):
+        raise RequestError("weights: a file's name is that of another one and a +, as the mean of eight has; rename it")
     return found
 
 

@@ -1,20 +1,19 @@
 """How networks of one scale differ: picture by picture, and in the mean with its spread over the pictures."""
 
 import csv
-import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.scores import METRICS
+from evaluation.scores import METRICS, mean_and_deviation
 from fsrcnn.files import written_whole
 
 Metrics = dict[str, dict[str, Any]]  # metrics.json: each network's entry of each set
 
 
 class Difference(NamedTuple):
-    """A network's scores of a set less those of another network: mean and standard deviation (n - 1; None of a single
-    picture) over the pictures, and how many have a higher, a lower and the same score. PSNR in dB.
+    """A network's scores of a set less those of another network: mean and standard deviation (see
+    `mean_and_deviation`) over the pictures, and how many have a higher, a lower and the same score. PSNR in dB.
     """
 
     weights: str
@@ -46,8 +45,7 @@ def differences(metrics: Metrics) -> list[Difference]:
 def _summary(pairs: list[tuple[float, float]]) -> tuple[float, float | None, int, int, int]:
     each = [one - other if one != other else 0.0 for one, other in pairs]  # of infinite PSNRs too
     better, worse = sum(value > 0 for value in each), sum(value < 0 for value in each)
-    deviation = statistics.stdev(each) if len(each) > 1 else None
-    return statistics.fmean(each), deviation, better, worse, len(each) - better - worse
+    return *mean_and_deviation(each), better, worse, len(each) - better - worse
 
 
 def pictures_table(metrics: Metrics) -> Iterator[list[str | float]]:

@@ -1,7 +1,9 @@
 """The scores of a network: on one picture, a list of pictures, a set."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +40,15 @@ def mean_score(network: Network, pairs: Iterable[EvaluationPair], border: Border
     """Mean PSNR and SSIM over the pictures."""
     scores = [pair.score(upscale_luma(network, pair.lr, border)) for pair in pairs]
     return {metric: float(np.mean([score[metric] for score in scores])) for metric in METRICS}
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean of scores and their standard deviation (that of a sample: n - 1). A single score has none, nor have
+    infinite ones, the PSNRs of results that are equal to HR.
+    """
+    if not all(map(math.isfinite, values)):
+        return sum(values) / len(values), None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def score_set(

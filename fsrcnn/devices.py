@@ -87,10 +87,13 @@ def join_processes(device: str, patience: timedelta | None = None) -> str:
     own, unless `device` names another. Returns `device` without torchrun.
 
     patience: how long a process waits for the others before it gives up; None: PyTorch's default of some minutes.
-    Raises RequestError if there are fewer GPUs than processes, and for MPS, which gloo does not support.
+    Raises RequestError if there are fewer GPUs than processes, for MPS, which gloo does not support, and for a port 0,
+    which torchrun passes on as it is: its processes would wait for each other in vain.
     """
     if not under_torchrun():
         return device
+    if os.environ.get("MASTER_PORT") == "0":
+        raise RequestError("torchrun: --master-port 0 is no port; leave it out, or --standalone takes a free one")
     import torch
     import torch.distributed as dist
 

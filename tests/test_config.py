@@ -75,7 +75,8 @@ def test_none_is_no_value():
         ("seeds", (5, 5), "the number of seeds, two or more, or the seeds themselves"),
         ("seeds", (0, -1), "zero or more"),
         ("jpeg_qualities", (0, 50), "whole numbers from 1 to 100"),
-        ("reductions", (0.9, 1.0), "numbers between 0 and 1, or none"),
+        ("reductions", (0.9, 1.0), "numbers from 0.01 to 1, or none"),
+        ("reductions", 1e-9, "numbers from 0.01 to 1, or none"),
         ("reductions", (0.9, 0.9), "each once"),
     ],
 )

@@ -54,7 +54,10 @@ class Handler(BaseHTTPRequestHandler):
         """The whole archive or the rest from a byte; cut or slow: no more than half of the whole on a connection."""
         asked = "" if fault == "no ranges" else self.headers.get("Range", "")
         start = int(asked.removeprefix("bytes=").rstrip("-") or 0)
-        content = b"x" * len(ARCHIVE) if fault == "corrupt" else ARCHIVE
+        content = b"x" * len(ARCHIVE) if fault == "corrupt" else ARCHIVE[: -1000 if fault == "short" else None]
+        if start >= len(content):
+            self.send_error(416)
+            return
         self.send_response(206 if asked else 200)
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -356,6 +359,18 @@ def test_unpacking_goes_on_and_needs_one_pictures_space(archive: prepare_dataset
     assert not work.exists()
 
 
+def test_an_archive_that_was_removed_is_downloaded_once_more(archive: prepare_dataset.Listed, tmp_path: Path):
+    work = tmp_path / "data" / ".DIV2K"
+    work.mkdir(parents=True)
+    (work / "archive.zip").write_bytes(ARCHIVE)
+    members = prepare_dataset._brought_members(archive, work, None)
+    with (work / "archive.zip").open("r+b") as content:
+        next(prepare_dataset.unpack(content, members, work / "pictures", shorten=True))
+    (work / "archive.zip").unlink()
+    prepare_dataset.bring_archive(archive, tmp_path / "data")
+    assert of_archive(tmp_path / "data") == PICTURES
+
+
 def test_an_archive_is_imported_and_left_as_it_is(archive: prepare_dataset.Listed, tmp_path: Path):
     with pytest.raises(FailureError, match=rf"^{archive.name}: missing in {re.escape(str(tmp_path))}; put it there"):
         prepare_dataset.bring_archive(archive, tmp_path / "data", tmp_path)
@@ -377,6 +392,19 @@ def test_a_wrong_archive_is_downloaded_once_and_not_unpacked(archive: prepare_da
         prepare_dataset.bring_archive(archive, tmp_path / "data")
     assert requested[archive.name] == 1
     assert {name: len(content) for name, content in there(tmp_path / "data").items()} == {".DIV2K/archive.zip": 0}
+
+
+@pytest.mark.parametrize("found", [0, 1000])
+def test_an_archive_that_has_become_shorter_is_not_downloaded_for_ever(
+    archive: prepare_dataset.Listed, tmp_path: Path, found: int
+):
+    faults[archive.name] = "short"
+    work = tmp_path / "data" / ".DIV2K"
+    work.mkdir(parents=True)
+    (work / "archive.zip").write_bytes(ARCHIVE[:found])
+    with pytest.raises(FailureError, match=rf"^{archive.name}: the digest is not the registry's"):
+        prepare_dataset.bring_archive(archive, tmp_path / "data")
+    assert ranges == [(found, len(ARCHIVE) - 1000 - found), (0, len(ARCHIVE) - 1000)][: 2 if found else 1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,6 +189,16 @@ def test_several_weights_are_compared_picture_by_picture(run: Run, tmp_path: Pat
     assert line.split()[0] == "fsrcnn_s_x2"
 
 
+def test_a_file_named_as_another_ones_mean_of_eight_is_refused(run: Run, tmp_path: Path):
+    for name in ("x", "x+"):
+        shutil.copy(shipped_weights("fsrcnn_s", 2), tmp_path / f"{name}.safetensors")
+    flags = "--upscale-factor", 2, "--test-sets", "Samples", "--device", "cpu"
+    weights = tmp_path / "x+.safetensors", tmp_path / "x.safetensors"
+    code, _, errors = run("validate", "--weights", *weights, "--ensemble", *flags)
+    assert code == 2
+    assert "weights: a file's name is that of another one and a +" in errors
+
+
 def test_differences_of_one_picture_and_of_equal_scores():
     def scored(*psnr: float) -> dict[str, object]:
         images = {f"{number}": {"fsrcnn": {"psnr": value, "ssim": 0.5}} for number, value in enumerate(psnr)}
@@ -198,6 +209,11 @@ def test_differences_of_one_picture_and_of_equal_scores():
     psnr, ssim = differences_of({"a": scored(30.0, 31.0, 32.0), "b": scored(31.0, 31.0, 30.0)})
     assert psnr[5:] == (pytest.approx(-1 / 3), pytest.approx((7 / 3) ** 0.5), 1, 1, 1)
     assert ssim[5:] == (0.0, 0.0, 0, 0, 3)
+    psnr, ssim = differences_of({"a": scored(30.0, 31.0), "b": scored(math.inf, 30.0)})
+    assert psnr[5:] == (math.inf, None, 1, 1, 0)
+    psnr, ssim = differences_of({"a": scored(30.0, math.inf), "b": scored(math.inf, 30.0)})
+    assert math.isnan(psnr.mean)
+    assert psnr[6:] == (None, 1, 1, 0)
 
 
 def test_export_writes_and_names_a_file_for_each_scale(run: Run, tmp_path: Path):

@@ -33,6 +33,7 @@ from training.log import Log, LossMeter
 from training.patches import TrainingPatches
 from training.restart import note_start
 from training.run import NotFiniteError, load_run, save_run, start_run
+from training.seeds import print_spread, spread
 from training.step import loss_to_train, train_step
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +76,13 @@ def test_seeds_are_what_is_asked_for():
             ((scale,), seed, f"fsrcnn_x{scale}_seed{seed}") for scale in (2, 3) for seed in seeds
         ]
     assert [run.exp_name for run in train.runs_to_do(read_config("train", "", ["--exp-name", "a", *X3]))] == ["a"]
+
+
+def test_a_spread_of_infinite_scores_is_told(capsys: pytest.CaptureFixture[str]):
+    spreads = spread({seed: {"flat": {"psnr": psnr, "ssim": 1.0}} for seed, psnr in enumerate((math.inf, 50.0))})
+    assert (spreads["flat"]["psnr"]["mean"], spreads["flat"]["psnr"]["standard_deviation"]) == (math.inf, None)
+    print_spread("run", spreads)
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["standard", "deviation", "nan", "/", "0.0000"]
 
 
 def test_several_seeds_are_trained_once_and_scored(
@@ -335,6 +343,13 @@ def test_processes_together_do_not_take_mps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     with pytest.raises(RequestError, match="device: mps cannot train in several processes; leave torchrun out"):
         join_processes("mps")
+
+
+def test_a_port_that_no_process_finds_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("MASTER_PORT", "0")  # as `torchrun --master-port 0` passes it on
+    with pytest.raises(RequestError, match="torchrun: --master-port 0 is no port; leave it out, or --standalone"):
+        join_processes("cpu")
 
 
 @posix

@@ -119,9 +119,12 @@ def prepare(wanted: Wanted, folder: Path, first: bool = True) -> Pictures:
     return preparation.pictures()
 
 
-def _stamps(paths: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
-    """The size and the time of each file."""
-    return tuple((status.st_size, status.st_mtime_ns) for status in (path.stat() for path in paths))
+def _stamps(paths: tuple[Path, ...]) -> tuple[tuple[int, int, int], ...]:
+    """The size of each file, the time that it says its content is of, and the system's own time of its last change (on
+    Windows: of its creation): archives and `cp -p` set the first time, and all BMP files of one shape have one size.
+    """
+    every = (path.stat() for path in paths)
+    return tuple((status.st_size, status.st_mtime_ns, status.st_ctime_ns) for status in every)
 
 
 @cache
@@ -141,7 +144,7 @@ class Preparation:
 
     wanted: Wanted
     cache: Path
-    stamps: tuple[tuple[int, int], ...]
+    stamps: tuple[tuple[int, int, int], ...]
 
     def folder(self, kind: Kind) -> Path:
         """Where a kind lies: its name, what decides it, and the stamps of the pictures."""
@@ -366,8 +369,12 @@ def _say_size(preparation: Preparation, missing: list[Kind]) -> None:
 
 def _taken(folder: Path) -> int:
     """Bytes that a folder's files take on the disk."""
-    status = [path.stat() for path in folder.glob("*")]
-    return sum(512 * each.st_blocks if hasattr(each, "st_blocks") else each.st_size for each in status)
+    taken = 0
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed by a process that prepares others
+            status = path.stat()
+            taken += 512 * status.st_blocks if hasattr(status, "st_blocks") else status.st_size
+    return taken
 
 
 def _gigabytes(number: int) -> str:
@@ -409,9 +416,10 @@ def _write_values(preparation: Preparation, kind: Kind, speaks: bool) -> None:
     """Writes the values of all pictures. What has been written is recorded every few seconds, and at the end."""
     folder, pictures = unfinished(preparation.folder(kind)), len(preparation.wanted.paths)
     folder.mkdir(parents=True, exist_ok=True)
-    done = _done(folder / DONE, pictures)
+    length = preparation.bytes(kind)
+    done = _done(folder, pictures, length)
     with (folder / VALUES).open("ab") as file:
-        file.truncate(preparation.bytes(kind))
+        file.truncate(length)
         pixels = preparation.sizes[:: preparation.versions].prod(axis=1)
         interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds: a log file keeps every line
         recorded = time.monotonic()
@@ -438,9 +446,13 @@ def _write_values(preparation: Preparation, kind: Kind, speaks: bool) -> None:
             _record(file.fileno(), done, folder / DONE)
 
 
-def _done(path: Path, pictures: int) -> NDArray[np.uint8]:
-    """For each picture, whether an interrupted process has written and recorded it."""
-    content = path.read_bytes() if path.is_file() else b""
+def _done(folder: Path, pictures: int, length: int) -> NDArray[np.uint8]:
+    """For each picture, whether an interrupted process has written and recorded it. length: bytes of the values: where
+    the file has others, it is not the one that was recorded.
+    """
+    values, record = folder / VALUES, folder / DONE
+    is_recorded = record.is_file() and values.is_file() and values.stat().st_size == length
+    content = record.read_bytes() if is_recorded else b""
     return np.frombuffer(content if len(content) == pictures else bytes(pictures), np.uint8).copy()
 
 

@@ -1,13 +1,13 @@
 """Several trainings that differ by their seed alone: how large chance is."""
 
 import json
-import statistics
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from config import Config
 from dataset import EvaluationPair
-from evaluation.scores import METRICS, mean_score
+from evaluation.scores import METRICS, mean_and_deviation, mean_score
 from fsrcnn.network import load_network
 
 VALIDATION = "validation"
@@ -36,7 +36,8 @@ def scores_of(
 
 
 def spread(scores: Mapping[int, dict[str, Score]]) -> dict[str, Any]:
-    """For each set and metric the seeds' scores, their mean and their standard deviation (that of a sample: n - 1).
+    """For each set and metric the seeds' scores, their mean and their standard deviation (see
+    `mean_and_deviation`).
 
     scores: by seed and set, of two seeds or more.
     """
@@ -45,7 +46,7 @@ def spread(scores: Mapping[int, dict[str, Score]]) -> dict[str, Any]:
         spreads[name] = {}
         for metric in METRICS:
             each = {seed: of_sets[name][metric] for seed, of_sets in scores.items()}
-            mean, deviation = statistics.mean(each.values()), statistics.stdev(each.values())
+            mean, deviation = mean_and_deviation(list(each.values()))
             spreads[name][metric] = {"mean": mean, "standard_deviation": deviation, "seeds": each}
     return spreads
 
@@ -59,7 +60,8 @@ def print_spread(name: str, spreads: dict[str, Any]) -> None:
         print(_line(f"seed {seed}", scores, width))
     for row in ("mean", "standard_deviation"):
         scores = [[of_set[metric][row] for metric in METRICS] for of_set in spreads.values()]
-        print(_line(row.replace("_", " "), scores, width))
+        known = [[math.nan if score is None else score for score in of_set] for of_set in scores]
+        print(_line(row.replace("_", " "), known, width))
 
 
 def _line(head: str, scores: Iterable[list[float]], width: int) -> str:

@@ -78,14 +78,21 @@ def test_pictures_and_their_reductions(tmp_path: Path):
         prepare(Wanted(paths, 2, 44, (0.96,)), tmp_path / "cache")
 
 
-def test_what_is_there_is_not_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def leave_no_trace(monkeypatch: pytest.MonkeyPatch, paths: tuple[Path, ...]) -> None:
+    """Lets the pictures be changed from here on without that anything tells."""
+    stamps = prepared._stamps(paths)
+    monkeypatch.setattr(prepared, "_stamps", lambda _: stamps)
+
+
+def test_what_is_there_is_not_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     paths, cache = saved(tmp_path / "set"), tmp_path / "cache"
     first = prepare(Wanted(paths, 2, 20), cache)
     assert "3 pictures of 0.0 megapixels are prepared once: 0.00 GB" in capsys.readouterr().out
-    for path in paths:  # damaged, but of the same size and time
-        status = path.stat()
-        path.write_bytes(bytes(status.st_size))
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    leave_no_trace(monkeypatch, paths)
+    for path in paths:
+        path.write_bytes(b"damaged")
     for patch in (10, 30):  # other patches, the same pictures
         again = prepare(Wanted(paths, 2, patch), cache)
         assert np.array_equal(first.hr, again.hr)
@@ -109,6 +116,11 @@ def test_pictures_that_changed_are_prepared_again(tmp_path: Path):
     np.testing.assert_array_equal(hr_of(after, 1), 255 - noise(42, 40))
     assert np.array_equal(before.hr, kept)  # for a training that still reads it
     assert len(list(cache.iterdir())) == len(whole(cache)) == 2  # nothing is left of what they were
+    status = paths[1].stat()
+    write_image(paths[1], noise(42, 40))
+    assert paths[1].stat().st_size == status.st_size
+    os.utime(paths[1], ns=(status.st_atime_ns, status.st_mtime_ns))  # as `cp -p` and archives do
+    np.testing.assert_array_equal(hr_of(prepare(Wanted(paths, 2, 20), cache), 1), noise(42, 40))
     (values,) = cache.glob("lr*/values")
     content = values.read_bytes()
     values.write_bytes(content[:-1])
@@ -163,7 +175,7 @@ def test_too_little_room_is_known_beforehand(tmp_path: Path):
 
 
 @posix
-def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path):
+def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     paths, cache, whole_cache = saved(tmp_path / "set", 24, 300), tmp_path / "cache", tmp_path / "whole"
     command = [sys.executable, "-c", PREPARE, str(tmp_path / "set")]
     with started([*command, str(cache)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
@@ -174,15 +186,24 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path):
     (done,) = cache.glob("luma*/done")
     number = done.read_bytes().count(1)
     assert 0 < number < 24
+    leave_no_trace(monkeypatch, paths)
     first = paths[done.read_bytes().index(1)]
-    status, content = first.stat(), first.read_bytes()
-    first.write_bytes(content[:60] + bytes(len(content) - 60))  # but for its size it is not read again
-    os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
+    first.write_bytes(first.read_bytes()[:60])  # but for its size it is not read again
     pictures = prepare(Wanted(paths, 2, 20, (0.9,)), cache)
     saved(tmp_path / "set", 24, 300)
     expected = prepare(Wanted(paths, 2, 20, (0.9,)), whole_cache)
     assert np.array_equal(pictures.hr, expected.hr)
     assert np.array_equal(pictures.lr, expected.lr)
+
+
+def test_what_was_recorded_of_values_that_are_gone_is_made_again(tmp_path: Path):
+    paths, cache = saved(tmp_path / "set"), tmp_path / "cache"
+    expected = prepare(Wanted(paths, 2, 20), cache).hr.copy()
+    (luma,) = cache.glob("luma*")
+    shutil.move(luma, prepared.unfinished(luma))
+    (prepared.unfinished(luma) / "done").write_bytes(b"\1\1\1")
+    (prepared.unfinished(luma) / "values").write_bytes(b"cut short")
+    assert np.array_equal(prepare(Wanted(paths, 2, 20), cache).hr, expected)
 
 
 def test_several_processes_make_what_one_does(tmp_path: Path):
