@@ -137,9 +137,8 @@ FACTS = """\
 3. **{rate:.0f} frames a second** to 1280x720 at x2 on two CPU cores by the network alone, {film:.0f} from H.264 file
    to H.264 file. The paper's small network: {small_rate:.0f} and {small_film:.0f}.
 4. **Training {training:.1f} times as fast** as a plain PyTorch loop on the same two cores, at x3.
-5. **No PyTorch to enlarge on a CPU**: the network is one function, compiled when it is first used. `upscale.py` runs
-   files of 8 bits in [16-bit integers](docs/speed.md#in-integers-and-in-fewer-bits) where these are faster. They lose
-   at most {loss:.3f} dB on these sets, and give the same luma, to the byte, wherever they run."""
+5. **No PyTorch to enlarge on a CPU**: the network is one compiled function, for files of 8 bits in [16-bit
+   integers](docs/speed.md#in-integers-and-in-fewer-bits) where these are faster: {loss:.3f} dB lost at most."""
 
 
 def read_json(path: Path) -> Any:

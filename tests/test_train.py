@@ -306,6 +306,7 @@ def test_a_full_disk_is_named_and_leaves_the_saved_run(data_dir: Path, tmp_path:
     config, folder = config_of(data_dir, tmp_path, variant="fsrcnn_s", steps=2, validate_every=1), tmp_path / "run"
     save_run(start_run(config, torch.device("cpu")), config, folder)
     before = (folder / "last.pth").read_bytes()
+    train.training_pictures(config)  # prepares them, in larger files
     small_files(len(before) - 1)
     try:
         with pytest.raises(FailureError, match=r"last\.pth: cannot be written: File too large; make room"):

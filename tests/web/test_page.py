@@ -344,6 +344,7 @@ def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.
 
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
     page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
+    started(page)
     page.evaluate("delete Navigator.prototype.mediaDevices")
     page.click("#camera")
     status(page, "There is no camera here")
