@@ -48,6 +48,8 @@ CAPTIONS = {"libx265": {"a53cc": "1"}}  # encoders that write closed captions on
 WITH_ALPHA = {"libvpx": {"auto-alt-ref": "0"}}  # what VP8 needs, to have an alpha
 MOST_OF_SHAPE = 1000  # of the denominator of the pixels' shape, which no encoder takes beyond 16 bits
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # encoders that write to the terminal unless told not to
+# The narrowest pictures that encoders take; x265 writes behind its memory where they are narrower.
+LEAST_WIDTHS = {"libx265": 50}
 SVT_LOG, SVT_ERRORS = "SVT_LOG", "1"  # SVT-AV1 is told by the environment
 
 
@@ -278,6 +280,10 @@ def _add_encoder(
 ) -> VideoStream:
     """The stream to encode, set up like the source's."""
     video, first, fields = source.video, source.first, max(source.frames_of_each, 1)
+    if size.width < (least := LEAST_WIDTHS.get(codec, 0)):
+        raise RequestError(
+            f"{target}: {codec} needs a width of {least} pixels, and the result has {size.width}; choose another codec"
+        )
     try:
         encoder = output.add_stream(codec, rate=(video.guessed_rate or FRAME_RATE) * fields)
     except ValueError as error:

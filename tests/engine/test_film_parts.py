@@ -147,7 +147,7 @@ def test_a_part_that_is_read_alone_has_the_frames_that_it_has_in_the_film(tmp_pa
         tmp_path / f"film.{suffix}",
         codec=codec,
         times=list(range(0, 50 * SECONDS, step)),
-        size=(48, 32),
+        size=(64, 32),  # x265 writes behind its memory where pictures are narrower than 50
         options=options,
     )
     whole = one_by_one(source, deinterlace, [0, 1, 2, 3])

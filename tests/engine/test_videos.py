@@ -428,6 +428,13 @@ def test_a_step_is_only_a_few_items_ahead_and_passes_errors_on(of_each: bool):
             next(results)
 
 
+def test_x265_gets_no_pictures_that_it_writes_beyond(network: Networks, tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mkv", size=(24, 36))
+    with pytest.raises(RequestError, match=r"libx265 needs a width of 50 pixels, and the result has 48; choose"):
+        upscale_video(source, tmp_path / "sr.mkv", network(2), "libx265")
+    assert not (tmp_path / "sr.mkv").exists()
+
+
 # The source, the target, the arguments, and what the one-line message names.
 MISTAKES = [
     ("missing.mp4", "sr.mp4", {}, "missing.mp4: no such file"),
