@@ -34,7 +34,7 @@ from fsrcnn.devices import is_first_on_machine, join_processes, leave_processes,
 from fsrcnn.errors import FailureError, RequestError, run_script
 from fsrcnn.files import write_json
 from fsrcnn.network import network_of
-from fsrcnn.weights import Weights, load_weights, save_weights
+from fsrcnn.weights import INTEGER_RANGES, Weights, load_weights, save_weights
 from model import FSRCNN
 from training.calibrate import calibrate_file
 from training.interruption import Interruption, stop_asked
@@ -154,11 +154,11 @@ def train_in(folder: Path, config: Config, device: torch.device) -> int | None:
             write_json(folder / "config.json", as_plain(config))
             note_start(folder)
         stopped_by = run_steps(run, config, folder, patches, validation)
-        if stopped_by is None and rank == 0:
-            calibrate_file(folder / "best.safetensors", training_files(config), blended_with(run, config))
-    if stopped_by is None and rank == 0:
-        draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
+    if run.step == config.steps and rank == 0:
         best = folder / "best.safetensors"
+        if INTEGER_RANGES not in load_weights(best).additions:  # else it was done before
+            calibrate_file(best, training_files(config), blended_with(run, config))
+        draw_curve(folder / "log.csv", folder / "curve.png", config.exp_name)
         print(f"{folder}: finished, {run.best_psnr:.3f} dB on the validation pictures, weights in {best}")
     return stopped_by
 
@@ -226,7 +226,7 @@ def run_steps(
             disable=not writes,
         ) as bar,
     ):
-        while run.step < config.steps and not stop_asked(interruption, run.step, patches.device):
+        while not stop_asked(interruption, run.step, config.steps, patches.device) and run.step < config.steps:
             if run.step == config.deconv_only_steps:
                 batch_loss = loss_to_train(run, config)
             losses.add(train_step(run, config, batch_loss, patches))
@@ -241,9 +241,10 @@ def run_steps(
                 if log:
                     validate(run, config, folder, validation, log, loss)
         losses.read(run.step)
-        if writes and interruption.signal is not None and run.step % config.validate_every:
+        is_saved_already = run.step == config.steps or run.step % config.validate_every == 0
+        if writes and interruption.signal is not None and not is_saved_already:
             save_run(run, config, folder)
-    return interruption.signal if run.step < config.steps else None
+    return interruption.signal
 
 
 def validate(run: Run, config: Config, folder: Path, validation: list[EvaluationPair], log: Log, loss: float) -> None:

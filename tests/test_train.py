@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from evaluation.scores import upscale_luma
 from fsrcnn.devices import join_processes
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import load_network
-from fsrcnn.weights import load_weights, read_pth, shipped_weights
+from fsrcnn.weights import INTEGER_RANGES, load_weights, read_pth, shipped_weights
 from training.lock import locked
 from training.log import Log, LossMeter
 from training.patches import TrainingPatches
@@ -119,6 +120,31 @@ def test_several_seeds_are_trained_once_and_scored(
     shown = capsys.readouterr().out.splitlines()
     assert shown[-2].split()[:2] == ["standard", "deviation"]
     assert shown[-3].split()[-3] == f"{psnr['mean']:.3f}"
+
+
+@posix
+def test_a_signal_at_a_seeds_end_starts_no_other(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flags = "--variant fsrcnn_s --train-sets Train --steps 1 --batch-size 1 --patch-size 8 --device cpu --seeds 2"
+    flags += f" --upscale-factor 3 --test-sets Samples --data-dir {data_dir} --results-dir {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["train.py", *flags.split()])
+    best, other = (tmp_path / f"fsrcnn_s_x3_seed{seed}" / "best.safetensors" for seed in (0, 1))
+    interrupts = Thread(target=lambda: (wait_for(best), os.kill(os.getpid(), signal.SIGINT)))
+    interrupts.start()
+    try:
+        with suppress(KeyboardInterrupt):  # a signal that finds the last step done interrupts what follows
+            assert train.main() == 128 + signal.SIGINT
+    finally:
+        interrupts.join()
+    assert not other.parent.exists()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--resume"])
+    assert train.main() == 0
+    assert all(INTEGER_RANGES in load_weights(path).additions for path in (best, other))
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path: Path):

@@ -49,11 +49,13 @@ def _leave_closed_terminal() -> None:
             os.close(nowhere)
 
 
-def stop_asked(interruption: Interruption, step: int, device: torch.device) -> bool:
-    """Whether to stop before the next step; several processes agree every STEPS_BETWEEN_AGREEMENTS steps."""
+def stop_asked(interruption: Interruption, step: int, steps: int, device: torch.device) -> bool:
+    """Whether to stop before the next step, or after the last of `steps`; several processes agree on it every
+    STEPS_BETWEEN_AGREEMENTS steps and at the end.
+    """
     if not dist.is_initialized():
         return interruption.signal is not None
-    if step % STEPS_BETWEEN_AGREEMENTS:
+    if step % STEPS_BETWEEN_AGREEMENTS and step != steps:
         return False
     signals = torch.tensor(float(interruption.signal or 0), device=device)
     dist.all_reduce(signals, dist.ReduceOp.MAX)
