@@ -149,11 +149,18 @@ def read_request(arguments: list[str] | None = None) -> Request:
         metavar="RATE",
         help="a folder or quoted pattern of numbered pictures: make a video of them, so many a second (24, 24000/1001)",
     )
-    found = vars(parser.parse_intermixed_args(arguments))
+    found = vars(parser.parse_intermixed_args(_without_dashes(sys.argv[1:] if arguments is None else arguments)))
     size = checked_size(**{name: found.pop(name) for name in ("upscale_factor", "width", "height", "fit")})
     request = Request(**found | {"inputs": tuple(found["inputs"]), "size": size})
     _check(request)
     return request
+
+
+def _without_dashes(arguments: list[str]) -> list[str]:
+    """The same request without --, behind which argparse's intermixed parsing still takes -a.png for a flag."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    names = (f"./{each}" if each.startswith("-") and each != "-" else each for each in arguments[end + 1 :])
+    return [*arguments[:end], *names]
 
 
 def _name(text: str) -> str:

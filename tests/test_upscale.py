@@ -135,6 +135,14 @@ def test_the_format_and_the_name_of_the_result(run: Run, tmp_path: Path):
     assert run(tmp_path / "alpha.png", "--format", "webp")[0] == 0
 
 
+def test_names_behind_dashes_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    save(Path("-a.png"), noise(9, 8, 3))
+    monkeypatch.setattr(sys, "argv", ["upscale.py", "--width", "10", "--", "-a.png"])
+    assert cli.upscale() == 0
+    assert load(Path("-a_10w.png")).shape == (11, 10, 3)
+
+
 def test_cmyk_is_enlarged_as_its_inverse(run: Run, tmp_path: Path):
     """Cyan, magenta and yellow are inverted, enlarged as red, green and blue, and inverted back."""
     rgb = noise(12, 10, 3)
