@@ -221,6 +221,8 @@ def test_the_colours_of_transparent_pixels_do_not_show_where_a_picture_is_reduce
     small = fsrcnn.enlarge(picture, width=15)
     assert np.abs(small[small[..., 3] > 0][:, :3].astype(int) - 200).max() <= 1
     assert small[:, 0, 3].max() == 0
+    stretched = fsrcnn.enlarge(picture, width=2, height=60, variant="fsrcnn_s", device="cpu")  # x2, then reduced
+    assert np.abs(stretched[..., :3].astype(int) - 200).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
