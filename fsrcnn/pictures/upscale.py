@@ -74,8 +74,8 @@ def upscale_picture(
         colours = layout.bands - layout.has_alpha
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
-        factor = steps.width / layout.width
-        metadata = true_of(found, steps.width, steps.height, colours, factor)
+        across, down = steps.width / layout.width, steps.height / layout.height
+        metadata = true_of(found, steps.width, steps.height, colours, across, down)
         strength = partial(restoration.of_picture, source, layout) if restoration else None
         strips = tqdm(  # a second bar, for pictures that take long
             sized_strips(layout, partial(read_windows, picture, source), network, steps, strength),
@@ -96,7 +96,7 @@ def upscale_picture(
                 stoppable(large, partial(write_picture, large, unfinished, to_format, source), network.stopped)
                 del large  # Windows removes no file that is still mapped
             lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
-        stamp(unfinished, factor)
+        stamp(unfinished, across)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
     missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
     return (*notes, *shallower, *metadata.lines, *missed)
