@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral
 from typing import NamedTuple
 
-from fsrcnn.errors import RequestError
+from fsrcnn.errors import RequestError, got, number_of
 from fsrcnn.geometry import MOST_FACTOR, MOST_IN_A_ROW, SCALES, chain_to
 from fsrcnn.network import Network
 
@@ -108,10 +108,9 @@ def checked_size(
 def _checked_factor(value: object) -> int | float | None:
     if value is None:
         return None
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) <= MOST_FACTOR:
-        number = float(value)
+    if 0 < (number := number_of(value)) <= MOST_FACTOR:
         return int(number) if number.is_integer() else number
-    raise RequestError(f"upscale_factor: got {_shown(value)}, expected a number above 0, {MOST_FACTOR} at most")
+    raise RequestError(f"upscale_factor: got {got(value)}, expected a number above 0, {MOST_FACTOR} at most")
 
 
 def _checked_side(name: str, value: object) -> int | None:
@@ -119,22 +118,18 @@ def _checked_side(name: str, value: object) -> int | None:
         return None
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) <= MOST_SIDE:
         return int(value)
-    raise RequestError(f"{name}: got {_shown(value)}, expected a whole number of pixels above 0, {MOST_SIDE:,} at most")
+    raise RequestError(f"{name}: got {got(value)}, expected a whole number of pixels above 0, {MOST_SIDE:,} at most")
 
 
 def _checked_fit(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise RequestError(f"fit: got {_shown(value)}, expected a width and a height, such as 1920x1080")
+        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
     width, height = (_checked_side("fit", each) for each in value)
     if width is None or height is None:
-        raise RequestError(f"fit: got {_shown(value)}, expected a width and a height, such as 1920x1080")
+        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
     return width, height
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40].encode("ascii", "backslashreplace").decode()
 
 
 # --- the steps that lead to it ---

@@ -112,8 +112,8 @@ def _stages(layout: Layout, steps: Steps) -> list[_Stage]:
 class _Reduction:
     """Reduces a picture of one layout to another by MATLAB's antialiased bicubic ``imresize``.
 
-    is_filled: a network has given the transparent pixels within its reach the colours around them. Otherwise the colours
-    of transparent pixels, which mean nothing, are kept out of the sums.
+    is_filled: a network has given the transparent pixels that matter the colours around them. Otherwise the colours of
+    transparent pixels, which mean nothing, are kept out of the sums.
     """
 
     def __init__(self, layout: Layout, result: Layout, is_filled: bool) -> None:

@@ -109,6 +109,18 @@ def test_a_wrong_size_is_an_error_of_one_line(arguments: dict[str, object], mess
 
 
 @pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-(10**400), "-1000000000"), (10**5000, "an enormous int"), (np.zeros((3, 1)), r"array\(\[\[0.\],  ")],
+    ids=["no float", "no text", "several lines"],
+)
+@pytest.mark.parametrize("name", ["upscale_factor", "width", "restore"])
+def test_a_wrong_number_that_is_hard_to_show(name: str, value: object, shown: str):
+    with pytest.raises(fsrcnn.Error, match=f"{name}: got {shown}") as error:
+        fsrcnn.enlarge(noise(9, 8, 3), **{name: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--upscale-factor", "nan"],
