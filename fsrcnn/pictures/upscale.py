@@ -66,11 +66,14 @@ def upscale_picture(
         if objection := why_not_held(picture, result, to_format):
             raise FailureError(f"{source}: {objection}")
         notes = (*notes, *steps.remark(layout.width, layout.height))
+        check_memory(source, sized_memory(layout, network, steps), memory_limit)
+        windows = partial(read_windows, picture, source)
         if steps.is_copy and to_format is format_in(source):
+            for _ in sized_strips(layout, windows, network, steps):
+                pass  # read for its damage alone: what cannot be read is refused, not copied
             shutil.copyfile(source, unfinished)
             stamp(unfinished, 1)
             return notes
-        check_memory(source, sized_memory(layout, network, steps), memory_limit)
         colours = layout.bands - layout.has_alpha
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
@@ -78,7 +81,7 @@ def upscale_picture(
         metadata = true_of(found, steps.width, steps.height, colours, across, down)
         strength = partial(restoration.of_picture, source, layout) if restoration else None
         strips = tqdm(  # a second bar, for pictures that take long
-            sized_strips(layout, partial(read_windows, picture, source), network, steps, strength),
+            sized_strips(layout, windows, network, steps, strength),
             total=sized_count(layout, steps),
             desc=shown(source.name),
             unit="strip",

@@ -328,6 +328,30 @@ def test_a_copy_keeps_the_pictures_that_follow_in_the_file(tmp_path: Path):
         np.testing.assert_array_equal(np.asarray(copy), np.asarray(source))
 
 
+def test_what_is_damaged_is_not_copied(tmp_path: Path):
+    whole = save(tmp_path / "whole.png", noise(30, 40, 3)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:-300])
+    with pytest.raises(fsrcnn.Error, match="not a readable picture"):
+        fsrcnn.enlarge_file(tmp_path / "cut.png", tmp_path / "same.png", width=40)
+    assert not (tmp_path / "same.png").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize(("less", "more"), [(0, b"abc"), (0, bytes(999)), (12, b"")], ids=["a few", "many", "no end"])
+def test_the_mark_of_a_copy_leaves_it_readable(tmp_path: Path, suffix: str, less: int, more: bytes):
+    """Of a file with other bytes behind it; of a PNG without its last chunk, which has all of its pixels."""
+    whole = tmp_path / f"whole.{suffix}"
+    Image.fromarray(noise(30, 40, 3)).save(whole, lossless=True)
+    content = whole.read_bytes()
+    source, copy = tmp_path / f"a.{suffix}", tmp_path / f"same.{suffix}"
+    source.write_bytes(content[: len(content) - (less if suffix == "png" else 0)] + more)
+    fsrcnn.enlarge_file(source, copy, width=40)
+    assert is_stamped(copy)
+    fsrcnn.enlarge_file(copy, tmp_path / "again.png", width=20)
+    fsrcnn.enlarge_file(whole, tmp_path / "expected.png", width=20)
+    np.testing.assert_array_equal(load(tmp_path / "again.png"), load(tmp_path / "expected.png"))
+
+
 # --- films ---
 
 
