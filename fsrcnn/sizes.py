@@ -38,7 +38,7 @@ class Size:
     def ending(self) -> str:
         """What is added to the names of results: _x2, _x1.5, _800w, _600h, _800x600, _fit1920x1080."""
         if self._factor:
-            return f"_x{self._factor:g}"
+            return f"_x{self._factor}"
         if self.fit:
             return "_fit{}x{}".format(*self.fit)
         if self.width and self.height:
@@ -49,7 +49,7 @@ class Size:
     def text(self) -> str:
         """For a user: "to a width of 800"."""
         if self._factor:
-            return f"to {self._factor:g} times the size"
+            return f"to {self._factor} times the size"
         if self.fit:
             return "to fit {} x {}".format(*self.fit)
         if self.width and self.height:
@@ -74,7 +74,7 @@ class Size:
     def _ratios(self, width: int, height: int) -> tuple[Fraction, Fraction]:
         """How many times as wide and as high the result is."""
         if self._factor:
-            return (Fraction(self._factor),) * 2
+            return (Fraction(str(self._factor)),) * 2  # in decimals, as it is written: 1.15 times 10 is half a pixel
         across, down = (
             Fraction(side or 0, each)
             for side, each in zip(self.fit or (self.width, self.height), (width, height), strict=True)

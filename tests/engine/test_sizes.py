@@ -49,6 +49,8 @@ ASKED = [
     (Size(), (60, 40), "_x2"),
     (Size(upscale_factor=4), (120, 80), "_x4"),
     (Size(upscale_factor=1.55), (47, 31), "_x1.55"),  # of 46.5 x 31
+    (Size(upscale_factor=1.15), (35, 23), "_x1.15"),  # of 34.5, which the nearest float is below
+    (Size(upscale_factor=3.9999999), (120, 80), "_x3.9999999"),
     (Size(upscale_factor=0.01), (1, 1), "_x0.01"),
     (Size(width=100), (100, 67), "_100w"),  # of 66.67
     (Size(height=15), (23, 15), "_15h"),  # of 22.5
