@@ -46,6 +46,11 @@ class Size:
         return f"_{self.width}w" if self.width else f"_{self.height}h"
 
     @property
+    def done(self) -> str:
+        """What is done, for a user: "enlarged", or "resized to a width of 800"."""
+        return "enlarged" if self.scale else f"resized {self.text}"
+
+    @property
     def text(self) -> str:
         """For a user: "to a width of 800"."""
         if self._factor:
