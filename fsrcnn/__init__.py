@@ -137,16 +137,16 @@ def load(
 
     Raises `Error`, with a message of one line, if there is no such network.
     """
-    from fsrcnn.errors import RequestError
+    from fsrcnn.errors import RequestError, got
     from fsrcnn.geometry import SCALES, VARIANTS
     from fsrcnn.weights import shipped_weights
 
     if upscale_factor is not None and (type(upscale_factor) is not int or upscale_factor not in SCALES):
-        raise RequestError(f"upscale_factor: got {upscale_factor!r}, expected one of {', '.join(map(str, SCALES))}")
+        raise RequestError(f"upscale_factor: got {got(upscale_factor)}, expected one of {', '.join(map(str, SCALES))}")
     if not isinstance(ensemble, bool):
-        raise RequestError(f"ensemble: got {ensemble!r}, expected True or False")
+        raise RequestError(f"ensemble: got {got(ensemble)}, expected True or False")
     if not isinstance(device, str):
-        raise RequestError(f"device: got {device!r}, expected a name such as cpu or cuda:0")
+        raise RequestError(f"device: got {got(device)}, expected a name such as cpu or cuda:0")
     with _one_error():
         named = isinstance(variant, str) and variant in VARIANTS
         if weights is not None:
@@ -179,10 +179,10 @@ def _ensemble(path: Path, written: object, upscale_factor: int | None, device: s
 
 
 def _path(name: str, value: AnyPath) -> Path:
-    from fsrcnn.errors import RequestError
+    from fsrcnn.errors import RequestError, got
 
     if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
-        raise RequestError(f"{name}: got {value!r}, expected the path of a file")
+        raise RequestError(f"{name}: got {got(value)}, expected the path of a file")
     return Path(value)
 
 

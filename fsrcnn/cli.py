@@ -429,8 +429,7 @@ def last_line(plan: Plan, outcomes: list[Outcome], seconds: float, request: Requ
         where = f"in {request.output}"
     else:
         where = "beside their sources"
-    what = "enlarged" if request.size.scale else f"resized {request.size.text}"
-    said = [f"{done:,} {what}" + (f" in {_time_text(seconds)}, {where}" if done else "")]
+    said = [f"{done:,} {request.size.done}" + (f" in {_time_text(seconds)}, {where}" if done else "")]
     if text := summary(list(_merged([each.restored for each in outcomes]).values())):
         said.append(text)
     if plan.finished:

@@ -3,15 +3,18 @@
 import argparse
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import NoReturn
 
 from fsrcnn.signals import Interrupted
 
 WRONG_REQUEST, FAILURE = 2, 1
+MOST_SHOWN = 40  # characters of a wrong argument
 
 
 class Error(Exception):
@@ -40,6 +43,24 @@ class Parser(argparse.ArgumentParser):
 def shown(text: object) -> str:
     """The text as it may go to a terminal: one line, nothing in it that a terminal would act on."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
+def got(value: object) -> str:
+    """A wrong argument as a message shows it: the begin of its repr, in one line of ASCII."""
+    try:
+        return ascii(value)[:MOST_SHOWN].replace("\n", " ")
+    except ValueError:  # of an int of thousands of digits
+        return f"an enormous {type(value).__name__}"
+
+
+def number_of(value: object) -> float:
+    """A caller's number; NaN for what is none, and for what no float holds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ INPUT, OUTPUT, ERRORS = 0, 1, 2  # descriptors
 FILM_SUFFIX = ".mp4"  # of a film made of pictures, unless another one is asked for
 MOST_RATE = 1000  # frames a second
 BLOCK = 2**20  # bytes that are looked at, at both ends of a film, to know it again
+TIME = "\0"  # stands for the time taken in a line that is not finished; no path has it
 TURN_FILM = "ffmpeg -i FILE -f yuv4mpegpipe - makes it of any film"
 
 
@@ -118,14 +119,14 @@ def run(request: Request, network: Network, restoration: Restoration) -> None:
         with one_line_errors(STANDARD_INPUT if request.inputs == (STANDARD,) else request.inputs[0]):
             said, broken = _run(request, network, restoration, output)
         strengths = summary([*restoration.chosen.values()])
-        line = "; ".join(filter(None, [said.format(seconds=time.monotonic() - started), strengths]))
+        line = "; ".join(filter(None, [said.replace(TIME, f"{time.monotonic() - started:.1f} s"), strengths]))
         print(shown(line), file=sys.stderr if str(request.output) == STANDARD else sys.stdout, flush=True)
     if broken:
         raise FailureError(f"{broken}; the frames before it are written")
 
 
 def _run(request: Request, network: Network, restoration: Restoration, output: int) -> tuple[str, str]:
-    """The last line, and why the input ended early."""
+    """The last line, with TIME in it where something was done, and why the input ended early."""
     from fsrcnn.videos import numbered
     from fsrcnn.videos.y4m import MAGIC, Incoming
 
@@ -203,7 +204,7 @@ def _film(
     is_given = name == STANDARD_INPUT
     to_file = None if request.frames or str(request.output) == STANDARD else _film_target(name, request)
     if to_file and to_file.exists() and not request.overwrite:
-        return f"0 enlarged; {to_file} was there already (--overwrite does it again)", ""
+        return f"0 {request.size.done}; {to_file} was there already (--overwrite does it again)", ""
     making, warnings = streams.making_of(reel, name, network, request.size, strength)
     if request.frames:
         where = f"in {request.frames}, {reel.rate} a second"
@@ -217,7 +218,7 @@ def _film(
         written = streams.to_y4m(reel, making, Outgoing(output, STANDARD_OUTPUT))
     _tell(name, [*warnings, *written.warnings])
     there = f"; {written.there:,} were there already (--overwrite does them again)" if written.there else ""
-    return f"{written.frames:,} frames enlarged in {{seconds:.1f}} s, {where}{there}", reel.broken()
+    return f"{written.frames:,} frames {request.size.done} in {TIME}, {where}{there}", reel.broken()
 
 
 def _film_target(name: str, request: Request) -> Path:
@@ -288,9 +289,9 @@ def _picture_file(source: Path, request: Request, network: Network, restoration:
         assert request.output
         job = job_of(source, request.output)
         if job.target.exists() and not request.overwrite:
-            return f"0 enlarged; {job.target} was there already (--overwrite does it again)"
+            return f"0 {request.size.done}; {job.target} was there already (--overwrite does it again)"
         enlarge(job.target)
-        return f"1 enlarged in {{seconds:.1f}} s, as {job.target}"
+        return f"1 {request.size.done} in {TIME}, as {job.target}"
     from fsrcnn.videos.y4m import Outgoing
 
     with TemporaryDirectory() as folder:
@@ -300,7 +301,7 @@ def _picture_file(source: Path, request: Request, network: Network, restoration:
         with target.open("rb") as file:
             while block := file.read(BLOCK):
                 out.write(block)
-    return f"1 enlarged in {{seconds:.1f}} s, to {STANDARD_OUTPUT}"
+    return f"1 {request.size.done} in {TIME}, to {STANDARD_OUTPUT}"
 
 
 def _tell(name: str, warnings: "list[str] | tuple[str, ...]") -> None:

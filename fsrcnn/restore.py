@@ -5,13 +5,12 @@ for one quality do.
 """
 
 import math
-from numbers import Real
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from fsrcnn.errors import RequestError
+from fsrcnn.errors import RequestError, got, number_of
 from fsrcnn.weights import INTEGER_RANGES, SUFFIX, Tensors, Weights, load_weights
 
 AUTO: Literal["auto"] = "auto"
@@ -40,9 +39,9 @@ def checked_restore(value: object) -> Restore:
     """What a caller asks for. Raises RequestError for anything but "auto" and numbers from 0 to 1."""
     if isinstance(value, str) and value == AUTO:
         return AUTO
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1:
-        return float(value)
-    raise RequestError(f"restore: got {_shown(value)}, expected auto or a number from 0 to 1")
+    if 0 <= (number := number_of(value)) <= 1:
+        return number
+    raise RequestError(f"restore: got {got(value)}, expected auto or a number from 0 to 1")
 
 
 def parsed_restore(text: str) -> Restore:
@@ -52,10 +51,6 @@ def parsed_restore(text: str) -> Restore:
     except ValueError:
         return checked_restore(text)
     return checked_restore(number) if math.isfinite(number) else checked_restore(text)
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40].encode("ascii", "backslashreplace").decode()
 
 
 # --- the weights ---

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral
 from typing import NamedTuple
 
-from fsrcnn.errors import RequestError
+from fsrcnn.errors import RequestError, got, number_of
 from fsrcnn.geometry import MOST_FACTOR, MOST_IN_A_ROW, SCALES, chain_to
 from fsrcnn.network import Network
 
@@ -38,7 +38,7 @@ class Size:
     def ending(self) -> str:
         """What is added to the names of results: _x2, _x1.5, _800w, _600h, _800x600, _fit1920x1080."""
         if self._factor:
-            return f"_x{self._factor:g}"
+            return f"_x{self._factor}"
         if self.fit:
             return "_fit{}x{}".format(*self.fit)
         if self.width and self.height:
@@ -46,10 +46,15 @@ class Size:
         return f"_{self.width}w" if self.width else f"_{self.height}h"
 
     @property
+    def done(self) -> str:
+        """What is done, for a user: "enlarged", or "resized to a width of 800"."""
+        return "enlarged" if self.scale else f"resized {self.text}"
+
+    @property
     def text(self) -> str:
         """For a user: "to a width of 800"."""
         if self._factor:
-            return f"to {self._factor:g} times the size"
+            return f"to {self._factor} times the size"
         if self.fit:
             return "to fit {} x {}".format(*self.fit)
         if self.width and self.height:
@@ -74,7 +79,7 @@ class Size:
     def _ratios(self, width: int, height: int) -> tuple[Fraction, Fraction]:
         """How many times as wide and as high the result is."""
         if self._factor:
-            return (Fraction(self._factor),) * 2
+            return (Fraction(str(self._factor)),) * 2  # in decimals, as it is written: 1.15 times 10 is half a pixel
         across, down = (
             Fraction(side or 0, each)
             for side, each in zip(self.fit or (self.width, self.height), (width, height), strict=True)
@@ -108,10 +113,9 @@ def checked_size(
 def _checked_factor(value: object) -> int | float | None:
     if value is None:
         return None
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) <= MOST_FACTOR:
-        number = float(value)
+    if 0 < (number := number_of(value)) <= MOST_FACTOR:
         return int(number) if number.is_integer() else number
-    raise RequestError(f"upscale_factor: got {_shown(value)}, expected a number above 0, {MOST_FACTOR} at most")
+    raise RequestError(f"upscale_factor: got {got(value)}, expected a number above 0, {MOST_FACTOR} at most")
 
 
 def _checked_side(name: str, value: object) -> int | None:
@@ -119,22 +123,18 @@ def _checked_side(name: str, value: object) -> int | None:
         return None
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) <= MOST_SIDE:
         return int(value)
-    raise RequestError(f"{name}: got {_shown(value)}, expected a whole number of pixels above 0, {MOST_SIDE:,} at most")
+    raise RequestError(f"{name}: got {got(value)}, expected a whole number of pixels above 0, {MOST_SIDE:,} at most")
 
 
 def _checked_fit(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise RequestError(f"fit: got {_shown(value)}, expected a width and a height, such as 1920x1080")
+        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
     width, height = (_checked_side("fit", each) for each in value)
     if width is None or height is None:
-        raise RequestError(f"fit: got {_shown(value)}, expected a width and a height, such as 1920x1080")
+        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
     return width, height
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40].encode("ascii", "backslashreplace").decode()
 
 
 # --- the steps that lead to it ---

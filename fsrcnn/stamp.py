@@ -60,6 +60,8 @@ def _png(file: BinaryIO, text: bytes) -> None:
     end = file.seek(-12, os.SEEK_END)
     last = file.read()
     chunk = b"tEXt" + b"FSRCNN\0" + text
+    if last[4:8] != b"IEND":  # a copy of a file that has other bytes behind it, or lacks it
+        end, last = end + len(last), b""
     file.seek(end)
     file.write(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + last)
 
@@ -109,10 +111,13 @@ def _jpeg_segment(file: BinaryIO) -> tuple[int, int] | None:
 def _webp(file: BinaryIO, text: bytes) -> None:
     """A chunk of its own at the end of RIFF; WebP's readers must ignore chunks that they do not know."""
     chunk = b"FSRC" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
-    size = file.seek(0, os.SEEK_END)
-    file.write(chunk)
     file.seek(4)
-    file.write(struct.pack("<I", size + len(chunk) - 8))
+    (size,) = struct.unpack("<I", file.read(4))
+    end = file.seek(0, os.SEEK_END)
+    file.write(chunk)
+    if size + 8 == end:  # not so in a copy of a file that has other bytes behind RIFF, where they may stay
+        file.seek(4)
+        file.write(struct.pack("<I", size + len(chunk)))
 
 
 def _bmp(file: BinaryIO, text: bytes) -> None:

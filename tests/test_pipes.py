@@ -189,6 +189,18 @@ def test_pictures_pass_too(run: Run, tmp_path: Path):
     assert said[-1].startswith("error: standard input: not a readable picture")
 
 
+def test_the_last_line_says_the_size_and_any_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    given = save(tmp_path / "a.png", noise(8, 9, 3)).read_bytes()
+    for done in (
+        r"1 resized to a width of 12 in \d+\.\d s, as {x}\.png",
+        r"0 resized .*; {x}\.png was there already .*",
+    ):
+        code, out, _ = run("-", "--width", "12", "--output", "{x}.png", given=given)
+        assert code == 0
+        assert re.fullmatch(done, out.decode().strip())
+
+
 def test_a_film_becomes_pictures_and_they_a_film(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "film.mkv", times=EVEN)

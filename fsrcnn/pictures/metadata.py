@@ -65,9 +65,9 @@ class Metadata:
         return replace(self, lines=(*self.lines, line), **changes)
 
 
-def true_of(found: Metadata, width: int, height: int, channels: int, upscale_factor: float) -> Metadata:
+def true_of(found: Metadata, width: int, height: int, channels: int, across: float, down: float) -> Metadata:
     """What is kept for the upright picture of `width` x `height` pixels, and so many channels of colour, that was made
-    of the one that it belongs to. What is damaged is left out, and said.
+    of the one that it belongs to by the factors `across` and `down`. What is damaged is left out, and said.
     """
     kept = found
     icc = kept.colours.icc
@@ -82,7 +82,7 @@ def true_of(found: Metadata, width: int, height: int, channels: int, upscale_fac
             kept = kept.saying("its EXIF is damaged and was left out", exif=None)
     if kept.xmp is not None:
         try:
-            kept = replace(kept, xmp=true_xmp(kept.xmp, width, height, upscale_factor))
+            kept = replace(kept, xmp=true_xmp(kept.xmp, width, height, across, down))
         except ValueError:
             kept = kept.saying("its XMP is damaged and was left out", xmp=None)
     if kept.exif is not None and (kept.resolution is None or kept.resolution.unit is None):

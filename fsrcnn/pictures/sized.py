@@ -112,12 +112,12 @@ def _stages(layout: Layout, steps: Steps) -> list[_Stage]:
 class _Reduction:
     """Reduces a picture of one layout to another by MATLAB's antialiased bicubic ``imresize``.
 
-    is_first: no network came before, which gives transparent pixels the colours around them. Their colours, which mean
-    nothing, are then kept out of the sums.
+    is_filled: a network has given the transparent pixels that matter the colours around them. Otherwise the colours of
+    transparent pixels, which mean nothing, are kept out of the sums.
     """
 
-    def __init__(self, layout: Layout, result: Layout, is_first: bool) -> None:
-        self.layout, self.result, self._by_alpha = layout, result, is_first and layout.has_alpha
+    def __init__(self, layout: Layout, result: Layout, is_filled: bool) -> None:
+        self.layout, self.result, self._by_alpha = layout, result, layout.has_alpha and not is_filled
         self.rows, self.columns = (axis_of(*sides) for sides in zip(layout[:2], result[:2], strict=True))
         height = max(1, strip_height(layout, MOST_REDUCED) * result.height // layout.height)
         self.spans = [
@@ -159,7 +159,9 @@ def _reduction(layout: Layout, steps: Steps) -> _Reduction | None:
         return None
     stages = _stages(layout, steps)
     before = stages[-1].result if stages else layout
-    return _Reduction(before, sized_layout(layout, steps), is_first=not stages)
+    # Where one side becomes smaller than the source's, the sums along it reach further than the network fills.
+    is_filled = steps.width >= layout.width and steps.height >= layout.height
+    return _Reduction(before, sized_layout(layout, steps), is_filled)
 
 
 def _reduced(strips: Iterator[Pixels], reduction: _Reduction, network: Network) -> Iterator[Pixels]:

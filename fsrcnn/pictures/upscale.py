@@ -66,19 +66,22 @@ def upscale_picture(
         if objection := why_not_held(picture, result, to_format):
             raise FailureError(f"{source}: {objection}")
         notes = (*notes, *steps.remark(layout.width, layout.height))
+        check_memory(source, sized_memory(layout, network, steps), memory_limit)
+        windows = partial(read_windows, picture, source)
         if steps.is_copy and to_format is format_in(source):
+            for _ in sized_strips(layout, windows, network, steps):
+                pass  # read for its damage alone: what cannot be read is refused, not copied
             shutil.copyfile(source, unfinished)
             stamp(unfinished, 1)
             return notes
-        check_memory(source, sized_memory(layout, network, steps), memory_limit)
         colours = layout.bands - layout.has_alpha
         with failing_to_read(source):
             found = metadata_of(source, format_in(source).name)
-        factor = steps.width / layout.width
-        metadata = true_of(found, steps.width, steps.height, colours, factor)
+        across, down = steps.width / layout.width, steps.height / layout.height
+        metadata = true_of(found, steps.width, steps.height, colours, across, down)
         strength = partial(restoration.of_picture, source, layout) if restoration else None
         strips = tqdm(  # a second bar, for pictures that take long
-            sized_strips(layout, partial(read_windows, picture, source), network, steps, strength),
+            sized_strips(layout, windows, network, steps, strength),
             total=sized_count(layout, steps),
             desc=shown(source.name),
             unit="strip",
@@ -96,7 +99,7 @@ def upscale_picture(
                 stoppable(large, partial(write_picture, large, unfinished, to_format, source), network.stopped)
                 del large  # Windows removes no file that is still mapped
             lost = embed(unfinished, to_format.name, metadata, grey=colours == 1)
-        stamp(unfinished, factor)
+        stamp(unfinished, across)
     shallower = ["16 bits a channel became 8, all that the format has"] * is_too_deep(picture, to_format)
     missed = [f"the result is without {', '.join(lost)}, which {to_format.name.upper()} cannot hold"] if lost else []
     return (*notes, *shallower, *metadata.lines, *missed)

@@ -20,7 +20,7 @@ GONE = {
     GOOGLE + "container/": re.compile("Directory"),
     GOOGLE + "camera/": re.compile("(MotionPhoto|MicroVideo).*"),
 }
-PANORAMA_SIZES = re.compile("(FullPano|CroppedArea).*Pixels")
+PANORAMA_SIZES = re.compile("(?:FullPano|CroppedArea).*(?:(Width|Left)|Height|Top)Pixels")  # group 1: across
 
 NAME = rb"[^\s=:<>/\"']+"
 ATTRIBUTE = re.compile(rb"\s+(?:(" + NAME + rb"):)?(" + NAME + rb")\s*=\s*(\"[^\"]*\"|'[^']*')")
@@ -29,9 +29,10 @@ TAG = re.compile(rb"<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*\s*/?>"
 Change = Callable[[int], int]
 
 
-def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: float) -> bytes:
-    """The packet of a picture made upright and, by the factor, `width` x `height` pixels large: its orientation and
-    sizes changed, thumbnails taken out, and what says where other pictures or films lie in the file.
+def true_xmp(xmp: bytes, width: int, height: int, across: float, down: float) -> bytes:
+    """The packet of a picture made upright and, by the factors `across` and `down`, `width` x `height` pixels large:
+    its orientation and sizes changed, thumbnails taken out, and what says where other pictures or films lie in the
+    file.
 
     Raises ValueError where it is not well-formed XML in UTF-8, or declares a document type, which XMP never does.
     """
@@ -46,8 +47,9 @@ def true_xmp(xmp: bytes, width: int, height: int, upscale_factor: float) -> byte
     }
 
     def change_of(namespace: str, name: str) -> Change | None:
-        if namespace == PANORAMA and PANORAMA_SIZES.fullmatch(name):
-            return lambda old: round(upscale_factor * old)
+        if namespace == PANORAMA and (size := PANORAMA_SIZES.fullmatch(name)):
+            factor = across if size[1] else down
+            return lambda old: round(factor * old)
         return changes.get((namespace, name))
 
     made, at = [], 0

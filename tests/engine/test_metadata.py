@@ -294,7 +294,20 @@ def test_xmp_of_any_form_is_read_once():
         xmp = f"<a xmlns:o='{tiff}' xmlns:t='{xap}' é='o:Orientation=\"6\"' o:Orientation = '6'>{other}{inner}</a>"
         true = xmp.replace(inner, inner.replace(">6<", ">1<", 1).removesuffix("<t:Thumbnails a='>'/>"))
         true = true.replace("o:Orientation = '6'>", "o:Orientation = '1'>")
-        assert true_xmp(xmp.replace(inner, nested + inner).encode(), 2, 2, 2).decode() == true
+        assert true_xmp(xmp.replace(inner, nested + inner).encode(), 2, 2, 2, 2).decode() == true
+
+
+def test_a_panorama_that_is_stretched_has_both_its_sizes():
+    names = ["FullPanoWidth", "FullPanoHeight", "CroppedAreaImageWidth", "CroppedAreaImageHeight"]
+    names += ["CroppedAreaLeft", "CroppedAreaTop"]
+    namespace = 'xmlns:G="http://ns.google.com/photos/1.0/panorama/"'
+    packet, true = (
+        f"<a {namespace} "
+        + " ".join(f"G:{name}Pixels='{each}'" for name, each in zip(names, sizes, strict=True))
+        + "/>"
+        for sizes in ((4000, 2000, 3000, 900, 500, 300), (8000, 1000, 6000, 450, 1000, 150))
+    )
+    assert true_xmp(packet.encode(), 6000, 450, 2, 0.5).decode() == true
 
 
 # --- texts ---

@@ -49,6 +49,8 @@ ASKED = [
     (Size(), (60, 40), "_x2"),
     (Size(upscale_factor=4), (120, 80), "_x4"),
     (Size(upscale_factor=1.55), (47, 31), "_x1.55"),  # of 46.5 x 31
+    (Size(upscale_factor=1.15), (35, 23), "_x1.15"),  # of 34.5, which the nearest float is below
+    (Size(upscale_factor=3.9999999), (120, 80), "_x3.9999999"),
     (Size(upscale_factor=0.01), (1, 1), "_x0.01"),
     (Size(width=100), (100, 67), "_100w"),  # of 66.67
     (Size(height=15), (23, 15), "_15h"),  # of 22.5
@@ -105,6 +107,18 @@ WRONG = [
 def test_a_wrong_size_is_an_error_of_one_line(arguments: dict[str, object], message: str):
     with pytest.raises(fsrcnn.Error, match=message) as error:
         fsrcnn.enlarge(noise(9, 8, 3), variant="fsrcnn_s", **arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-(10**400), "-1000000000"), (10**5000, "an enormous int"), (np.zeros((3, 1)), r"array\(\[\[0.\],  ")],
+    ids=["no float", "no text", "several lines"],
+)
+@pytest.mark.parametrize("name", ["upscale_factor", "width", "restore"])
+def test_a_wrong_number_that_is_hard_to_show(name: str, value: object, shown: str):
+    with pytest.raises(fsrcnn.Error, match=f"{name}: got {shown}") as error:
+        fsrcnn.enlarge(noise(9, 8, 3), **{name: value})
     assert "\n" not in str(error.value)
 
 
@@ -221,6 +235,8 @@ def test_the_colours_of_transparent_pixels_do_not_show_where_a_picture_is_reduce
     small = fsrcnn.enlarge(picture, width=15)
     assert np.abs(small[small[..., 3] > 0][:, :3].astype(int) - 200).max() <= 1
     assert small[:, 0, 3].max() == 0
+    stretched = fsrcnn.enlarge(picture, width=2, height=60, variant="fsrcnn_s", device="cpu")  # x2, then reduced
+    assert np.abs(stretched[..., :3].astype(int) - 200).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -312,6 +328,30 @@ def test_a_copy_keeps_the_pictures_that_follow_in_the_file(tmp_path: Path):
         for each in (source, copy):
             each.seek(1)
         np.testing.assert_array_equal(np.asarray(copy), np.asarray(source))
+
+
+def test_what_is_damaged_is_not_copied(tmp_path: Path):
+    whole = save(tmp_path / "whole.png", noise(30, 40, 3)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:-300])
+    with pytest.raises(fsrcnn.Error, match="not a readable picture"):
+        fsrcnn.enlarge_file(tmp_path / "cut.png", tmp_path / "same.png", width=40)
+    assert not (tmp_path / "same.png").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize(("less", "more"), [(0, b"abc"), (0, bytes(999)), (12, b"")], ids=["a few", "many", "no end"])
+def test_the_mark_of_a_copy_leaves_it_readable(tmp_path: Path, suffix: str, less: int, more: bytes):
+    """Of a file with other bytes behind it; of a PNG without its last chunk, which has all of its pixels."""
+    whole = tmp_path / f"whole.{suffix}"
+    Image.fromarray(noise(30, 40, 3)).save(whole, lossless=True)
+    content = whole.read_bytes()
+    source, copy = tmp_path / f"a.{suffix}", tmp_path / f"same.{suffix}"
+    source.write_bytes(content[: len(content) - (less if suffix == "png" else 0)] + more)
+    fsrcnn.enlarge_file(source, copy, width=40)
+    assert is_stamped(copy)
+    fsrcnn.enlarge_file(copy, tmp_path / "again.png", width=20)
+    fsrcnn.enlarge_file(whole, tmp_path / "expected.png", width=20)
+    np.testing.assert_array_equal(load(tmp_path / "again.png"), load(tmp_path / "expected.png"))
 
 
 # --- films ---
