@@ -195,8 +195,8 @@ def steps_to(
         most = max(network.scales) ** MOST_IN_A_ROW
         alone = " or leave weights out" if most < MOST_FACTOR else ""
         raise RequestError(
-            f"{width} x {height} pixels enlarged to {to_width:,} x {to_height:,} are more than {most} times as large; "
-            f"choose a smaller size{alone}"
+            f"{width:,} x {height:,} pixels enlarged to {to_width:,} x {to_height:,} are more than {most} times as "
+            f"large; choose a smaller size{alone}"
         )
     networks, factor = tuple(network.at(scale) for scale in chain), math.prod(chain)
     return Steps(networks, to_width, to_height, (to_width, to_height) != (factor * width, factor * height))

@@ -69,7 +69,7 @@ def content_damage(content: Content) -> Damage:
     if not ended:
         harmless.append("the file lacks its end marker; the picture is whole")
     elif after := _foreign_after(content, parts):
-        harmless.append(f"{after} bytes after the end of the picture are not in the result")
+        harmless.append(f"{after} bytes after the end of the picture are no part of it")
     if lost and UNCHECKED in lost and not missing and any(part.marker == SOS for part in parts):
         return Damage(None, (), ("its rare sampling of chroma was not checked for damage",), checked=False)
     if lost and MENDABLE.search(lost):

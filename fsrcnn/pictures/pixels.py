@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fsrcnn import native
 from fsrcnn.chroma import bicubic, padded
+from fsrcnn.geometry import SCALES
 from fsrcnn.integers import (
     BLACK_STEPS,
     FLAT_LEVELS,
@@ -35,8 +36,9 @@ if native.HOST:
 Pixels = NDArray[np.uint8 | np.uint16]  # H x W x bands of a picture
 
 LEVELS = {8: 256, 16: 8192}  # flat pictures that the network's error is measured on, by the bits of a sample
-# Measurements of it that are kept, a few megabytes each in 8 bits, where there is one for each strength of restoring.
-KEPT = {8: STEPS + 1, 16: 2}
+# Measurements of it that are kept, a few megabytes each in 8 bits, where there is one for each strength of restoring;
+# up to 150 in 16 bits, where a folder that is brought to one size may need every scale in turn.
+KEPT = {8: STEPS + 1, 16: len(SCALES)}
 
 _measuring = threading.Lock()
 

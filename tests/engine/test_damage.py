@@ -274,7 +274,7 @@ def test_zeros_in_what_follows_the_end_are_no_lost_pixels():
     film = b"\0\0\0\x18ftypmp42" + bytes(100) + b"mdat"
     damage = content_damage(jpeg() + film)
     assert not damage.lost
-    assert damage.harmless == (f"{len(film)} bytes after the end of the picture are not in the result",)
+    assert damage.harmless == (f"{len(film)} bytes after the end of the picture are no part of it",)
 
 
 def test_pictures_that_the_file_lists_are_not_said_twice():
