@@ -40,7 +40,7 @@ def checked_restore(value: object) -> Restore:
     """What a caller asks for. Raises RequestError for anything but "auto" and numbers from 0 to 1."""
     if isinstance(value, str) and value == AUTO:
         return AUTO
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1:
+    if isinstance(value, Real) and not isinstance(value, bool) and value <= 1 and not value < 0:
         return float(value)
     raise RequestError(f"restore: got {_shown(value)}, expected auto or a number from 0 to 1")
 

@@ -1,6 +1,7 @@
 """The size that a result is asked to have, and the steps that lead to it: networks, then MATLAB's bicubic down."""
 
 import math
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
@@ -108,8 +109,8 @@ def checked_size(
 def _checked_factor(value: object) -> int | float | None:
     if value is None:
         return None
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) <= MOST_FACTOR:
-        number = float(value)
+    if isinstance(value, Real) and not isinstance(value, bool) and value <= MOST_FACTOR and not value <= 0:
+        number = max(float(value), sys.float_info.min)  # compared as it is: a float has no 400 digits
         return int(number) if number.is_integer() else number
     raise RequestError(f"upscale_factor: got {_shown(value)}, expected a number above 0, {MOST_FACTOR} at most")
 
