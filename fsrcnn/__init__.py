@@ -13,6 +13,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +142,11 @@ def load(
     from fsrcnn.geometry import SCALES, VARIANTS
     from fsrcnn.weights import shipped_weights
 
-    if upscale_factor is not None and (type(upscale_factor) is not int or upscale_factor not in SCALES):
-        raise RequestError(f"upscale_factor: got {got(upscale_factor)}, expected one of {', '.join(map(str, SCALES))}")
+    if upscale_factor is not None:
+        if not isinstance(upscale_factor, Integral) or upscale_factor not in SCALES:
+            expected = ", ".join(map(str, SCALES))
+            raise RequestError(f"upscale_factor: got {got(upscale_factor)}, expected one of {expected}")
+        upscale_factor = int(upscale_factor)
     if not isinstance(ensemble, bool):
         raise RequestError(f"ensemble: got {got(ensemble)}, expected True or False")
     if not isinstance(device, str):

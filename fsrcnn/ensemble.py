@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcnn.integers import LumaSteps, from_samples, to_grey, to_limited
+from fsrcnn.integers import GREATEST_RESULT, LEAST_RESULT, PEAK_STEPS, LumaSteps, from_samples, to_grey, to_limited
 from fsrcnn.network import LumaPlane, Network, SamplePlane, luma_plane
 
 FORMS_BITS = 3
@@ -25,8 +25,9 @@ class Ensemble(Network):
     """A network whose results are the means of another's over the eight forms, in about eight times its time.
 
     It shares the other network's threads. The mean is taken in float32, before anything is rounded; where the other
-    network is in integers, of its results in steps, in integers. Restored, it is the mean of what the other network
-    gives restored.
+    network is in integers, of its results in steps, in integers, unless one of them is clipped. A single clipped result
+    is limited later to what is far inside; a mean of such results is not what it should be. Restored, it is the mean of
+    what the other network gives restored.
     """
 
     extra_planes = 3  # two more results, and the forms that are copies; in integers two sums and a result: less
@@ -51,7 +52,22 @@ class Ensemble(Network):
         return _mean(self._sum_of_rows(self._network.rows, lr, first, last))
 
     def rows_in_steps(self, lr: LumaSteps, first: int, last: int) -> LumaSteps:
-        return _mean_in_steps(self._sum_of_rows(self._network.rows_in_steps, lr, first, last))
+        if (mean := self._unclipped_rows(lr, first, last)) is not None:
+            return mean
+        return _to_steps(self.rows(lr.astype(np.float32) / np.float32(PEAK_STEPS), first, last))
+
+    def _unclipped_rows(self, lr: LumaSteps, first: int, last: int) -> LumaSteps | None:
+        """The mean in integers; None: one of the eight results is clipped."""
+        least, greatest = [], []
+
+        def rows(form: Plane, top: int, bottom: int) -> Plane:
+            result = self._network.rows_in_steps(form, top, bottom)
+            least.append(result.min())
+            greatest.append(result.max())
+            return result
+
+        sums = self._sum_of_rows(rows, lr, first, last)
+        return _mean_in_steps(sums) if min(least) > LEAST_RESULT and max(greatest) < GREATEST_RESULT else None
 
     def _sum_of_rows(self, rows: Callable[[Plane, int, int], Plane], lr: Plane, first: int, last: int) -> Sums:
         top = max(first - self.reach, 0)
@@ -110,6 +126,13 @@ def _mean(sums: Sums) -> LumaPlane:
     """Of the forms; `sums` is modified."""
     sums *= np.float32(1 / FORMS)
     return sums
+
+
+def _to_steps(luma: LumaPlane) -> LumaSteps:
+    """Luma in 0..1 as luma in steps, rounded (halves up); it is modified. What does not fit is limited later anyway."""
+    luma *= np.float32(PEAK_STEPS)
+    luma += np.float32(0.5)
+    return np.floor(luma, out=luma).clip(-(2**15), 2**15 - 1).astype(np.int16)
 
 
 def _mean_in_steps(sums: Sums) -> LumaSteps:

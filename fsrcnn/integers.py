@@ -34,6 +34,8 @@ SUM_FRACTION_BITS = 6  # of what the deconvolution gives, before it is rounded t
 STEPS = 2**FRACTION_BITS
 PEAK_STEPS = STEPS * PEAK
 BLACK_STEPS = STEPS * BLACK_LEVEL
+# The ends of luma in steps that `enlarge` gives, half of what 16 bits hold: it is saturated before it is rounded.
+LEAST_RESULT, GREATEST_RESULT = -(2**14), 2**14 - 1
 FACTOR_BITS = 15
 LIMIT = 2**15 - 1  # of weights and of factors, either side
 SUM_LIMIT = 2**31 - 1

@@ -49,7 +49,7 @@ def test_a_network_runs_on_luma():
     for loaded in (
         fsrcnn.load("fsrcnn", 3),
         fsrcnn.load(path),
-        fsrcnn.load(str(path), 3, device="cpu"),
+        fsrcnn.load(str(path), np.int64(3), device="cpu"),
         fsrcnn.load(weights=path),
     ):
         sr = loaded(lr)
@@ -69,6 +69,8 @@ def test_a_network_runs_on_luma():
         (lambda: fsrcnn.enlarge(noise(9, 8, 3), 3, weights=shipped_weights("fsrcnn", 2)), "is for x2"),
         (lambda: fsrcnn.enlarge(noise(9, 8, 3), device="cuda:99"), "device: cuda:99"),
         (lambda: fsrcnn.enlarge(noise(9, 8, 3) / 255), "float64"),
+        (lambda: fsrcnn.enlarge(np.ma.array(noise(9, 8, 3))), "got numpy.*MaskedArray"),
+        (lambda: fsrcnn.enlarge(noise(9, 8, 3), restore=10**400), "restore: got 1000"),
         (lambda: fsrcnn.load("none.safetensors"), "none.safetensors"),
         (lambda: fsrcnn.load(weights="none.safetensors"), "none.safetensors: no such weights file"),
         (lambda: fsrcnn.enlarge_file("none.png", "b.png"), "none.png: no such file"),

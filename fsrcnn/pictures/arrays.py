@@ -47,7 +47,7 @@ def enlarge_array(
 
 def _layout(picture: Any) -> Layout:
     """The array's layout. Raises RequestError where it is no picture that can be enlarged."""
-    if not isinstance(picture, np.ndarray):
+    if not isinstance(picture, np.ndarray) or isinstance(picture, np.ma.MaskedArray):
         what = f"{type(picture).__module__}.{type(picture).__qualname__}".removeprefix("builtins.")
         raise RequestError(f"picture: got {what}, expected an array of NumPy; use numpy.asarray(picture, numpy.uint8)")
     shape = f"shape {' x '.join(map(str, picture.shape))}" if picture.ndim else "a single number"

@@ -173,6 +173,20 @@ def test_in_integers_it_is_the_mean_of_eight_to_the_byte(
     np.testing.assert_array_equal(finest.flat_in_steps(flat[0, 0], *shape), mean(flat))
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_mean_of_clipped_results_is_made_in_float32(monkeypatch: pytest.MonkeyPatch, variant: str):
+    """Of noise in black and white, whose results go thousands of levels too far, beyond what 16 bits hold."""
+    monkeypatch.setattr(Target, "prefers_integers", True)
+    finest = Ensemble(network_of(load_weights(shipped_weights(variant, 4)), "cpu"))
+    samples = np.random.default_rng(0).integers(0, 2, (30, 41), np.uint8) * np.uint8(219) + np.uint8(16)
+    sr, exact = np.empty((120, 164), np.uint8), finest(samples / np.float32(255)) * 255
+    assert np.abs(exact).max() > 512
+    finest.enlarge_samples(samples, sr, 8, full_range=False)
+    assert np.abs(sr - exact.clip(0, 255)).max() <= 1
+    rows = finest.rows_in_steps(integers.from_samples(samples, full_range=False), 3, 9)
+    assert np.abs(rows / 32 - exact[12:36].clip(-1024, 1024)).max() <= 1 / 16
+
+
 def test_every_way_in_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     picture = noise(23, 31, 3)
     source = save(tmp_path / "a.png", picture)
