@@ -124,12 +124,13 @@ def upscale_video(
     with open_source(source, deinterlace, takes_alpha(target, encoder_of(target, encoding))) as opened:
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
-        steps, said = steps_for(size, network, opened.first, source)
+        is_all = (codec, quality, preset, duration, start) == (None, None, None, None, 0) and not opened.frames_of_each
+        can_copy = is_all and source.suffix.lower() == target.suffix.lower()
+        steps, said = steps_for(size, network, opened.first, source, can_copy)
         if strength and steps.networks:
             steps = steps.restoring(strength())
         frame = frame_size(opened.first, steps)
-        is_all = (codec, quality, preset, duration, start) == (None, None, None, None, 0) and not opened.frames_of_each
-        if steps.is_copy and is_all and source.suffix.lower() == target.suffix.lower():
+        if steps.is_copy and can_copy:
             with written_whole(target) as unfinished:
                 shutil.copyfile(source, unfinished)
                 stamp(unfinished, 1)
@@ -370,14 +371,19 @@ def repeated(steps: Steps, frame: FrameSize) -> list[str]:
     return [f"{exact[0]} x {exact[1]} made even by repeating the last row or column: {even[0]} x {even[1]}"]
 
 
-def steps_for(size: Size | None, network: Network, first: av.VideoFrame, source: Path) -> tuple[Steps, list[str]]:
-    """The steps for frames like the first one, and what the user should know of the result's size. Raises RequestError,
-    naming the file, for a size out of reach.
+def steps_for(
+    size: Size | None, network: Network, first: av.VideoFrame, source: Path, can_copy: bool = False
+) -> tuple[Steps, list[str]]:
+    """The steps for frames like the first one, and what the user should know of the result's size. can_copy: whether a
+    film that has its size, which may be odd, is not encoded again. Raises RequestError, naming the file, for a size out
+    of reach.
     """
     shown, multiples = (first.width, first.height), subsampling(first)[::-1]
     is_turned = first.rotation % 180 != 0
     if is_turned:
         shown, multiples = shown[::-1], multiples[::-1]
+    if can_copy and size and size.of(*shown) == shown:
+        multiples = (1, 1)
     try:
         steps = steps_to(size, network, *shown, multiples)
     except RequestError as error:

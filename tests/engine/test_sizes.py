@@ -382,6 +382,15 @@ def test_films_that_are_large_enough(tmp_path: Path):
     assert_equal_to_one_level(frames_of(tmp_path / "smaller.mkv")[0][0], reduced(frames_of(source)[0][0], 24, 32))
 
 
+@pytest.mark.parametrize("size", [Size(width=33), Size(fit=(33, 99))], ids=["width", "fit"])
+def test_a_film_of_an_odd_size_that_has_it_is_copied(tmp_path: Path, size: Size):
+    source = make_clip(tmp_path / "lr.webm", codec="libvpx-vp9", size=(33, 25))
+    same = upscale_video(source, tmp_path / "same.webm", network("fsrcnn_s", 2), size=size)
+    assert same.warnings == ("is 33 x 25 already; not enlarged",)
+    assert (tmp_path / "same.webm").read_bytes().startswith(source.read_bytes()[:32])
+    np.testing.assert_array_equal(frames_of(tmp_path / "same.webm")[0][0], frames_of(source)[0][0])
+
+
 def test_what_no_network_enlarges_is_not_counted_as_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
