@@ -131,10 +131,7 @@ def upscale_video(
             steps = steps.restoring(strength())
         frame = frame_size(opened.first, steps)
         if steps.is_copy and can_copy:
-            with written_whole(target) as unfinished:
-                shutil.copyfile(source, unfinished)
-                stamp(unfinished, 1)
-            return VideoResult(opened.video.frames, tuple(said))
+            return _copied(source, target, run, opened.video.frames, said)
         said = remarks(opened) + said + repeated(steps, frame)
         first = start_time(opened.container)
         is_short = duration is not None and duration < 2 * LEAST_SECONDS and not start
@@ -158,6 +155,19 @@ def _check(duration: float | None, start: float, deinterlace: str) -> None:
         raise RequestError(f"start: got {start}, expected seconds, 0 or more")
     if deinterlace not in DEINTERLACE:
         raise RequestError(f"deinterlace: got {deinterlace!r}, expected {', '.join(DEINTERLACE)}")
+
+
+def _copied(source: Path, target: Path, run: Run, frames: int, said: list[str]) -> VideoResult:
+    """Copies the film as it is, in one process of the run."""
+    parts = Parts(target, 1, {"size": "the source's"}, run)
+    with parts.opened():
+        if parts.take() is None:
+            return VideoResult(None, ())
+        with written_whole(target) as unfinished:
+            shutil.copyfile(source, unfinished)
+            stamp(unfinished, 1)
+        parts.remove()
+    return VideoResult(frames, (*parts.warnings, *said))
 
 
 def _upscale(film: Film, run: Run, network: Network, can_seek: bool, bar: "tqdm[Any]", said: list[str]) -> VideoResult:
