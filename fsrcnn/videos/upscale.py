@@ -398,8 +398,8 @@ def steps_for(
         steps = steps_to(size, network, *shown, multiples)
     except RequestError as error:
         raise RequestError(f"{source}: {error}") from error
+    exact = size.of(*shown) if size and not steps.is_plain else (steps.width, steps.height)
     said = steps.remark(*shown)
-    exact = size.of(*shown) if size else (steps.width, steps.height)
-    if size and steps.networks and not steps.is_plain and exact != (steps.width, steps.height):
-        said.append(f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}")
+    if exact != (steps.width, steps.height) and (steps.networks or exact == shown):
+        said = [f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}"]
     return (steps._replace(width=steps.height, height=steps.width) if is_turned else steps), said

@@ -390,6 +390,8 @@ def test_a_film_of_an_odd_size_that_has_it_is_copied(tmp_path: Path, size: Size)
     assert same.warnings == ("is 33 x 25 already; not enlarged",)
     assert (tmp_path / "same.webm").read_bytes().startswith(source.read_bytes()[:32])
     np.testing.assert_array_equal(frames_of(tmp_path / "same.webm")[0][0], frames_of(source)[0][0])
+    coded = upscale_video(source, tmp_path / "coded.mkv", network("fsrcnn_s", 2), "libx264", size=size)
+    assert coded.warnings == (f"33 x 25 made even: {'32 x 26' if size.fit else '34 x 26'}",)
 
 
 def test_one_process_of_several_copies_a_film(tmp_path: Path):
