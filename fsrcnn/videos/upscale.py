@@ -124,16 +124,14 @@ def upscale_video(
     with open_source(source, deinterlace, takes_alpha(target, encoder_of(target, encoding))) as opened:
         if target.exists() and target.samefile(source):
             raise RequestError(f"{target}: is the source itself; choose another name")
-        steps, said = steps_for(size, network, opened.first, source)
+        is_all = (codec, quality, preset, duration, start) == (None, None, None, None, 0) and not opened.frames_of_each
+        can_copy = is_all and source.suffix.lower() == target.suffix.lower()
+        steps, said = steps_for(size, network, opened.first, source, can_copy)
         if strength and steps.networks:
             steps = steps.restoring(strength())
         frame = frame_size(opened.first, steps)
-        is_all = (codec, quality, preset, duration, start) == (None, None, None, None, 0) and not opened.frames_of_each
-        if steps.is_copy and is_all and source.suffix.lower() == target.suffix.lower():
-            with written_whole(target) as unfinished:
-                shutil.copyfile(source, unfinished)
-                stamp(unfinished, 1)
-            return VideoResult(opened.video.frames, tuple(said))
+        if steps.is_copy and can_copy:
+            return _copied(source, target, run, opened.video.frames, said)
         said = remarks(opened) + said + repeated(steps, frame)
         first = start_time(opened.container)
         is_short = duration is not None and duration < 2 * LEAST_SECONDS and not start
@@ -157,6 +155,19 @@ def _check(duration: float | None, start: float, deinterlace: str) -> None:
         raise RequestError(f"start: got {start}, expected seconds, 0 or more")
     if deinterlace not in DEINTERLACE:
         raise RequestError(f"deinterlace: got {deinterlace!r}, expected {', '.join(DEINTERLACE)}")
+
+
+def _copied(source: Path, target: Path, run: Run, frames: int, said: list[str]) -> VideoResult:
+    """Copies the film as it is, in one process of the run."""
+    parts = Parts(target, 1, {"size": "the source's"}, run)
+    with parts.opened():
+        if parts.take() is None:
+            return VideoResult(None, ())
+        with written_whole(target) as unfinished:
+            shutil.copyfile(source, unfinished)
+            stamp(unfinished, 1)
+        parts.remove()
+    return VideoResult(frames, (*parts.warnings, *said))
 
 
 def _upscale(film: Film, run: Run, network: Network, can_seek: bool, bar: "tqdm[Any]", said: list[str]) -> VideoResult:
@@ -370,20 +381,25 @@ def repeated(steps: Steps, frame: FrameSize) -> list[str]:
     return [f"{exact[0]} x {exact[1]} made even by repeating the last row or column: {even[0]} x {even[1]}"]
 
 
-def steps_for(size: Size | None, network: Network, first: av.VideoFrame, source: Path) -> tuple[Steps, list[str]]:
-    """The steps for frames like the first one, and what the user should know of the result's size. Raises RequestError,
-    naming the file, for a size out of reach.
+def steps_for(
+    size: Size | None, network: Network, first: av.VideoFrame, source: Path, can_copy: bool = False
+) -> tuple[Steps, list[str]]:
+    """The steps for frames like the first one, and what the user should know of the result's size. can_copy: whether a
+    film that has its size, which may be odd, is not encoded again. Raises RequestError, naming the file, for a size out
+    of reach.
     """
     shown, multiples = (first.width, first.height), subsampling(first)[::-1]
     is_turned = first.rotation % 180 != 0
     if is_turned:
         shown, multiples = shown[::-1], multiples[::-1]
+    if can_copy and size and size.of(*shown) == shown:
+        multiples = (1, 1)
     try:
         steps = steps_to(size, network, *shown, multiples)
     except RequestError as error:
         raise RequestError(f"{source}: {error}") from error
+    exact = size.of(*shown) if size and not steps.is_plain else (steps.width, steps.height)
     said = steps.remark(*shown)
-    exact = size.of(*shown) if size else (steps.width, steps.height)
-    if size and steps.networks and not steps.is_plain and exact != (steps.width, steps.height):
-        said.append(f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}")
+    if exact != (steps.width, steps.height) and (steps.networks or exact == shown):
+        said = [f"{exact[0]} x {exact[1]} made even: {steps.width} x {steps.height}"]
     return (steps._replace(width=steps.height, height=steps.width) if is_turned else steps), said

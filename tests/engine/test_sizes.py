@@ -25,6 +25,7 @@ from fsrcnn.resize import axis_of
 from fsrcnn.sizes import Size, steps_to
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos.frames import sample_planes, sized
+from fsrcnn.videos.parts import Run, remove_marks
 from fsrcnn.videos.upscale import upscale_video
 from fsrcnn.weights import load_weights, shipped_weights
 from imgproc import imresize, resize_axis, resize_matrix
@@ -422,6 +423,26 @@ def test_films_that_are_large_enough(tmp_path: Path):
     (remark,) = smaller.warnings
     assert remark == "is 64 x 48, larger than that; reduced to 32 x 24"
     assert_equal_to_one_level(frames_of(tmp_path / "smaller.mkv")[0][0], reduced(frames_of(source)[0][0], 24, 32))
+
+
+@pytest.mark.parametrize("size", [Size(width=33), Size(fit=(33, 99))], ids=["width", "fit"])
+def test_a_film_of_an_odd_size_that_has_it_is_copied(tmp_path: Path, size: Size):
+    source = make_clip(tmp_path / "lr.webm", codec="libvpx-vp9", size=(33, 25))
+    same = upscale_video(source, tmp_path / "same.webm", network("fsrcnn_s", 2), size=size)
+    assert same.warnings == ("is 33 x 25 already; not enlarged",)
+    assert (tmp_path / "same.webm").read_bytes().startswith(source.read_bytes()[:32])
+    np.testing.assert_array_equal(frames_of(tmp_path / "same.webm")[0][0], frames_of(source)[0][0])
+    coded = upscale_video(source, tmp_path / "coded.mkv", network("fsrcnn_s", 2), "libx264", size=size)
+    assert coded.warnings == (f"33 x 25 made even: {'32 x 26' if size.fit else '34 x 26'}",)
+
+
+def test_one_process_of_several_copies_a_film(tmp_path: Path):
+    source = make_clip(tmp_path / "lr.mp4", codec="libx264", size=(64, 48))
+    run, target = Run("several", is_shared=True), tmp_path / "same.mp4"
+    said = [upscale_video(source, target, network("fsrcnn_s", 2), size=Size(width=64), run=run).warnings for _ in "ab"]
+    assert said == [("is 64 x 48 already; not enlarged",), ()]
+    remove_marks(target, run)
+    assert {path.name for path in tmp_path.iterdir()} == {"lr.mp4", "same.mp4"}
 
 
 def test_what_no_network_enlarges_is_not_counted_as_restored(
