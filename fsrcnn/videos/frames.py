@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
@@ -149,8 +150,9 @@ def bytes_of(frame: av.VideoFrame, width: int, height: int) -> int:
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """The frame's side data by their names."""
     try:
-        # PyAV's types know of motion vectors only, and by their name.
-        held = [frame.side_data[number] for number in range(len(frame.side_data))]  # type: ignore[literal-required]
+        # Not `frame.side_data`, which the frame would keep, as it keeps the frame: no memory of either would be given
+        # back until the garbage collector comes by, hundreds of frames later.
+        held = list(SideDataContainer(frame))  # type: ignore[call-arg]  # PyAV's types do not tell what it is made of
     except ValueError:  # PyAV shows none of it if there is a kind it has no name for
         return {UNNAMED: b""}
     return {data.type.name: bytes(data) for data in held}

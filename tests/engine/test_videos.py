@@ -1,5 +1,6 @@
 """Videos made here, enlarged, and read back: what must be exact is compared exactly."""
 
+import gc
 import os
 import signal
 import time
@@ -54,6 +55,23 @@ def copied_packets(path: Path, kind: str) -> list[tuple[bytes, Fraction]]:
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
         return [(bytes(packet), packet.pts * packet.time_base) for packet in container.demux(stream) if packet.size]
+
+
+@pytest.mark.parametrize("deinterlace", ["off", "double"])
+def test_frames_are_freed_as_soon_as_they_are_done(network: Networks, tmp_path: Path, deinterlace: str):
+    """Not when the garbage collector comes by, which to it are a few objects: 3 GB of a film of 4K."""
+
+    def alive() -> int:
+        return sum(type(each) is av.VideoFrame for each in gc.get_objects())
+
+    source = make_clip(tmp_path / "a.mkv")
+    gc.disable()
+    try:
+        before = alive()
+        upscale_video(source, tmp_path / "b.mkv", network(2), deinterlace=deinterlace)
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 # Pixel format, codec, the container, range; samples to the network's 0..1 and back, each written out.
