@@ -491,10 +491,11 @@ def _upscale(request: Request) -> int:
     failed = _merged([each.failed for each in outcomes])
     if rank == 0 and run:
         _end_sharing(jobs, run, failed)
-    if rank == 0:
-        print(last_line(plan, outcomes, time.monotonic() - started, request), flush=True)
     failures = sorted(failed) + [problem.name for problem in plan.problems]
-    if failures and rank == 0:
+    is_said = bool(failed) and len(plan.jobs) + len(plan.problems) == 1  # all there is to say of a file that was alone
+    if rank == 0 and not is_said:
+        print(last_line(plan, outcomes, time.monotonic() - started, request), flush=True)
+    if failures and rank == 0 and not is_said:
         more = f" and {len(failures) - MOST_NAMES:,} more" if len(failures) > MOST_NAMES else ""
         names = ", ".join(failures[:MOST_NAMES]) + more
         kind = RequestError if plan.is_nothing else FailureError

@@ -83,7 +83,7 @@ def test_whatever_is_wrong_is_named_and_the_others_go_on(run: Run, tmp_path: Pat
     assert (code, said.count("\n")) == (0, 1)
     save(tmp_path / "bad\n\x1b]0;.png", noise(5, 4, 3)).write_bytes(b"bad")
     code, said, errors = run("bad\n\x1b]0;.png")
-    assert (code, "\x1b" in errors, errors.count("\n")) == (1, False, 2)
+    assert (code, said, "\x1b" in errors, errors.count("\n")) == (1, "", False, 1)
     assert "bad\\n\\x1b]0;.png: not a readable picture" in errors
 
 
