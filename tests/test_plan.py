@@ -19,6 +19,7 @@ import fsrcnn
 from fsrcnn import cli
 from fsrcnn.errors import run_script
 from fsrcnn.files import written_whole
+from fsrcnn.native.cache import folder
 from fsrcnn.stamp import is_stamped, stamp
 from fsrcnn.videos import VIDEO_SUFFIXES
 
@@ -194,6 +195,7 @@ def test_no_result_replaces_another_source(run: Run, tmp_path: Path):
 
 @posix
 def test_home_is_meant_by_a_tilde(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder().parent))  # what is compiled stays where it was
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     save(tmp_path / "home" / "a.png", noise(5, 4, 3))
     assert run("~/*.png", "--output=~/large")[0] == 0
