@@ -43,13 +43,16 @@ def set_display_size(path: Path, width: int, height: int, sample_aspect_ratio: F
 
 def _display_size(width: int, height: int, sample_aspect_ratio: Fraction, is_webm: bool) -> dict[int, int]:
     """The elements that say the size. In pixels: one side is stretched, so that nothing is shown smaller than it is. If
-    that is not a whole number, and but for WebM, which has pixels alone, as a ratio.
+    that is not a whole number: as a ratio; in WebM, which has pixels alone, with the side changed that tells it better.
     """
-    one = Fraction(1)
-    size = width * max(sample_aspect_ratio, one), height / min(sample_aspect_ratio, one)
-    if is_webm or all(side.denominator == 1 for side in size):
-        return {DISPLAY_WIDTH: round(size[0]), DISPLAY_HEIGHT: round(size[1])}
-    ratio = size[0] / size[1]
+    ratio = width * sample_aspect_ratio / height
+    across = max(1, round(width * sample_aspect_ratio)), height
+    down = width, max(1, round(height / sample_aspect_ratio))
+    larger, smaller = (across, down) if sample_aspect_ratio > 1 else (down, across)
+    if is_webm:
+        larger = min((larger, smaller), key=lambda sides: abs(Fraction(*sides) / ratio - 1))
+    if is_webm or Fraction(*larger) == ratio:
+        return {DISPLAY_WIDTH: larger[0], DISPLAY_HEIGHT: larger[1]}
     return {DISPLAY_WIDTH: ratio.numerator, DISPLAY_HEIGHT: ratio.denominator, DISPLAY_UNIT: AS_RATIO}
 
 

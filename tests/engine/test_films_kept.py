@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
-from made import needed
+from made import make_clip, needed
 from made import network as shipped_network
 
 from fsrcnn.network import Network
@@ -472,6 +472,13 @@ def test_ffprobe_sees_the_shape_of_the_pixels_and_no_damage(network: Network, tm
         video = json.loads(probed.stdout)["streams"][0]
         assert Fraction(video["sample_aspect_ratio"].replace(":", "/")) == PIXEL_ASPECT
         assert "rc" not in probed.stderr
+
+
+def test_webm_tells_a_shape_by_the_side_that_can(network: Network, tmp_path: Path):
+    source = make_clip(tmp_path / "a.mkv", size=(150, 64), codec="libx264", sample_aspect_ratio=Fraction(14, 15))
+    upscale_video(source, tmp_path / "b.webm", network)  # shown 280 x 128
+    with av.open(str(tmp_path / "b.webm")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(14, 15)
 
 
 CAPTION = b"\xb5\x00\x31GA94\x03\xc1\xff" + b"\xfc\x94\x2c" + b"\xff"  # ANSI/CTA-708: one pair of bytes, of CEA-608
