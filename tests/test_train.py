@@ -16,20 +16,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
-from made import posix, small_files, started
+from made import network, posix, small_files, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from config import RECIPES, Config, read_config
-from dataset import VALIDATION_QUALITIES, validation_pairs
+from dataset import VALIDATION_QUALITIES, evaluation_pair, validation_pairs
 from evaluation.scores import upscale_luma
 from fsrcnn.devices import join_processes
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import load_network
 from fsrcnn.weights import load_weights, read_pth, shipped_weights
+from imgproc import to_uint8
 from training.lock import locked
-from training.log import Log, LossMeter
+from training.log import Log, LossMeter, crops
 from training.patches import TrainingPatches
 from training.restart import note_start
 from training.run import NotFiniteError, load_run, save_run, start_run
@@ -338,6 +340,18 @@ def test_tensorboard_reads_the_events(tmp_path: Path):
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("psnr")] == [(2, 30.5)]
     assert events.Tags()["images"] == ["bicubic, FSRCNN, ground truth"]
+
+
+def test_a_grid_for_tensorboard_takes_pictures_of_any_size():
+    sizes = ((60, 200), (300, 130))
+    wide, high = (evaluation_pair("", skimage.data.chelsea()[:height, :width], 2) for height, width in sizes)
+    grid = crops(network("fsrcnn_s", 2), [wide, high]).numpy()
+    assert grid.shape == (3, 246, 368)  # tiles of 120 pixels a side, with 2 black pixels around each
+    for left, pictures in ((2, (wide.bicubic(), high.bicubic())), (246, (wide.hr, high.hr))):
+        of_wide, of_high = map(to_uint8, pictures)
+        assert (grid[:, 2:62, left : left + 120] == of_wide[:, 40:160]).all()
+        assert (grid[:, 124:244, left : left + 120] == of_high[90:210, 5:125]).all()
+    assert not grid[:, 62:124].any()
 
 
 def test_processes_together_do_not_take_mps(monkeypatch: pytest.MonkeyPatch):

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard import summary
-from torchvision.utils import make_grid
 
 from dataset import EvaluationPair
 from evaluation.scores import upscale_luma
@@ -142,12 +142,17 @@ class Board:
 
 def crops(network: Network, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
     """Rows of bicubic, FSRCNN and ground truth of each picture's centre, 3 x H x W in 0..255, for TensorBoard."""
-    tiles = []
-    for pair in pairs:
-        top, left = ((length - size) // 2 for length in pair.hr.shape)
-        for image in (pair.bicubic(), upscale_luma(network, pair.lr), pair.hr):
-            tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
-    return make_grid(tiles, nrow=3)
+    gap = 2  # black pixels around each
+    rows, columns = (number * (size + gap) + gap for number in (len(pairs), 3))
+    grid = np.zeros((rows, columns), np.uint8)
+    for row, pair in enumerate(pairs):
+        top, left = (max(0, length - size) // 2 for length in pair.hr.shape)
+        images = (to_uint8(image) for image in (pair.bicubic(), upscale_luma(network, pair.lr), pair.hr))
+        for column, image in enumerate(images):
+            tile = image[top : top + size, left : left + size]
+            y, x = (gap + place * (size + gap) for place in (row, column))
+            grid[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return torch.from_numpy(grid).expand(3, -1, -1)
 
 
 def read_log(path: Path) -> dict[str, list[float]]:
