@@ -69,10 +69,15 @@ def browser() -> Iterator["playwright.Browser"]:
 
 
 @pytest.fixture
-def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Page"]:
-    """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty."""
+def page(address: str, browser: "playwright.Browser", request: pytest.FixtureRequest) -> Iterator["playwright.Page"]:
+    """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty.
+
+    Without its service worker, as over plain http, but for tests marked by `kept`: it would take 1.5 s of CPU in each.
+    """
     with browser.new_context(viewport=DESK) as context:  # closed at the end, or a film plays on beside the next tests
         context.set_default_timeout(SLOW)
+        if not hasattr(request, "param"):
+            context.add_init_script("delete Navigator.prototype.serviceWorker")
         opened, said, asked = context.new_page(), [], []
         opened.on("console", lambda message: said.append(message.text))
         opened.on("pageerror", lambda error: said.append(str(error)))
@@ -81,6 +86,9 @@ def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Pa
         yield opened
         assert not said
         assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
+
+
+kept = pytest.mark.parametrize("page", ["kept"], indirect=True)  # by the service worker, in the browser's cache
 
 
 def started(page: "playwright.Page") -> None:
@@ -203,14 +211,14 @@ def test_inexact_alpha_is_said(page: "playwright.Page", address: str, tmp_path: 
     assert status(page, "Finished in").endswith("This browser rounds the colours of translucent pixels.")
 
 
-@pytest.mark.parametrize(("suffix", "pictures"), [("png", 2), ("gif", 2), ("webp", 2), ("gif", 1)])
-def test_the_first_picture_of_an_animation_is_said_to_be_it(
-    page: "playwright.Page", tmp_path: Path, suffix: str, pictures: int
-):
-    first, *others = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (0, 255)[:pictures]]
-    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=others, duration=100)
-    choose(page, tmp_path / f"moving.{suffix}")
-    assert status(page, "Finished in").endswith("only the first picture.") == (pictures > 1)
+def test_the_first_picture_of_an_animation_is_said_to_be_it(page: "playwright.Page", tmp_path: Path):
+    set_network(page, 2)
+    for width, (suffix, pictures) in enumerate((("png", 2), ("gif", 2), ("webp", 2), ("gif", 1)), start=30):
+        first, *others = [Image.fromarray(np.full((20, width, 3), level, np.uint8)) for level in (0, 255)[:pictures]]
+        first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=others, duration=100)
+        page.set_input_files("#file", tmp_path / f"moving.{suffix}")
+        said = status(page, f"{sizes(width, 20, 2)}. Finished in")
+        assert said.endswith("only the first picture.") == (pictures > 1), suffix
 
 
 def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
@@ -232,13 +240,13 @@ def test_exifs_orientation_is_applied(page: "playwright.Page", tmp_path: Path):
     assert downloaded(page, tmp_path).name == "turned_x2.png"
 
 
-@pytest.mark.parametrize("how", ["drop", "paste"])
-def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page", how: str):
-    page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", how])
-    assert sizes(300, 198, 3) in status(page, f"{sizes(300, 198, 3)}. Finished in")
-    page.evaluate(GIVE, [None, None, how])
-    expected = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}[how]
-    assert page.inner_text("#status.wrong") == expected
+def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page"):
+    refusals = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}
+    for how, refusal in refusals.items():
+        page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", how])
+        status(page, f"{sizes(300, 198, 3)}. Finished in")
+        page.evaluate(GIVE, [None, None, how])
+        assert page.inner_text("#status.wrong") == refusal
 
 
 def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_path: Path):
@@ -356,6 +364,7 @@ def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", 
     assert page.evaluate("dropped.defaultPrevented")  # or the browser would leave the page for the file
 
 
+@kept
 def test_works_without_a_network(page: "playwright.Page", folder: Path, address: str):
     page.evaluate("navigator.serviceWorker.ready")
     kept = page.evaluate(
@@ -401,6 +410,7 @@ def test_policy_allows_nothing_foreign(page: "playwright.Page"):
     assert sources == {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
 
 
+@kept
 def test_opens_with_a_result_beside_its_original(page: "playwright.Page", tmp_path: Path):
     page.wait_for_function("() => Math.abs(document.querySelector('#slider').value - 50) > 20")  # once, by itself
     started(page)
@@ -591,6 +601,7 @@ def test_result_is_copied(page: "playwright.Page", tmp_path: Path):
     assert page.evaluate(size) == [262, 180]
 
 
+@kept
 def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwright.Page", address: str):
     started(page)
     set_network(page, 2)
@@ -617,12 +628,12 @@ def test_two_clicks_on_close_lead_to_the_start_only(page: "playwright.Page", add
     started(page)
 
 
-@pytest.mark.parametrize("setting", ["example=constructor", "__defineGetter__=1", "scale=5", "restore=x"])
-def test_settings_that_there_are_not_are_left_out(page: "playwright.Page", address: str, setting: str):
-    page.goto("about:blank")
-    page.goto(f"{address}#{setting}")
-    started(page)
-    assert page.url == address
+def test_settings_that_there_are_not_are_left_out(page: "playwright.Page", address: str):
+    for setting in ("example=constructor", "__defineGetter__=1", "scale=5", "restore=x"):
+        page.goto("about:blank")
+        page.goto(f"{address}#{setting}")
+        started(page)
+        assert page.url == address
 
 
 def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
@@ -685,18 +696,18 @@ def test_without_scripts_the_page_says_so(address: str, browser: "playwright.Bro
         assert "needs JavaScript" in page.inner_text("noscript")
 
 
-@pytest.mark.parametrize("size", ['width="40" height="30"', ""])
-def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path, size: str):
-    drawing = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30" {size}><path fill="red" d="M0 0h40v30H0z"/></svg>'
-    )
-    (tmp_path / "drawing.svg").write_text(drawing, encoding="utf-8")
-    choose(page, tmp_path / "drawing.svg")
-    status(page, f"{sizes(40, 30, 2)}. Finished")
-    assert (read(downloaded(page, tmp_path))[..., :3] == (255, 0, 0)).all()
-    (tmp_path / "broken.svg").write_text("<svg", encoding="utf-8")
-    choose(page, tmp_path / "broken.svg")
-    status(page, "broken.svg is no picture")
+def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path):
+    set_network(page, 2)
+    for size, colour, pixel in (('width="40" height="30"', "red", (255, 0, 0)), ("", "blue", (0, 0, 255))):
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30" {size}>'
+        drawing += f'<path fill="{colour}" d="M0 0h40v30H0z"/></svg>'
+        (tmp_path / f"{colour}.svg").write_text(drawing, encoding="utf-8")
+        page.set_input_files("#file", tmp_path / f"{colour}.svg")
+        status(page, f"{sizes(40, 30, 2)}. Finished")
+        assert (read(downloaded(page, tmp_path))[..., :3] == pixel).all()
+        (tmp_path / "broken.svg").write_text("<svg", encoding="utf-8")
+        page.set_input_files("#file", tmp_path / "broken.svg")
+        status(page, "broken.svg is no picture")
 
 
 def test_can_be_installed_and_previewed():
@@ -732,14 +743,14 @@ def test_any_width_is_reduced_as_matlab_does(
     assert difference[expected[..., 3] == 255].max() <= 1  # elsewhere hidden colours, of which neither is right, count
 
 
-@pytest.mark.parametrize(("width", "words"), [(131, "nothing is to be enlarged"), (525, "more than four times")])
-def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path, width: int, words: str):
+def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path):
     choose(page, photograph(tmp_path / "photo.png"))
     status(page, "Finished")
     page.check("input[name=scale][value='size']")
-    page.fill("#width", str(width))
-    page.keyboard.press("Enter")
-    status(page, words)
+    for width, words in ((131, "nothing is to be enlarged"), (525, "more than four times")):
+        page.fill("#width", str(width))
+        page.keyboard.press("Enter")
+        status(page, words)
 
 
 def test_a_width_holds_for_all_pictures_that_can_have_it(page: "playwright.Page", address: str, tmp_path: Path):
