@@ -72,23 +72,26 @@ def browser() -> Iterator["playwright.Browser"]:
 def page(address: str, browser: "playwright.Browser", request: pytest.FixtureRequest) -> Iterator["playwright.Page"]:
     """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty.
 
-    Without its service worker, as over plain http, but for tests marked by `kept`: it would take 1.5 s of CPU in each.
+    To save seconds, with the network that `choose` takes if not told otherwise, but for tests marked by `start`, and
+    without its service worker, as over plain http, but for tests marked by `kept`.
     """
+    kind = getattr(request, "param", "")
     with browser.new_context(viewport=DESK) as context:  # closed at the end, or a film plays on beside the next tests
         context.set_default_timeout(SLOW)
-        if not hasattr(request, "param"):
+        if kind != "kept":
             context.add_init_script("delete Navigator.prototype.serviceWorker")
         opened, said, asked = context.new_page(), [], []
         opened.on("console", lambda message: said.append(message.text))
         opened.on("pageerror", lambda error: said.append(str(error)))
         context.on("request", lambda request: asked.append(request.url))
-        opened.goto(address)
+        opened.goto(address if kind else f"{address}#scale=2&network=fsrcnn_s")
         yield opened
         assert not said
         assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
 
 
-kept = pytest.mark.parametrize("page", ["kept"], indirect=True)  # by the service worker, in the browser's cache
+start = pytest.mark.parametrize("page", ["start"], indirect=True)  # with no settings, as visitors open it
+kept = pytest.mark.parametrize("page", ["kept"], indirect=True)  # so, and its service worker keeps its files
 
 
 def started(page: "playwright.Page") -> None:
@@ -240,6 +243,7 @@ def test_exifs_orientation_is_applied(page: "playwright.Page", tmp_path: Path):
     assert downloaded(page, tmp_path).name == "turned_x2.png"
 
 
+@start
 def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page"):
     refusals = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}
     for how, refusal in refusals.items():
@@ -249,6 +253,7 @@ def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page"):
         assert page.inner_text("#status.wrong") == refusal
 
 
+@start
 def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_path: Path):
     page.set_input_files("#file", photograph(tmp_path / "photo.png"))
     status(page, f"{sizes(131, 90, 3)}. Finished")
@@ -256,6 +261,7 @@ def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_pat
     status(page, f"{sizes(131, 90, 4)}. Finished")
 
 
+@start
 def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
     started(page)
     stage, slider = page.locator("#stage").bounding_box(), page.locator("#slider")
@@ -273,6 +279,7 @@ def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
     assert float(slider.input_value()) == before + 1
 
 
+@start
 def test_zoom_pan_and_loupe(page: "playwright.Page"):
     started(page)
     page.click("#whole")
@@ -338,6 +345,7 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     status(page, "Finished in")
 
 
+@start
 def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.Page", tmp_path: Path):
     started(page)
     Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
@@ -350,6 +358,7 @@ def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.
     assert page.locator(".name:visible").count() == 2
 
 
+@start
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
     page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
     started(page)
@@ -381,6 +390,7 @@ def test_works_without_a_network(page: "playwright.Page", folder: Path, address:
     status(page, f"{sizes(200, 132, 3)}. Finished in")
 
 
+@start
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone_and_accessibility(page: "playwright.Page", tmp_path: Path, scheme: str):
     needed(AXE.exists(), "axe-core (make extra, where there is npm)")
@@ -619,6 +629,7 @@ def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwrigh
     status(page, f"{sizes(252, 252, 2)}. Finished")
 
 
+@start
 def test_two_clicks_on_close_lead_to_the_start_only(page: "playwright.Page", address: str):
     page.get_by_role("button", name="Text").click()
     status(page, "A page of text")
@@ -652,6 +663,7 @@ def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
         assert page.url == f"{address}#scale=2&network=fsrcnn_s"
 
 
+@start
 def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
     started(page)
     page.evaluate("location.hash = 'example=drawing&scale=4&restore=0.5'")
@@ -665,6 +677,7 @@ def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
     assert page.url == address
 
 
+@start
 def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
     Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
     page.set_input_files("#file", photograph(tmp_path / "small.png"))
@@ -798,6 +811,7 @@ def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
     assert drawn(page, "#after").max(axis=2).any(axis=0).all()  # not black anywhere
 
 
+@start
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     still = skimage.data.astronaut()[40:400, :]
     film = tmp_path / "film.webm"
@@ -849,6 +863,7 @@ def test_paused_film_is_never_black(page: "playwright.Page", tmp_path: Path):
     assert (read(downloaded(page, tmp_path)) == drawn(page, "#after")).all()
 
 
+@start
 def test_camera_is_enlarged_live(page: "playwright.Page"):
     page.get_by_label("fast").check()
     page.click("#camera")
