@@ -336,10 +336,10 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     choose(page, tmp_path / "broken.mp4")
     status(page, "broken.mp4 cannot be played")
-    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    Image.new("1", (5200, 5000)).save(tmp_path / "large.png")
     choose(page, tmp_path / "large.png", 4)
     assert "400 megapixels at most" in status(
-        page, "The picture has 42 megapixels, at \N{MULTIPLICATION SIGN}4 672 megapixels"
+        page, "The picture has 26 megapixels, at \N{MULTIPLICATION SIGN}4 416 megapixels"
     )
     choose(page, photograph(tmp_path / "fine.png"))
     status(page, "Finished in")
@@ -560,7 +560,7 @@ def test_escape_ends_save_all_and_what_was_removed_is_not_saved(page: "playwrigh
 
 
 def test_saving_goes_on_while_another_picture_is_opened(page: "playwright.Page", tmp_path: Path):
-    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (600, 500)))
     choose(page, tmp_path / "large.png", 4)
     status(page, "Finished in")
     with page.expect_download() as download:
@@ -570,7 +570,7 @@ def test_saving_goes_on_while_another_picture_is_opened(page: "playwright.Page",
 
 
 def test_saving_that_waits_for_the_picture_stops_at_once(page: "playwright.Page", tmp_path: Path):
-    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (600, 500)))
     choose(page, tmp_path / "large.png", 2)
     status(page, "Finished in")
     stopped = page.evaluate("""async () => {
@@ -679,7 +679,7 @@ def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
 
 @start
 def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
-    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    Image.new("1", (5200, 5000)).save(tmp_path / "large.png")
     page.set_input_files("#file", photograph(tmp_path / "small.png"))
     status(page, f"{sizes(131, 90, 3)}. Finished")
     set_network(page, 4)
