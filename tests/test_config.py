@@ -100,6 +100,17 @@ def test_each_script_reads_what_it_offers():
 # --- a copy of the repository, edited and run in a terminal ---
 
 
+# Runs scripts one after another; prints the exit code of each.
+IN_TURN = """
+import runpy, sys
+for sys.argv in {commands}:
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as stop:
+        print("exit code", stop.code or 0)
+"""
+
+
 class Copy:
     """A copy of the repository in a folder of its own, with small data."""
 
@@ -147,6 +158,16 @@ class Copy:
             os.close(shown)
             return process.wait(), output.decode().replace("\r\n", "\n")
 
+    def run_in_turn(self, *commands: list[object]) -> list[tuple[int, str]]:
+        """The same of several commands, [script, *flags], run in one process, as PyTorch takes seconds to import."""
+        text = IN_TURN.format(commands=[[*map(str, command)] for command in commands])
+        (self.folder / "in_turn.py").write_text(text, encoding="utf-8")
+        code, shown = self.run("in_turn.py")
+        assert code == 0, shown
+        done = re.findall(r"(.*?)^exit code (\d+)\n", shown, re.DOTALL | re.MULTILINE)
+        assert len(done) == len(commands), shown
+        return [(int(code), text) for text, code in done]
+
 
 @pytest.fixture
 def copy(tmp_path: Path, data_dir: Path) -> Copy:
@@ -178,19 +199,16 @@ def test_what_is_written_in_the_file_wins_over_the_recipe(copy: Copy):
 def test_a_run_is_validated_by_its_name_and_every_output_says_what_was_scored(copy: Copy):
     copy.edit(exp_name='"mine"', upscale_factor="(3)", steps="3", train_sets='"Train"', test_sets='"Train"', d="20")
     copy.edit(batch_size="2", data_dir=f"{str(copy.data_dir)!r}")
-    code, shown = copy.run("train.py", "--device", "cpu")
-    assert code == 0, shown
-    assert "FSRCNN(20, 12, 4) x3" in shown
-    code, shown = copy.run("validate.py", "--device", "cpu")
-    assert code == 0, shown
-    assert "results/mine/best.safetensors" in shown
+    other = ["validate.py", "--exp-name", "other", "--device", "cpu"]
+    done = copy.run_in_turn(["train.py", "--device", "cpu"], ["validate.py", "--device", "cpu"], other)
+    assert [code for code, _ in done] == [0, 0, 0], done
+    assert "FSRCNN(20, 12, 4) x3" in done[0][1]
+    assert "results/mine/best.safetensors" in done[1][1]
+    assert "results/pretrained/fsrcnn_x3.safetensors" in done[2][1]
     metrics = json.loads((copy.folder / "results/test/mine/metrics.json").read_text(encoding="utf-8"))
     entry = metrics["mine"]["Train"]
     assert entry["weights"] == "results/mine/best.safetensors"
     assert entry["sha256"] == load_weights(copy.folder / "results/mine/best.safetensors").digest
-    code, shown = copy.run("validate.py", "--exp-name", "other", "--device", "cpu")
-    assert code == 0, shown
-    assert "results/pretrained/fsrcnn_x3.safetensors" in shown
 
 
 @posix
@@ -217,15 +235,14 @@ def test_validation_pictures_of_the_users_own(copy: Copy, tmp_path: Path):
     for path in list_images(copy.data_dir / "Train"):
         write_image(tmp_path / "own" / path.name, read_image(path)[:90, :110])
         write_image(tmp_path / "sets/Mine" / path.name, read_image(path))
-    flags = ["--train-sets", "Mine", "--steps", 2, "--validation-set", tmp_path / "own"]
-    flags += ["--data-dir", tmp_path / "sets"]
-    code, shown = copy.run("train.py", *flags, "--batch-size", 2, "--upscale-factor", 2, "--device", "cpu")
+    command = ["train.py", "--train-sets", "Mine", "--data-dir", tmp_path / "sets", "--steps", 2, "--batch-size", 2]
+    command += ["--upscale-factor", 2, "--device", "cpu", "--validation-set"]
+    same = [*command, tmp_path / "sets/Mine", "--exp-name", "same"]
+    (code, shown), (refused, why) = copy.run_in_turn([*command, tmp_path / "own"], same)
     assert code == 0, shown
     assert best(copy, "fsrcnn_x2")["recipe"]["validation_set"] == str(tmp_path / "own")
-    flags[5] = tmp_path / "sets/Mine"
-    code, shown = copy.run("train.py", *flags, "--exp-name", "same", "--upscale-factor", 2, "--device", "cpu")
-    assert (code, shown.count("\n")) == (2, 1)
-    assert shown.startswith("error: train_sets: ")  # nothing is left to train on
+    assert (refused, why.count("\n")) == (2, 1)
+    assert why.startswith("error: train_sets: ")  # nothing is left to train on
 
 
 # The script, its flags, and what its one-line message must contain, where config.py holds RECIPE.
@@ -236,27 +253,15 @@ MISTAKES = [
     ("train.py", [], "error: transfer_from: got None, expected the weights that"),
 ]
 RECIPE = '"default_finetune"'
-# Runs scripts one after another, as PyTorch takes seconds to import; prints the exit code of each.
-SCRIPTS = """
-import runpy, sys
-for sys.argv in {commands}:
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as stop:
-        print(stop.code)
-"""
 
 
 @posix
 def test_a_mistake_gets_one_clean_line_in_a_terminal(copy: Copy):
     copy.edit(recipe=RECIPE)
-    commands = [[script, *flags] for script, flags, _ in MISTAKES]
-    (copy.folder / "scripts.py").write_text(SCRIPTS.format(commands=commands), encoding="utf-8")
-    code, shown = copy.run("scripts.py")
-    assert code == 0
-    lines = shown.splitlines()
-    assert lines[1::2] == ["2"] * len(MISTAKES)
-    for line, (_, _, message) in zip(lines[::2], MISTAKES, strict=True):
+    done = copy.run_in_turn(*([script, *flags] for script, flags, _ in MISTAKES))
+    for (code, shown), (_, _, message) in zip(done, MISTAKES, strict=True):
+        (line,) = shown.splitlines()
+        assert code == 2
         assert line.startswith(message)
         assert line.isprintable()
 

@@ -17,20 +17,22 @@ from threading import Thread
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
-from made import posix, small_files, started
+from made import network, posix, small_files, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from config import RECIPES, Config, read_config
-from dataset import VALIDATION_QUALITIES, validation_pairs
+from dataset import VALIDATION_QUALITIES, evaluation_pair, validation_pairs
 from evaluation.scores import upscale_luma
 from fsrcnn.devices import join_processes
 from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import load_network
 from fsrcnn.weights import INTEGER_RANGES, load_weights, read_pth, shipped_weights
+from imgproc import to_uint8
 from training.lock import locked
-from training.log import Log, LossMeter
+from training.log import Log, LossMeter, crops
 from training.patches import TrainingPatches
 from training.restart import note_start
 from training.run import NotFiniteError, load_run, save_run, start_run
@@ -164,7 +166,7 @@ def test_200_steps_beat_bicubic_on_pictures_never_seen(data_dir: Path, tmp_path:
 
 def test_a_restoring_training_goes_on_to_the_same_weights_and_is_worth_it(data_dir: Path, tmp_path: Path):
     shipped = shipped_weights("fsrcnn_s", 2)
-    settings = {"variant": "fsrcnn_s", "upscale_factor": (2,), "transfer_from": shipped, "validate_every": 30}
+    settings = {"variant": "fsrcnn_s", "upscale_factor": (2,), "transfer_from": shipped, "validate_every": 60}
     settings = {**RECIPES["restore"], **settings, "train_sets": ("Train",), "steps": 60, "warmup_steps": 0}
     whole, halves = (config_of(data_dir, tmp_path / name, **settings) for name in ("whole", "halves"))
     train.train(whole)
@@ -366,6 +368,18 @@ def test_tensorboard_reads_the_events(tmp_path: Path):
     assert events.Tags()["images"] == ["bicubic, FSRCNN, ground truth"]
 
 
+def test_a_grid_for_tensorboard_takes_pictures_of_any_size():
+    sizes = ((60, 200), (300, 130))
+    wide, high = (evaluation_pair("", skimage.data.chelsea()[:height, :width], 2) for height, width in sizes)
+    grid = crops(network("fsrcnn_s", 2), [wide, high]).numpy()
+    assert grid.shape == (3, 246, 368)  # tiles of 120 pixels a side, with 2 black pixels around each
+    for left, pictures in ((2, (wide.bicubic(), high.bicubic())), (246, (wide.hr, high.hr))):
+        of_wide, of_high = map(to_uint8, pictures)
+        assert (grid[:, 2:62, left : left + 120] == of_wide[:, 40:160]).all()
+        assert (grid[:, 124:244, left : left + 120] == of_high[90:210, 5:125]).all()
+    assert not grid[:, 62:124].any()
+
+
 def test_processes_together_do_not_take_mps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     with pytest.raises(RequestError, match="device: mps cannot train in several processes; leave torchrun out"):
@@ -386,21 +400,21 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
     # Adaptive optimisers turn rounding errors in gradients near zero into whole steps. SGD shows the sums of gradients
     # alone, at rates low enough for it not to oscillate.
     flags += ["--recipe", "paper", "--learning-rate", "1e-4", "--deconv-learning-rate", "1e-5"]
-    one = [sys.executable, *flags]
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *flags]
 
-    def run(command: list[str], results: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [*command, "--results-dir", str(tmp_path / results), *more]
+    def run_two(results: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [*two, "--results-dir", str(tmp_path / results), *more]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert run(one, "one").returncode == 0
-    done = run(two, "two")
+    config = read_config("train", "", [*flags[1:], "--results-dir", str(tmp_path / "one")])
+    train.train(config)
+    done = run_two("two")
     assert done.returncode == 0, done.stderr
     for field in ("loss", "psnr"):
         expected, got = ([float(value) for value in log_of(tmp_path / name, field)] for name in ("one", "two"))
         assert got == pytest.approx(expected, rel=1e-5)
     # One process's run goes on with two.
-    config = read_config("train", "", [*flags[1:], "--upscale-factor", "2", "--results-dir", str(tmp_path / "resumed")])
+    config = dataclasses.replace(config, results_dir=tmp_path / "resumed")
     pictures = train.training_pictures(config)
     patches = TrainingPatches(pictures, config.patch_size, config.seed, margin=config.patch_margin)
     begun = start_run(config, torch.device("cpu"))
@@ -409,11 +423,11 @@ def test_two_processes_train_as_one_does(data_dir: Path, tmp_path: Path):
         train_step(begun, config, batch_loss, patches)
     (tmp_path / "resumed" / "run").mkdir(parents=True)
     save_run(begun, config, tmp_path / "resumed" / "run")
-    done = run(two, "resumed", "--resume")
+    done = run_two("resumed", "--resume")
     assert done.returncode == 0, done.stderr
     expected, got = ([float(value) for value in log_of(tmp_path / name, "loss")] for name in ("one", "resumed"))
     assert got == pytest.approx(expected[1:], rel=1e-5)
-    failed = run(two, "three", "--batch-size", "3")
+    failed = run_two("three", "--batch-size", "3")
     assert failed.returncode != 0
     assert "batch_size: got 3, expected a multiple of the 2 processes" in failed.stderr
 
@@ -510,33 +524,28 @@ def start_and_stop(
 def to_interrupt(data_dir: Path, results_dir: Path) -> list[str]:
     """The command of a training that takes some seconds."""
     settings = ["--upscale-factor", "2", "--train-sets", "Train", "--batch-size", "8", "--device", "cpu"]
-    settings += ["--exp-name", "run", "--steps", "120", "--validate-every", "40", "--data-dir", str(data_dir)]
+    settings += ["--exp-name", "run", "--steps", "160", "--validate-every", "40", "--data-dir", str(data_dir)]
     return [sys.executable, "train.py", *settings, "--results-dir", str(results_dir)]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    subprocess.run(to_interrupt(data_dir, folder), cwd=ROOT, check=True, capture_output=True)
-    return folder
-
-
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_to_the_same_weights(
-    data_dir: Path, tmp_path: Path, uninterrupted: Path, number: signal.Signals
-):
-    command = to_interrupt(data_dir, tmp_path)
-    stopped = start_and_stop(command, tmp_path, "\n40,", number)
-    assert stopped.returncode == 128 + number, stopped.stderr
-    assert "--resume" in stopped.stdout.splitlines()[-1]
-    step = torch.load(tmp_path / "run" / "last.pth", weights_only=True)["step"]
-    assert 40 <= step < 120
-    resumed = subprocess.run([*command, "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert f"step {step} of 120" in resumed.stdout
-    assert equal(weights_of(uninterrupted), weights_of(tmp_path))
-    for results in (uninterrupted, tmp_path):
-        assert log_of(results, "step") == ["40", "80", "120"]
+def test_an_interrupted_run_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run(to_interrupt(data_dir, whole), cwd=ROOT, check=True, capture_output=True)
+    command, step = to_interrupt(data_dir, parts), 0
+    for number, logged in ((signal.SIGINT, 40), (signal.SIGTERM, 80)):
+        stopped = start_and_stop(command, parts, f"\n{logged},", number)
+        assert stopped.returncode == 128 + number, stopped.stderr
+        assert f"step {step} of 160" in stopped.stdout
+        assert "--resume" in stopped.stdout.splitlines()[-1]
+        step = torch.load(parts / "run" / "last.pth", weights_only=True)["step"]
+        assert logged <= step < 160
+        command = [*to_interrupt(data_dir, parts), "--resume"]
+    resumed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert f"step {step} of 160" in resumed.stdout
+    assert equal(weights_of(whole), weights_of(parts))
+    for results in (whole, parts):
+        assert log_of(results, "step") == ["40", "80", "120", "160"]
 
 
 # Makes its standard input the terminal that it is closed with, and then becomes the command.

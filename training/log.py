@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard import summary
-from torchvision.utils import make_grid
 
 from dataset import EvaluationPair
 from evaluation.scores import upscale_luma
@@ -142,11 +142,16 @@ class Board:
 
 def crops(network: Network, pairs: list[EvaluationPair], size: int = 120) -> Tensor:
     """Rows of bicubic, FSRCNN and ground truth of each picture's centre, 3 x H x W in 0..255, for TensorBoard."""
+    from torchvision.utils import make_grid  # takes longer to import than a wrong request to be refused
+
     tiles = []
     for pair in pairs:
-        top, left = ((length - size) // 2 for length in pair.hr.shape)
+        top, left = (max(0, length - size) // 2 for length in pair.hr.shape)
         for image in (pair.bicubic(), upscale_luma(network, pair.lr), pair.hr):
-            tiles.append(torch.from_numpy(to_uint8(image)[None, top : top + size, left : left + size]))
+            part = to_uint8(image)[top : top + size, left : left + size]
+            tile = np.zeros((size, size), np.uint8)  # black, where the picture is smaller
+            tile[: part.shape[0], : part.shape[1]] = part
+            tiles.append(torch.from_numpy(tile[None]))
     return make_grid(tiles, nrow=3)
 
 

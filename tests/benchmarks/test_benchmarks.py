@@ -55,7 +55,10 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         },
         programs: {"PICTURES": ("chelsea",), "VARIANTS": ("fsrcnn_s",), "SCALES": (4,), "WIDTH": 20, "ROUNDS": 1},
         training: {"STEPS": 2, "ROUNDS": 1},
-        files: {"ROUNDS": 1, "PICTURES": 2, "FRAMES": 5, "LARGE_SIDE": 64},
+        files: {
+            **{"ROUNDS": 1, "PICTURES": 2, "PICTURE_SIZE": (64, 48), "FRAMES": 5, "FRAME_SIZE": (64, 36)},
+            "LARGE_SIDE": 64,
+        },
         restore: {"QUALITIES": (40, restore.CLEAN)},
         ensemble: {
             **{"VARIANTS": ("fsrcnn_s",), "SCALES": (2,), "SETS": ("Train",), "WIDTH": 80, "HEIGHT": 40, "FRAMES": 2},
@@ -141,11 +144,11 @@ def test_network_that_disagrees_is_not_timed(result: Path, monkeypatch: pytest.M
             files,
             report.files_table,
             [
-                *("the network alone, 640 x 480", "the network alone, 640 x 480, integers"),
-                *("PNG, 640 x 480", "JPEG, 640 x 480"),
-                *("PNG, 640 x 480, `--restore 0`", "PNG, 640 x 480, `--restore 0`, float32"),
-                *("H.264, 640 x 360", "H.264, 640 x 360, `--restore 0`", "H.264, 640 x 360, `--restore 0`, float32"),
-                "H.264, 640 x 360, bicubic in place of the network",
+                *("the network alone, 64 x 48", "the network alone, 64 x 48, integers"),
+                *("PNG, 64 x 48", "JPEG, 64 x 48"),
+                *("PNG, 64 x 48, `--restore 0`", "PNG, 64 x 48, `--restore 0`, float32"),
+                *("H.264, 64 x 36", "H.264, 64 x 36, `--restore 0`", "H.264, 64 x 36, `--restore 0`, float32"),
+                "H.264, 64 x 36, bicubic in place of the network",
                 *("one PNG, 64 x 64", "one PNG, 16 x 16"),
             ],
         ),

@@ -59,7 +59,7 @@ GIVE = """async ([address, name, how]) => {
 PLAYING = "() => parseInt(document.querySelector('#rate').textContent) > 2"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # in one process there is one driver at a time, and a benchmark's test has its own
 def browser() -> Iterator["playwright.Browser"]:
     needed(bool(CHROMIUM), "chromium")
     with playwright.sync_playwright() as driver:
@@ -69,18 +69,29 @@ def browser() -> Iterator["playwright.Browser"]:
 
 
 @pytest.fixture
-def page(address: str, browser: "playwright.Browser") -> Iterator["playwright.Page"]:
-    """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty."""
+def page(address: str, browser: "playwright.Browser", request: pytest.FixtureRequest) -> Iterator["playwright.Page"]:
+    """The page, newly opened. Checks at the end that it asked for nothing foreign and that the console is empty.
+
+    To save seconds, with the network that `choose` takes if not told otherwise, but for tests marked by `start`, and
+    without its service worker, as over plain http, but for tests marked by `kept`.
+    """
+    kind = getattr(request, "param", "")
     with browser.new_context(viewport=DESK) as context:  # closed at the end, or a film plays on beside the next tests
         context.set_default_timeout(SLOW)
+        if kind != "kept":
+            context.add_init_script("delete Navigator.prototype.serviceWorker")
         opened, said, asked = context.new_page(), [], []
         opened.on("console", lambda message: said.append(message.text))
         opened.on("pageerror", lambda error: said.append(str(error)))
         context.on("request", lambda request: asked.append(request.url))
-        opened.goto(address)
+        opened.goto(address if kind else f"{address}#scale=2&network=fsrcnn_s")
         yield opened
         assert not said
         assert all(url.startswith((address, f"blob:{address.partition('/some')[0]}")) for url in asked)
+
+
+start = pytest.mark.parametrize("page", ["start"], indirect=True)  # with no settings, as visitors open it
+kept = pytest.mark.parametrize("page", ["kept"], indirect=True)  # so, and its service worker keeps its files
 
 
 def started(page: "playwright.Page") -> None:
@@ -203,14 +214,14 @@ def test_inexact_alpha_is_said(page: "playwright.Page", address: str, tmp_path: 
     assert status(page, "Finished in").endswith("This browser rounds the colours of translucent pixels.")
 
 
-@pytest.mark.parametrize(("suffix", "pictures"), [("png", 2), ("gif", 2), ("webp", 2), ("gif", 1)])
-def test_the_first_picture_of_an_animation_is_said_to_be_it(
-    page: "playwright.Page", tmp_path: Path, suffix: str, pictures: int
-):
-    first, *others = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (0, 255)[:pictures]]
-    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=others, duration=100)
-    choose(page, tmp_path / f"moving.{suffix}")
-    assert status(page, "Finished in").endswith("only the first picture.") == (pictures > 1)
+def test_the_first_picture_of_an_animation_is_said_to_be_it(page: "playwright.Page", tmp_path: Path):
+    set_network(page, 2)
+    for width, (suffix, pictures) in enumerate((("png", 2), ("gif", 2), ("webp", 2), ("gif", 1)), start=30):
+        first, *others = [Image.fromarray(np.full((20, width, 3), level, np.uint8)) for level in (0, 255)[:pictures]]
+        first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=others, duration=100)
+        page.set_input_files("#file", tmp_path / f"moving.{suffix}")
+        said = status(page, f"{sizes(width, 20, 2)}. Finished in")
+        assert said.endswith("only the first picture.") == (pictures > 1), suffix
 
 
 def test_flat_colours_stay(page: "playwright.Page", tmp_path: Path):
@@ -232,15 +243,17 @@ def test_exifs_orientation_is_applied(page: "playwright.Page", tmp_path: Path):
     assert downloaded(page, tmp_path).name == "turned_x2.png"
 
 
-@pytest.mark.parametrize("how", ["drop", "paste"])
-def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page", how: str):
-    page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", how])
-    assert sizes(300, 198, 3) in status(page, f"{sizes(300, 198, 3)}. Finished in")
-    page.evaluate(GIVE, [None, None, how])
-    expected = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}[how]
-    assert page.inner_text("#status.wrong") == expected
+@start
+def test_dropped_and_pasted_files_are_enlarged(page: "playwright.Page"):
+    refusals = {"drop": "Only files can be dropped here.", "paste": "The clipboard holds no picture."}
+    for how, refusal in refusals.items():
+        page.evaluate(GIVE, ["made/coffee_x2.jpg", "coffee.jpg", how])
+        status(page, f"{sizes(300, 198, 3)}. Finished in")
+        page.evaluate(GIVE, [None, None, how])
+        assert page.inner_text("#status.wrong") == refusal
 
 
+@start
 def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_path: Path):
     page.set_input_files("#file", photograph(tmp_path / "photo.png"))
     status(page, f"{sizes(131, 90, 3)}. Finished")
@@ -248,6 +261,7 @@ def test_another_scale_and_variant_enlarge_anew(page: "playwright.Page", tmp_pat
     status(page, f"{sizes(131, 90, 4)}. Finished")
 
 
+@start
 def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
     started(page)
     stage, slider = page.locator("#stage").bounding_box(), page.locator("#slider")
@@ -265,6 +279,7 @@ def test_slider_by_mouse_and_keyboard(page: "playwright.Page"):
     assert float(slider.input_value()) == before + 1
 
 
+@start
 def test_zoom_pan_and_loupe(page: "playwright.Page"):
     started(page)
     page.click("#whole")
@@ -321,15 +336,16 @@ def test_wrong_and_too_large_files_are_explained(page: "playwright.Page", tmp_pa
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     choose(page, tmp_path / "broken.mp4")
     status(page, "broken.mp4 cannot be played")
-    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    Image.new("1", (5200, 5000)).save(tmp_path / "large.png")
     choose(page, tmp_path / "large.png", 4)
     assert "400 megapixels at most" in status(
-        page, "The picture has 42 megapixels, at \N{MULTIPLICATION SIGN}4 672 megapixels"
+        page, "The picture has 26 megapixels, at \N{MULTIPLICATION SIGN}4 416 megapixels"
     )
     choose(page, photograph(tmp_path / "fine.png"))
     status(page, "Finished in")
 
 
+@start
 def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.Page", tmp_path: Path):
     started(page)
     Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
@@ -342,6 +358,7 @@ def test_picture_refused_at_every_scale_leaves_an_empty_stage(page: "playwright.
     assert page.locator(".name:visible").count() == 2
 
 
+@start
 def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", address: str):
     page.add_init_script("WebAssembly.validate = () => false; delete Navigator.prototype.mediaDevices;")
     started(page)
@@ -356,6 +373,7 @@ def test_missing_camera_and_missing_simd_are_explained(page: "playwright.Page", 
     assert page.evaluate("dropped.defaultPrevented")  # or the browser would leave the page for the file
 
 
+@kept
 def test_works_without_a_network(page: "playwright.Page", folder: Path, address: str):
     page.evaluate("navigator.serviceWorker.ready")
     kept = page.evaluate(
@@ -372,6 +390,7 @@ def test_works_without_a_network(page: "playwright.Page", folder: Path, address:
     status(page, f"{sizes(200, 132, 3)}. Finished in")
 
 
+@start
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone_and_accessibility(page: "playwright.Page", tmp_path: Path, scheme: str):
     needed(AXE.exists(), "axe-core (make extra, where there is npm)")
@@ -401,6 +420,7 @@ def test_policy_allows_nothing_foreign(page: "playwright.Page"):
     assert sources == {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
 
 
+@kept
 def test_opens_with_a_result_beside_its_original(page: "playwright.Page", tmp_path: Path):
     page.wait_for_function("() => Math.abs(document.querySelector('#slider').value - 50) > 20")  # once, by itself
     started(page)
@@ -540,7 +560,7 @@ def test_escape_ends_save_all_and_what_was_removed_is_not_saved(page: "playwrigh
 
 
 def test_saving_goes_on_while_another_picture_is_opened(page: "playwright.Page", tmp_path: Path):
-    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (600, 500)))
     choose(page, tmp_path / "large.png", 4)
     status(page, "Finished in")
     with page.expect_download() as download:
@@ -550,7 +570,7 @@ def test_saving_goes_on_while_another_picture_is_opened(page: "playwright.Page",
 
 
 def test_saving_that_waits_for_the_picture_stops_at_once(page: "playwright.Page", tmp_path: Path):
-    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (900, 700)))
+    write_image(tmp_path / "large.png", cv2.resize(skimage.data.astronaut(), (600, 500)))
     choose(page, tmp_path / "large.png", 2)
     status(page, "Finished in")
     stopped = page.evaluate("""async () => {
@@ -591,6 +611,7 @@ def test_result_is_copied(page: "playwright.Page", tmp_path: Path):
     assert page.evaluate(size) == [262, 180]
 
 
+@kept
 def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwright.Page", address: str):
     started(page)
     set_network(page, 2)
@@ -608,21 +629,21 @@ def test_address_holds_the_settings_and_back_leads_to_the_start(page: "playwrigh
     status(page, f"{sizes(252, 252, 2)}. Finished")
 
 
+@start
 def test_two_clicks_on_close_lead_to_the_start_only(page: "playwright.Page", address: str):
     page.get_by_role("button", name="Text").click()
     status(page, "A page of text")
     page.evaluate("for (const _ of '12') document.querySelector('#close').click()")
-    page.wait_for_timeout(300)
-    assert page.url == address
-    started(page)
-
-
-@pytest.mark.parametrize("setting", ["example=constructor", "__defineGetter__=1", "scale=5", "restore=x"])
-def test_settings_that_there_are_not_are_left_out(page: "playwright.Page", address: str, setting: str):
-    page.goto("about:blank")
-    page.goto(f"{address}#{setting}")
     started(page)
     assert page.url == address
+
+
+def test_settings_that_there_are_not_are_left_out(page: "playwright.Page", address: str):
+    for setting in ("example=constructor", "__defineGetter__=1", "scale=5", "restore=x"):
+        page.goto("about:blank")
+        page.goto(f"{address}#{setting}")
+        started(page)
+        assert page.url == address
 
 
 def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
@@ -641,6 +662,7 @@ def test_escape_stops_reading(address: str, browser: "playwright.Browser"):
         assert page.url == f"{address}#scale=2&network=fsrcnn_s"
 
 
+@start
 def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
     started(page)
     page.evaluate("location.hash = 'example=drawing&scale=4&restore=0.5'")
@@ -654,8 +676,9 @@ def test_address_may_be_written_by_hand(page: "playwright.Page", address: str):
     assert page.url == address
 
 
+@start
 def test_refused_scale_is_not_kept(page: "playwright.Page", tmp_path: Path):
-    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    Image.new("1", (5200, 5000)).save(tmp_path / "large.png")
     page.set_input_files("#file", photograph(tmp_path / "small.png"))
     status(page, f"{sizes(131, 90, 3)}. Finished")
     set_network(page, 4)
@@ -685,18 +708,18 @@ def test_without_scripts_the_page_says_so(address: str, browser: "playwright.Bro
         assert "needs JavaScript" in page.inner_text("noscript")
 
 
-@pytest.mark.parametrize("size", ['width="40" height="30"', ""])
-def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path, size: str):
-    drawing = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30" {size}><path fill="red" d="M0 0h40v30H0z"/></svg>'
-    )
-    (tmp_path / "drawing.svg").write_text(drawing, encoding="utf-8")
-    choose(page, tmp_path / "drawing.svg")
-    status(page, f"{sizes(40, 30, 2)}. Finished")
-    assert (read(downloaded(page, tmp_path))[..., :3] == (255, 0, 0)).all()
-    (tmp_path / "broken.svg").write_text("<svg", encoding="utf-8")
-    choose(page, tmp_path / "broken.svg")
-    status(page, "broken.svg is no picture")
+def test_svg_is_drawn_and_enlarged(page: "playwright.Page", tmp_path: Path):
+    set_network(page, 2)
+    for size, colour, pixel in (('width="40" height="30"', "red", (255, 0, 0)), ("", "blue", (0, 0, 255))):
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30" {size}>'
+        drawing += f'<path fill="{colour}" d="M0 0h40v30H0z"/></svg>'
+        (tmp_path / f"{colour}.svg").write_text(drawing, encoding="utf-8")
+        page.set_input_files("#file", tmp_path / f"{colour}.svg")
+        status(page, f"{sizes(40, 30, 2)}. Finished")
+        assert (read(downloaded(page, tmp_path))[..., :3] == pixel).all()
+        (tmp_path / "broken.svg").write_text("<svg", encoding="utf-8")
+        page.set_input_files("#file", tmp_path / "broken.svg")
+        status(page, "broken.svg is no picture")
 
 
 def test_can_be_installed_and_previewed():
@@ -732,14 +755,14 @@ def test_any_width_is_reduced_as_matlab_does(
     assert difference[expected[..., 3] == 255].max() <= 1  # elsewhere hidden colours, of which neither is right, count
 
 
-@pytest.mark.parametrize(("width", "words"), [(131, "nothing is to be enlarged"), (525, "more than four times")])
-def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path, width: int, words: str):
+def test_refused_widths_are_explained(page: "playwright.Page", tmp_path: Path):
     choose(page, photograph(tmp_path / "photo.png"))
     status(page, "Finished")
     page.check("input[name=scale][value='size']")
-    page.fill("#width", str(width))
-    page.keyboard.press("Enter")
-    status(page, words)
+    for width, words in ((131, "nothing is to be enlarged"), (525, "more than four times")):
+        page.fill("#width", str(width))
+        page.keyboard.press("Enter")
+        status(page, words)
 
 
 def test_a_width_holds_for_all_pictures_that_can_have_it(page: "playwright.Page", address: str, tmp_path: Path):
@@ -787,6 +810,7 @@ def test_long_pictures_are_whole(page: "playwright.Page", tmp_path: Path):
     assert drawn(page, "#after").max(axis=2).any(axis=0).all()  # not black anywhere
 
 
+@start
 def test_film_is_enlarged_live(page: "playwright.Page", tmp_path: Path):
     still = skimage.data.astronaut()[40:400, :]
     film = tmp_path / "film.webm"
@@ -838,6 +862,7 @@ def test_paused_film_is_never_black(page: "playwright.Page", tmp_path: Path):
     assert (read(downloaded(page, tmp_path)) == drawn(page, "#after")).all()
 
 
+@start
 def test_camera_is_enlarged_live(page: "playwright.Page"):
     page.get_by_label("fast").check()
     page.click("#camera")
