@@ -452,13 +452,14 @@ def test_one_process_of_several_copies_a_film(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"lr.mp4", "same.mp4"}
 
 
+@pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["a film", "its frames"])
 def test_what_no_network_enlarges_is_not_counted_as_restored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[str]
 ):
     make_clip(tmp_path / "a.mp4", codec="libx264", size=(64, 48), options={"crf": "40"})
-    for width, said in (("32", "1 resized to a width of 32"), ("80", "restored: 1 of 1, by ")):
+    for width, said in (("32", " resized to a width of 32"), ("80", "restored: 1 of 1, by ")):
         command = ["upscale.py", str(tmp_path / "a.mp4"), "--variant", "fsrcnn_s", "--device", "cpu", "--width", width]
-        monkeypatch.setattr("sys.argv", command)
+        monkeypatch.setattr("sys.argv", [*command, *frames, *(str(tmp_path / width) for _ in frames)])
         assert cli.upscale() == 0
         output = capsys.readouterr().out
         assert said in output
