@@ -44,7 +44,7 @@ from fsrcnn.piped import run as run_piped
 from fsrcnn.plan import Job, Plan, Request, make_plan, unread_text
 from fsrcnn.restore import AUTO, parsed_restore
 from fsrcnn.signals import Interrupted, interruptible
-from fsrcnn.sizes import DEFAULT_FACTOR, checked_size
+from fsrcnn.sizes import DEFAULT_FACTOR, MOST_SIDE, checked_size
 from fsrcnn.videos import DEINTERLACE
 from fsrcnn.weights import shipped_weights
 
@@ -185,7 +185,9 @@ def _factor(text: str) -> float:
 
 def _pixels(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of pixels above 0")
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected a whole number of pixels above 0, {MOST_SIDE:,} at most"
+        )
     return int(text)
 
 

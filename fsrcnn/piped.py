@@ -19,9 +19,7 @@ from fsrcnn.pictures.formats import FORMATS, MOST_SIGNATURE
 from fsrcnn.pictures.restoration import Restoration, strength_of, summary
 from fsrcnn.pictures.upscale import upscale_picture
 from fsrcnn.plan import Request, job_of, result_name
-from fsrcnn.sizes import DEFAULT_FACTOR
 from fsrcnn.videos import VIDEO_SUFFIXES
-from fsrcnn.weights import shipped_weights
 
 if TYPE_CHECKING:
     from fsrcnn.videos.numbered import Row
@@ -208,7 +206,7 @@ def _film(
     making, warnings = streams.making_of(reel, name, network, request.size, strength)
     if request.frames:
         where = f"in {request.frames}, {reel.rate} a second"
-        mark = "" if is_given else _mark(Path(name), request, strength())
+        mark = "" if is_given else _mark(Path(name), request, making.steps.networks)
         written = streams.to_pictures(reel, making, request.frames, mark, request.overwrite)
     elif to_file:
         where = f"as {to_file}"
@@ -235,16 +233,16 @@ def _film_target(name: str, request: Request) -> Path:
     return folder / result_name(Path(stem + FILM_SUFFIX), request)
 
 
-def _mark(source: Path, request: Request, strength: float) -> str:
-    """Stands for the film's content, the network, and all that changes its frames."""
-    weights = request.weights or shipped_weights(request.variant, request.size.scale or DEFAULT_FACTOR)
-    found = hashlib.sha256(weights.read_bytes())
+def _mark(source: Path, request: Request, networks: tuple[Network, ...]) -> str:
+    """Stands for the film's content, the networks, and all that changes its frames."""
+    found = hashlib.sha256()
     with source.open("rb") as file:
         found.update(file.read(BLOCK))
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - BLOCK, 0))
         found.update(file.read())
-    asked = request.size, request.variant, request.ensemble, strength, request.deinterlace, request.start
+    weights = [each.digest for each in networks]
+    asked = request.size, weights, request.ensemble, request.deinterlace, request.start
     found.update(repr((size, *asked)).encode())
     return found.hexdigest()[:32]
 

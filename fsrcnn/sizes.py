@@ -6,6 +6,8 @@ from fractions import Fraction
 from numbers import Integral
 from typing import NamedTuple
 
+import numpy as np
+
 from fsrcnn.errors import RequestError, got, number_of
 from fsrcnn.geometry import MOST_FACTOR, MOST_IN_A_ROW, SCALES, chain_to
 from fsrcnn.network import Network
@@ -129,12 +131,12 @@ def _checked_side(name: str, value: object) -> int | None:
 def _checked_fit(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
-    width, height = (_checked_side("fit", each) for each in value)
-    if width is None or height is None:
-        raise RequestError(f"fit: got {got(value)}, expected a width and a height, such as 1920x1080")
-    return width, height
+    sides = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(sides, tuple | list) and len(sides) == 2:
+        width, height = (_checked_side("fit", each) for each in sides)
+        if width and height:
+            return width, height
+    raise RequestError(f"fit: got {got(value)}, expected a width and a height in pixels, such as (1920, 1080)")
 
 
 # --- the steps that lead to it ---

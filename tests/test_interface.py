@@ -130,6 +130,19 @@ def test_arguments_of_other_types_are_errors_of_one_line_too(wrong: object, tmp_
         fsrcnn.load(device=None)
 
 
+def test_a_result_that_memory_does_not_hold_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch):
+    empty = np.empty
+
+    def without_room(shape: object, *given: object) -> np.ndarray:
+        if shape == (84, 108, 3):
+            raise MemoryError
+        return empty(shape, *given)
+
+    monkeypatch.setattr(np, "empty", without_room)
+    with pytest.raises(fsrcnn.Error, match=r"picture: 9 x 7 pixels enlarged to 108 x 84 need 0\.0 GiB of memory"):
+        fsrcnn.enlarge(noise(7, 9, 3), 12, variant="fsrcnn_s")
+
+
 def test_weights_that_changed_are_loaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for folder, scale in (("a", 2), ("b", 3)):
         (tmp_path / folder).mkdir()

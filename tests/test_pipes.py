@@ -210,7 +210,7 @@ def test_a_film_becomes_pictures_and_they_a_film(run: Run, tmp_path: Path, monke
     code, out, _ = run("film.mkv", "--frames", "frames")
     assert code == 0
     assert b"; 10 were there already" in out
-    for otherwise in (["--upscale-factor", "3"], ["--ensemble"]):
+    for otherwise in (["--upscale-factor", "3"], ["--ensemble"], ["--restore", "1"]):
         code, _, said = run("film.mkv", "--frames", "frames", *otherwise)
         assert code == 2
         assert said[-1].startswith("error: frames: frames/000001.png is no frame of this film as it is asked for")

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fsrcnn.errors import RequestError
+from fsrcnn.errors import FailureError, RequestError
 from fsrcnn.network import Network
 from fsrcnn.parts import Span
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.restoration import Restoration
-from fsrcnn.pictures.sized import sized_strips
+from fsrcnn.pictures.sized import sized_layout, sized_strips
 from fsrcnn.pictures.strips import LARGEST
-from fsrcnn.sizes import Size, steps_to
+from fsrcnn.sizes import Size, Steps, steps_to
 
 SHAPES = "H x W or H x W x 1 to 4 (grey, grey and alpha, RGB, RGB and alpha)"
 
@@ -28,7 +28,8 @@ def enlarge_array(
     of its bytes does not matter; it is not modified. restoration: None: not restored. Returns a new array,
     of the same type in this machine's byte order. Besides it, memory is needed for a few strips only.
 
-    Raises RequestError for anything else. Not to be called from the network's own pool.
+    Raises RequestError for anything else, FailureError where there is no memory for the result. Not to be called from
+    the network's own pool.
     """
     layout = _layout(picture)
     pixels = np.asarray(picture).reshape((*picture.shape[:2], layout.bands))
@@ -37,12 +38,24 @@ def enlarge_array(
         return (np.ascontiguousarray(pixels[span.window], layout.dtype) for span in rows)
 
     steps = steps_to(size, network, layout.width, layout.height)
-    enlarged, top = np.empty((steps.height, steps.width, layout.bands), layout.dtype), 0
+    enlarged, top = _room(steps, layout), 0
     strength = partial(restoration.of_picture, None, layout) if restoration else None
     for strip in sized_strips(layout, windows, network, steps, strength):
         enlarged[top : top + len(strip)] = strip
         top += len(strip)
     return enlarged.reshape(steps.height, steps.width, *picture.shape[2:])
+
+
+def _room(steps: Steps, layout: Layout) -> Pixels:
+    """An array for the result."""
+    result = sized_layout(layout, steps)
+    try:
+        return np.empty((result.height, result.width, result.bands), result.dtype)
+    except MemoryError as error:
+        raise FailureError(
+            f"picture: {layout.width} x {layout.height} pixels enlarged to {result.width} x {result.height} need "
+            f"{result.nbytes / 2**30:,.1f} GiB of memory; choose a smaller size"
+        ) from error
 
 
 def _layout(picture: Any) -> Layout:

@@ -53,16 +53,18 @@ def enlarged(
             plane_weights = chroma_weights(scale, 1, 1) if number == ALPHA else weights
             large[:rows, :columns] = upscale_chroma(small, bits, plane_weights)[:rows, :columns]
         repeat_edge(large, rows, columns)
-    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
 
 
 def _blank(lr: av.VideoFrame, width: int, height: int, carried: frozenset[str]) -> av.VideoFrame:
-    """A frame to fill. PyAV gives side data to none but copies, which take longer to make."""
+    """A frame to fill, of the same time. PyAV gives side data to none but copies, which take longer to make."""
     pixel_format = plain_name(lr.format.name)
     if carried and carried & side_data(lr).keys():
-        return lr.reformat(width, height, pixel_format, interpolation="POINT")
-    return av.VideoFrame(width, height, pixel_format)
+        sr = lr.reformat(width, height, pixel_format, interpolation="POINT")
+    else:
+        sr = av.VideoFrame(width, height, pixel_format)
+    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
+    return sr
 
 
 def sized(
@@ -93,7 +95,6 @@ def sized(
         if number and steps.networks:
             plane = upscale_chroma(plane, bits, chroma_weights(steps.factor, *of_luma, chroma_location))
         into[:] = _reduced(plane, into.shape, size, to_size, of_luma, chroma_location, bits)
-    sr.pts, sr.duration, sr.time_base = lr.pts, lr.duration, lr.time_base
     return sr
 
 

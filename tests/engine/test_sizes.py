@@ -22,7 +22,7 @@ from fsrcnn.pictures.sized import sized_memory, sized_strips, windowed
 from fsrcnn.pictures.strips import Windows, enlarged_strips, strip_memory
 from fsrcnn.reduce import plain_resize_rows, resize_rows, resized
 from fsrcnn.resize import axis_of
-from fsrcnn.sizes import Size, steps_to
+from fsrcnn.sizes import Size, checked_size, steps_to
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos.frames import sample_planes, sized
 from fsrcnn.videos.parts import Run, remove_marks
@@ -95,7 +95,9 @@ WRONG = [
     ({"width": 800.0}, "width: got 800.0"),
     ({"height": -5}, "height: got -5"),
     ({"height": 2**31}, "height: got 2147483648"),
-    ({"fit": (1920,)}, r"fit: got \(1920,\), expected a width and a height, such as 1920x1080"),
+    ({"fit": (1920,)}, r"fit: got \(1920,\), expected a width and a height in pixels, such as \(1920, 1080\)"),
+    ({"fit": np.array([9, 9, 3])}, r"fit: got array\(\[9, 9, 3\]\), expected a width and a height"),
+    ({"fit": np.array(9)}, r"fit: got array\(9\), expected a width and a height"),
     ({"fit": (1920, None)}, "fit: got "),
     ({"fit": (1920, 0)}, "fit: got 0"),
     ({"fit": "1920x1080"}, "fit: got '1920x1080'"),
@@ -111,6 +113,11 @@ def test_a_wrong_size_is_an_error_of_one_line(arguments: dict[str, object], mess
     with pytest.raises(fsrcnn.Error, match=message) as error:
         fsrcnn.enlarge(noise(9, 8, 3), variant="fsrcnn_s", **arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("fit", [(90, 50), [90, 50], tuple(np.int32([90, 50])), np.uint16([90, 50])], ids=repr)
+def test_a_frame_is_any_pair_of_whole_numbers(fit: object):
+    assert checked_size(fit=fit) == Size(fit=(90, 50))
 
 
 @pytest.mark.parametrize(
@@ -445,13 +452,14 @@ def test_one_process_of_several_copies_a_film(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {"lr.mp4", "same.mp4"}
 
 
+@pytest.mark.parametrize("frames", [[], ["--frames"]], ids=["a film", "its frames"])
 def test_what_no_network_enlarges_is_not_counted_as_restored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[str]
 ):
     make_clip(tmp_path / "a.mp4", codec="libx264", size=(64, 48), options={"crf": "40"})
-    for width, said in (("32", "1 resized to a width of 32"), ("80", "restored: 1 of 1, by ")):
+    for width, said in (("32", " resized to a width of 32"), ("80", "restored: 1 of 1, by ")):
         command = ["upscale.py", str(tmp_path / "a.mp4"), "--variant", "fsrcnn_s", "--device", "cpu", "--width", width]
-        monkeypatch.setattr("sys.argv", command)
+        monkeypatch.setattr("sys.argv", [*command, *frames, *(str(tmp_path / width) for _ in frames)])
         assert cli.upscale() == 0
         output = capsys.readouterr().out
         assert said in output
