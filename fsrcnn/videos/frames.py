@@ -143,8 +143,9 @@ def is_full_range(frame: av.VideoFrame) -> bool:
 
 
 def bytes_of(frame: av.VideoFrame, width: int, height: int) -> int:
-    """What a frame like this one needs, of another size."""
-    return sum(plane.nbytes for plane in sample_planes(frame)) * width * height // (frame.width * frame.height)
+    """What a frame like this one needs, as it is or of another size, whichever is more."""
+    here = sum(plane.nbytes for plane in sample_planes(frame))
+    return max(here, here * width * height // (frame.width * frame.height))
 
 
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
