@@ -1,7 +1,7 @@
 """A frame enlarged: the network on its luma, limited, bicubic interpolation on its chroma and alpha; then reduced."""
 
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import av
@@ -111,11 +111,14 @@ def _reduced(
     """
     scales = [new / old for new, old in zip(to_luma, luma, strict=True)]
     down, across = (
-        axis_of(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
+        kept_axis(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
         for length, to, scale, each, at in zip(luma, shape, scales, of_luma, places_of(location), strict=True)
     )
     rows, columns = (-(-length // each) for length, each in zip(luma, of_luma, strict=True))
     return to_samples(resized(plane[:rows, :columns], down, across), bits)
+
+
+kept_axis = lru_cache(8)(axis_of)  # those of a film's luma and of its chroma, two each
 
 
 # --- what a frame is ---
