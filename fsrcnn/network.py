@@ -60,7 +60,8 @@ def sample_type(bits: int) -> type[np.uint8] | type[np.uint16]:
 
 def to_samples(values: NDArray[np.float32], bits: int) -> SamplePlane:
     """Values rounded (halves up) and clipped to 0..2^bits - 1."""
-    return (values + np.float32(0.5)).clip(0, 2**bits - 1).astype(sample_type(bits))
+    rounded = values + np.float32(0.5)
+    return np.clip(rounded, 0, 2**bits - 1, out=rounded).astype(sample_type(bits))
 
 
 class Network:

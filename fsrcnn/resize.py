@@ -1,11 +1,13 @@
 """The weights of MATLAB's bicubic ``imresize``: of any resize along an axis, and of the phases of an enlargement."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 REACH = 2  # of the bicubic kernel to each side, in pixels of the small picture
+BYTES_OF_POSITION = 56  # of all arrays of `contributions` together, for each output sample's each one
 TAPS = 2 * REACH + 1  # of a phase of an enlargement, at most
 
 
@@ -18,17 +20,18 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def contributions(
-    in_length: int, out_length: int, scale: float, shift: float = 0.0
+    in_length: int, out_length: int, scale: float, shift: float = 0.0, start: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Weights and indices of the input samples that make up each output sample, out_length x taps each (MATLAB
     ``imresize``, ``contributions``).
 
     Reducing widens the kernel by 1/scale against aliasing; beyond the border the signal is mirrored, the edge sample
-    counting twice. shift: input samples by which each output sample lies further on than MATLAB has it.
+    counting twice. shift: input samples by which each output sample lies further on than MATLAB has it. start: the
+    first output sample; there are `out_length` from there on.
     """
     stretch = min(scale, 1.0)
     width = 2 * REACH / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5 + shift
+    centre = (np.arange(start, start + out_length) + 0.5) / scale - 0.5 + shift
     first = np.floor(centre - width / 2).astype(np.intp) + 1
     positions = first[:, None] + np.arange(int(np.ceil(width)) + 1)
     weights = cubic((centre[:, None] - positions) * stretch)
@@ -45,16 +48,27 @@ class Axis(NamedTuple):
     weights: NDArray[np.float32]
     indices: NDArray[np.int64]
 
-    def part(self, start: int, stop: int) -> "Axis":
-        """The output samples from `start` to `stop`; indices count from the first input sample that they need."""
-        indices = self.indices[start:stop]
-        return Axis(self.weights[start:stop], indices - indices.min())
-
 
 def axis_of(in_length: int, out_length: int, scale: float | None = None, shift: float = 0.0) -> Axis:
     """The resize of an axis. scale: None: the ratio of the lengths. shift: as for `contributions`."""
-    weights, indices = contributions(in_length, out_length, scale or out_length / in_length, shift)
+    return _axis(*contributions(in_length, out_length, scale or out_length / in_length, shift))
+
+
+def part_of_axis(in_length: int, out_length: int, start: int, stop: int) -> Axis:
+    """The output samples from `start` to `stop` of `axis_of`: of a long axis all of them take far more memory than the
+    picture.
+    """
+    return _axis(*contributions(in_length, stop - start, out_length / in_length, start=start))
+
+
+def _axis(weights: NDArray[np.float64], indices: NDArray[np.intp]) -> Axis:
     return Axis(weights.astype(np.float32), np.ascontiguousarray(indices, np.int64))
+
+
+def bytes_to_make(in_length: int, out_length: int) -> int:
+    """What `axis_of` needs at its peak."""
+    positions = math.ceil(2 * REACH * max(in_length / out_length, 1)) + 1
+    return BYTES_OF_POSITION * positions * out_length
 
 
 def phase_weights(upscale_factor: int, subsampling: int = 1, offset: float = 0.0) -> NDArray[np.float32]:

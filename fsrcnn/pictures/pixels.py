@@ -92,8 +92,7 @@ class Enlarger:
                 self._flat_error: NDArray[Any] = kept_errors_in_steps(network, *measured)
             else:
                 self._flat_error = kept_errors[depth](network, *measured, LEVELS[depth])
-        self._rows = same_distance(layout.height, measured[0], network.reach)
-        self._columns = same_distance(layout.width, measured[1], network.reach)
+        self._measured = measured
         self._weights = np.stack([phase_weights(self._scale)] * 2)
 
     def __call__(self, window: Pixels, rows: Span, columns: Span) -> Pixels:
@@ -116,11 +115,16 @@ class Enlarger:
         planes = np.empty((len(chroma + alpha), *sr.shape), np.float32)
         for plane, into in zip(chroma + alpha, planes, strict=True):
             bicubic(padded(plane)[_with_reach(down), _with_reach(across)], self._weights, into)
-        places = self._rows[rows.start : rows.stop], self._columns[columns.start : columns.stop]
+        places = self._places(0, rows), self._places(1, columns)
         matrix = to_samples_matrix(lr.shape[2], self._result.peak)
         least, greatest = (each[down, across] for each in extremes(y))
         has_alpha, bits = self._layout.has_alpha, self._result.bits
         return compose(y[down, across], least, greatest, sr, self._flat_error, *places, planes, matrix, has_alpha, bits)
+
+    def _places(self, axis: int, part: Span) -> NDArray[np.int64]:
+        """Where the error on flat colour is measured, for each pixel of a part of an axis."""
+        length, measured = self._layout[axis], self._measured[axis]
+        return same_distance(length, measured, self._network.reach, part.start, part.stop)
 
 
 def fill_radius(network: Network) -> int:
@@ -278,11 +282,11 @@ kept_errors = {bits: lru_cache(number)(flat_error) for bits, number in KEPT.item
 kept_errors_in_steps = lru_cache(KEPT[8])(flat_error_in_steps)
 
 
-def same_distance(length: int, size: int, reach: int) -> NDArray[np.int64]:
-    """Maps each pixel of an axis to the pixel of an axis of `size` at the same distance from the border. Those further
-    than `reach` from it, which are all alike, share one.
+def same_distance(length: int, size: int, reach: int, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+    """Maps each pixel of an axis, or those from `start` to `stop`, to the pixel of an axis of `size` at the same
+    distance from the border. Those further than `reach` from it, which are all alike, share one.
     """
-    along = np.arange(length, dtype=np.int64)
+    along = np.arange(start, length if stop is None else stop, dtype=np.int64)
     return np.where(along < reach, along, np.maximum(min(reach, size - 1), size - (length - along)))
 
 

@@ -18,7 +18,7 @@ from fsrcnn.parts import Span, spans
 from fsrcnn.pictures.pixels import Layout, Pixels
 from fsrcnn.pictures.strips import Strength, Windows, enlarged_strips, strip_count, strip_height, strip_memory
 from fsrcnn.reduce import resized
-from fsrcnn.resize import Axis, axis_of
+from fsrcnn.resize import Axis, axis_of, bytes_to_make, part_of_axis
 from fsrcnn.sizes import Steps
 
 BETWEEN = 16  # bits of a sample between two steps
@@ -65,7 +65,7 @@ def sized_memory(layout: Layout, network: Network, steps: Steps) -> int:
     stages = _stages(layout, steps)
     need = sum(strip_memory(each.layout, each.network, each.height, each.result.bits) for each in stages)
     if reduction := _reduction(layout, steps):
-        need += (network.threads + 2) * reduction.nbytes
+        need += (network.threads + 2) * reduction.nbytes + reduction.bytes_of_columns
     return need
 
 
@@ -118,7 +118,6 @@ class _Reduction:
 
     def __init__(self, layout: Layout, result: Layout, is_filled: bool) -> None:
         self.layout, self.result, self._by_alpha = layout, result, layout.has_alpha and not is_filled
-        self.rows, self.columns = (axis_of(*sides) for sides in zip(layout[:2], result[:2], strict=True))
         height = max(1, strip_height(layout, MOST_REDUCED) * result.height // layout.height)
         self.spans = [
             self._span(start, min(start + height, result.height)) for start in range(0, result.height, height)
@@ -126,8 +125,16 @@ class _Reduction:
 
     def _span(self, start: int, stop: int) -> Span:
         """Rows of the result, and the window of rows that they are made of."""
-        indices = self.rows.indices[start:stop]
+        indices = part_of_axis(self.layout.height, self.result.height, start, stop).indices
         return Span(start, stop, int(indices.min()), int(indices.max()) + 1)
+
+    def columns(self) -> Axis:
+        return axis_of(self.layout.width, self.result.width)
+
+    @property
+    def bytes_of_columns(self) -> int:
+        """What `columns` needs while they are made."""
+        return bytes_to_make(self.layout.width, self.result.width)
 
     @property
     def nbytes(self) -> int:
@@ -138,17 +145,18 @@ class _Reduction:
         source = read * self.layout.width * (self.layout.bits // 8 + 4 * self._by_alpha)
         return self.layout.bands * (source + 4 * made * (2 * self.layout.width + 2 * self.result.width))
 
-    def __call__(self, window: Pixels, span: Span) -> Pixels:
-        rows = self.rows.part(span.start, span.stop)
-        values = self._by_colours_seen(window, rows) if self._by_alpha else resized(window, rows, self.columns)
+    def __call__(self, window: Pixels, span: Span, columns: Axis) -> Pixels:
+        rows = part_of_axis(self.layout.height, self.result.height, span.start, span.stop)
+        rows = rows._replace(indices=rows.indices - span.first)
+        values = self._by_colours_seen(window, rows, columns) if self._by_alpha else resized(window, rows, columns)
         values *= np.float32(self.result.peak / self.layout.peak)
         return to_samples(values, self.result.bits).reshape(span.stop - span.start, self.result.width, -1)
 
-    def _by_colours_seen(self, window: Pixels, rows: Axis) -> NDArray[np.float32]:
+    def _by_colours_seen(self, window: Pixels, rows: Axis, columns: Axis) -> NDArray[np.float32]:
         """The window reduced, each pixel's colour counting by its alpha; where nothing is visible, alike."""
         weighted = window.astype(np.float32)
         weighted[..., :-1] *= weighted[..., -1:]
-        values, plain = (resized(each, rows, self.columns) for each in (weighted, window))
+        values, plain = (resized(each, rows, columns) for each in (weighted, window))
         visible = values[..., -1:] >= self.layout.peak / self.result.peak / 2
         np.divide(values[..., :-1], values[..., -1:], out=plain[..., :-1], where=visible)
         return plain
@@ -166,10 +174,11 @@ def _reduction(layout: Layout, steps: Steps) -> _Reduction | None:
 
 def _reduced(strips: Iterator[Pixels], reduction: _Reduction, network: Network) -> Iterator[Pixels]:
     """The picture reduced, in strips. strips: of the whole picture."""
+    columns = reduction.columns()
 
     def reduce(part: tuple[Span, Pixels]) -> Pixels:
         span, window = part
-        return reduction(window, span)
+        return reduction(window, span, columns)
 
     parts = zip(reduction.spans, windowed(strips, reduction.spans), strict=True)
     with map_ahead(reduce, parts, network.pool, network.threads + 1) as reduced:

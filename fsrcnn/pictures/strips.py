@@ -64,8 +64,16 @@ def enlarged_strips(
             enlarged[:, columns.enlarged(scale)] = enlarger(window[:, columns.window], span, columns)
         return enlarged
 
-    with map_ahead(enlarge, zip(rows, chain(seen, read), strict=True), network.pool, network.threads + 1) as strips:
+    with map_ahead(
+        enlarge, zip(rows, chain(_taken(seen), read), strict=True), network.pool, network.threads + 1
+    ) as strips:
         yield from strips
+
+
+def _taken(windows: list[Pixels]) -> Iterator[Pixels]:
+    """Each of them, which the list then does not keep."""
+    while windows:
+        yield windows.pop(0)
 
 
 def strip_height(layout: Layout, most: int = MOST_PIXELS) -> int:

@@ -1,7 +1,7 @@
 """A frame enlarged: the network on its luma, limited, bicubic interpolation on its chroma and alpha; then reduced."""
 
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import av
@@ -112,11 +112,14 @@ def _reduced(
     """
     scales = [new / old for new, old in zip(to_luma, luma, strict=True)]
     down, across = (
-        axis_of(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
+        kept_axis(-(-length // each), to, scale, (1 - 1 / scale) * (0.5 - at) * (1 - 1 / each))
         for length, to, scale, each, at in zip(luma, shape, scales, of_luma, places_of(location), strict=True)
     )
     rows, columns = (-(-length // each) for length, each in zip(luma, of_luma, strict=True))
     return to_samples(resized(plane[:rows, :columns], down, across), bits)
+
+
+kept_axis = lru_cache(8)(axis_of)  # those of a film's luma and of its chroma, two each
 
 
 # --- what a frame is ---
@@ -144,8 +147,9 @@ def is_full_range(frame: av.VideoFrame) -> bool:
 
 
 def bytes_of(frame: av.VideoFrame, width: int, height: int) -> int:
-    """What a frame like this one needs, of another size."""
-    return sum(plane.nbytes for plane in sample_planes(frame)) * width * height // (frame.width * frame.height)
+    """What a frame like this one needs, as it is or of another size, whichever is more."""
+    here = sum(plane.nbytes for plane in sample_planes(frame))
+    return max(here, here * width * height // (frame.width * frame.height))
 
 
 def side_data(frame: av.VideoFrame) -> dict[str, bytes]:

@@ -74,19 +74,24 @@ def open_source(path: Path, deinterlace: Deinterlace = "off", with_alpha: bool =
 
     with_alpha: frames that have an alpha are given with it.
     """
+    first, scan, location = _looked_into(path, deinterlace, with_alpha)
+    with _open(path) as container:  # anew, so that it is read from the start
+        video = _video_stream(container, path)
+        yield Source(container, video, first, set(), scan, deinterlace, with_alpha, location)
+
+
+def _looked_into(path: Path, deinterlace: Deinterlace, with_alpha: bool) -> tuple[av.VideoFrame, Scan, str]:
+    """The video's first frame, its scan and where its chroma lies; its decoder is freed with all its frames."""
     with _open(path) as container:
         video = _video_stream(container, path)
         location = _chroma_location(container, video)
-        unread = Source(container, video, av.VideoFrame(), set(), with_alpha=with_alpha)
-        read = frames(unread)
+        read = frames(Source(container, video, av.VideoFrame(), set(), with_alpha=with_alpha))
         first = next(read, None)
         if first is None:
             raise RequestError(f"{path}: not one frame can be decoded; replace the file")
         is_looked_at = deinterlace != "off" and min(first.width, first.height) >= SMALLEST
         scan = scan_of(chain([first], read)) if is_looked_at else Scan()
-    with _open(path) as container:  # anew, so that it is read from the start
-        video = _video_stream(container, path)
-        yield Source(container, video, first, set(), scan, deinterlace, with_alpha, location)
+        return first, scan, location
 
 
 def _open(path: Path) -> InputContainer:

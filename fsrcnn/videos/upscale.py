@@ -272,6 +272,8 @@ class PartWriter:
             write_footer(self._file, footer)
             self._file.close()
             self._new.replace(self._parts.path(end.part))
+        # This writer is kept until the film is made; x264 has hundreds of megabytes and 8 threads for a film of 4K.
+        del self._encoder
 
     def abandon(self) -> None:
         """Removes what there is, if the part is not finished."""

@@ -1,5 +1,7 @@
 """Pictures and films at any size: what is asked for, the steps that lead there, the reduction, names, wrong sizes."""
 
+import tracemalloc
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from fsrcnn.pictures.pixels import LEVELS, Layout
 from fsrcnn.pictures.sized import sized_memory, sized_strips, windowed
 from fsrcnn.pictures.strips import Windows, enlarged_strips, strip_memory
 from fsrcnn.reduce import plain_resize_rows, resize_rows, resized
-from fsrcnn.resize import axis_of
+from fsrcnn.resize import axis_of, bytes_to_make
 from fsrcnn.sizes import Size, checked_size, steps_to
 from fsrcnn.stamp import is_stamped
 from fsrcnn.videos.frames import sample_planes, sized
@@ -286,6 +288,35 @@ def test_memory_does_not_grow_with_the_height_and_hardly_with_the_factor():
     tall = Layout(30_000, 3000, 3, 8, has_alpha=False)
     need = sized_memory(tall, small, steps_to(Size(height=1), small, 3000, 30_000))
     assert need > 30_000 * 3000 * 3  # a row that is made of all rows
+
+
+def test_memory_does_not_grow_with_the_length_of_a_narrow_picture():
+    """Each pixel of its side needed 300 bytes of weights, which no limit counted: 30 GB of a PNG file of 0.1 MB."""
+    long, small = 300_000, network("fsrcnn_s", 2)
+    layout = Layout(long, 1, 1, 8, has_alpha=False)
+    steps = steps_to(Size(upscale_factor=1.5), small, 1, long)
+
+    def windows(rows: list[Span]) -> Iterator[np.ndarray]:
+        return (np.zeros((span.last - span.first, 1, 1), np.uint8) for span in rows)
+
+    next(sized_strips(layout, windows, small, steps))  # compiled, and measured
+    tracemalloc.start()
+    try:
+        next(sized_strips(layout, windows, small, steps))
+        assert tracemalloc.get_traced_memory()[1] < 10 * long  # the list of its strips and their windows
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("sides", [(30_000, 20_000), (20_000, 30_000), (30_000, 300)])
+def test_the_memory_for_an_axis_is_known(sides: tuple[int, int]):
+    tracemalloc.start()
+    try:
+        axis_of(*sides)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= bytes_to_make(*sides) < 1.5 * peak
 
 
 # --- files ---

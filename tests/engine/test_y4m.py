@@ -303,3 +303,4 @@ def test_large_frames_wait_in_smaller_numbers():
     assert number_ahead(64, eight_k) == MOST_AHEAD // eight_k == 21
     assert bytes_of(av.VideoFrame(192, 108, "yuv420p"), 7680, 4320) == eight_k
     assert bytes_of(av.VideoFrame(192, 108, "yuv444p10le"), 384, 216) == 2 * 3 * 384 * 216
+    assert bytes_of(av.VideoFrame(7680, 4320, "yuv420p"), 192, 108) == eight_k  # as many wait for a thread
